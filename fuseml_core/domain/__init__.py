@@ -1,0 +1,1 @@
+"""The domain: what FuseML is about, in plain Python. Imports the standard library only."""

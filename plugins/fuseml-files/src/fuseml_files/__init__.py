@@ -1,0 +1,1 @@
+"""The built-in model and dataset store: content-addressed files."""

@@ -1,0 +1,1 @@
+"""The built-in codeset store: bare git repositories over smart HTTP."""

@@ -1,0 +1,1 @@
+"""Serving for FuseML: an Open Inference server without dependencies."""

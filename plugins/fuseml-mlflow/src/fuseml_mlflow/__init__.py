@@ -1,0 +1,1 @@
+"""MLflow for FuseML: a builder for MLflow projects and their trainer."""

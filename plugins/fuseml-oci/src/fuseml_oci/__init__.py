@@ -1,0 +1,1 @@
+"""OCI client, bundle format and the built-in runnable store."""

@@ -1,0 +1,1 @@
+"""The built-in workload agent: jobs and services as local processes."""

@@ -1,0 +1,122 @@
+"""The manifest of an extension (`extension.toml`) and of what its bundle contains."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from fuseml_sdk.errors import InvalidInput
+from fuseml_sdk.types.model import StrictModel
+
+#: Strict semantic version without build metadata (`+` is not allowed in OCI tags). https://semver.org
+SEMVER = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-((?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)"
+                    r"(?:\.(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*))?$")
+NAME = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*$")
+
+
+class Dependency(StrictModel):
+    """Another extension that must be installed."""
+
+    name: str
+    range: str = Field("*", description="such as `>=0.1,<1`")
+
+
+class Permission(StrictModel):
+    """Something the extension wants to do, with the reason shown at install."""
+
+    name: str = Field(description="such as network, secrets:NAME, kubernetes")
+    reason: str = Field(min_length=1)
+
+
+class Component(StrictModel):
+    """One plugin object of the extension."""
+
+    family: Literal["store", "agent", "builder"]
+    name: str
+    plugin: str = Field(pattern=r"^[\w.]+:[\w.]+$", description="`module:attribute` of the plugin object")
+    summary: str = ""
+
+
+class EnvironmentSource(StrictModel):
+    """How the extension's own environment is made."""
+
+    python: str = Field(">=3.11", description="range of Python versions")
+    lock: str = Field("requirements.lock", description="hashed requirements, without URLs")
+    wheels: list[str] = Field(default_factory=list, description="in the source: project folders whose wheels are "
+                              "bundled; in a bundle: the wheel file names")
+
+
+class ContentFile(StrictModel):
+    """A runnable or a template that the bundle contains."""
+
+    name: str
+    file: str
+
+
+class ExtensionManifest(StrictModel):
+    """Everything `extension.toml` says; with `contents` filled in it is the config blob of the bundle."""
+
+    api_version: Literal["fuseml.io/v1"] = "fuseml.io/v1"
+    name: str
+    version: str
+    summary: str = Field(min_length=1, max_length=200)
+    description: str = ""
+    licence: str = ""
+    icon: str = ""
+    links: dict[str, str] = Field(default_factory=dict)
+    requires_fuseml: str = Field(">=0.1,<1", description="range of engine versions")
+    dependencies: list[Dependency] = Field(default_factory=list)
+    conflicts: list[Dependency] = Field(default_factory=list)
+    permissions: list[Permission] = Field(default_factory=list)
+    config_schema: dict[str, Any] = Field(default_factory=dict, description="JSON Schema; `writeOnly: true` marks secrets")
+    environment: EnvironmentSource | None = Field(None, description="None: the bundle is data only")
+    components: list[Component] = Field(default_factory=list)
+    runnables: list[ContentFile] = Field(default_factory=list)
+    templates: list[ContentFile] = Field(default_factory=list)
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not NAME.match(value):
+            msg = f"{value!r} is not a name: use lower-case letters, digits and single hyphens"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("version")
+    @classmethod
+    def _version(cls, value: str) -> str:
+        if not SEMVER.match(value):
+            msg = f"{value!r} is not a semantic version such as 1.2.3 or 1.2.3-rc.1 (no `v`, no `+build`)"
+            raise ValueError(msg)
+        return value
+
+
+def parse_manifest(text: str, *, source: str = "extension.toml") -> ExtensionManifest:
+    """Read `extension.toml`.
+
+    Args:
+        text: The TOML document.
+        source: What to call it in errors.
+
+    Raises:
+        InvalidInput: It is not TOML, or a field is missing, unknown or wrong; the message names the field.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{source} is not valid TOML: {error}") from None
+    try:
+        return ExtensionManifest.model_validate(data)
+    except ValidationError as error:
+        raise InvalidInput(explain(error, source)) from None
+
+
+def explain(error: ValidationError, source: str) -> str:
+    """Put a validation error into one sentence: file, field, what is wrong."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "document"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{source}: {where}: {first['msg']}{more}"

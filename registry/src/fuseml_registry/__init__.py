@@ -1,0 +1,1 @@
+"""OCI distribution server, catalog and curation for FuseML bundles."""
