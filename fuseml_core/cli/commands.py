@@ -1,0 +1,40 @@
+"""The table of commands: all that `fuseml --help` needs to know, so that showing it imports no command.
+
+Each entry is `name: ("module:attribute", "short help")`; sections give the order in which help shows them.
+"""
+
+from __future__ import annotations
+
+#: Section of the help -> commands in it.
+SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
+    "Start": {
+        "quickstart": ("fuseml_core.cli.quickstart:quickstart", "See it all work: train and serve an example model."),
+    },
+    "Work": {
+        "project": ("fuseml_core.cli.project:project", "Projects: create, choose, list, delete."),
+        "codeset": ("fuseml_core.cli.codeset:codeset", "Code: push a folder, list and inspect versions."),
+        "pipeline": ("fuseml_core.cli.pipeline:pipeline", "Pipelines: add from templates, pause, show results."),
+        "run": ("fuseml_core.cli.run:run", "Pipeline runs: list, inspect, logs, start, cancel."),
+        "service": ("fuseml_core.cli.service:service", "Served models: list, logs, predict, stop, start."),
+        "change": ("fuseml_core.cli.change:change", "Changes: everything that follows from one push."),
+    },
+    "Artifacts": {
+        "artifact": ("fuseml_core.cli.artifact:artifact", "Artifacts of every kind: list, get."),
+        "model": ("fuseml_core.cli.artifact:model", "Models: list, get."),
+        "dataset": ("fuseml_core.cli.artifact:dataset", "Datasets: list, get."),
+        "runnable": ("fuseml_core.cli.artifact:runnable", "Runnables: list, get."),
+    },
+    "Administration": {
+        "extension": ("fuseml_core.cli.extension:extension", "Extensions: install, list, inspect, uninstall."),
+        "bundle": ("fuseml_core.cli.bundle:bundle", "Bundles: build, push and inspect packaged extensions."),
+        "agent": ("fuseml_core.cli.agent:agent", "Components of extensions and what they are doing."),
+        "server": ("fuseml_core.cli.server:server", "The local server: start, stop, status, logs."),
+        "serve": ("fuseml_core.cli.server:serve", "Run the local server in the foreground."),
+        "config": ("fuseml_core.cli.config:config", "Settings in force and where they come from."),
+    },
+}
+
+#: Every command by its name.
+COMMANDS: dict[str, tuple[str, str]] = {
+    name: entry for section in SECTIONS.values() for name, entry in section.items()
+}
