@@ -1,0 +1,95 @@
+"""From `module:attribute` to a plugin that answers hooks."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+import pluggy
+
+from fuseml_sdk import PROJECT
+from fuseml_sdk.errors import Internal, Permanent, Unsupported
+from fuseml_sdk.hookspecs import FAMILIES
+
+
+def load(address: str) -> object:
+    """Import a plugin object. A class is instantiated without arguments.
+
+    Args:
+        address: `module:attribute`; the attribute may be dotted.
+
+    Raises:
+        Permanent: The address is malformed, or there is no such module or attribute.
+        Exception: Whatever importing the module raises.
+    """
+    module, _, attribute = address.partition(":")
+    if not module or not attribute:
+        raise Permanent(f"plugin address {address!r} is not `module:attribute`")
+    found: Any = importlib.import_module(module)
+    for name in attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise Permanent(f"module {module!r} has no attribute {attribute!r}",
+                            hint="Correct `plugin` in the extension's manifest.") from None
+    return found() if inspect.isclass(found) else found
+
+
+def empty_manager() -> pluggy.PluginManager:
+    """A plugin manager that knows every hookspec and has no plugin yet."""
+    manager = pluggy.PluginManager(PROJECT)
+    for specs in FAMILIES.values():
+        manager.add_hookspecs(specs)
+    return manager
+
+
+def manager_for(plugin: object) -> pluggy.PluginManager:
+    """A plugin manager that holds exactly this plugin.
+
+    Raises:
+        Permanent: A hook of the plugin does not exist or has the wrong parameters, or it implements none.
+    """
+    manager = empty_manager()
+    try:
+        manager.register(plugin, name="plugin")
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise Permanent(f"the plugin does not fit the contract: {error}",
+                        hint="Compare its hooks with fuseml_sdk.hookspecs.") from None
+    if not manager.get_hookcallers(plugin):
+        raise Permanent("the plugin implements no hook", hint="Mark its hooks with @fuseml_sdk.hookimpl.")
+    return manager
+
+
+def implemented(manager: pluggy.PluginManager) -> list[str]:
+    """Names of the hooks that the manager's plugin implements."""
+    return [name for specs in FAMILIES.values() for name in vars(specs)
+            if hasattr(manager.hook, name) and getattr(manager.hook, name).get_hookimpls()]
+
+
+def families(manager: pluggy.PluginManager) -> list[str]:
+    """What the plugin is: any of store, agent and builder."""
+    prefixes = {name.partition("_")[0] for name in implemented(manager)}
+    return [family for family in FAMILIES if family in prefixes and family != "fuseml"]
+
+
+def call(manager: pluggy.PluginManager, hook: str, arguments: dict[str, Any]) -> Any:
+    """Call one hook of the manager's only plugin; a broadcast hook gives that plugin's result.
+
+    Raises:
+        Unsupported: The plugin does not implement it.
+        Internal: The plugin returned nothing where something is due.
+        Exception: Whatever the plugin raises.
+    """
+    from fuseml_sdk.contract import operations
+
+    caller = getattr(manager.hook, hook)
+    if not caller.get_hookimpls():
+        raise Unsupported(f"the plugin does not offer {hook}")
+    result = caller(**arguments)
+    if isinstance(result, list) and not (caller.spec and caller.spec.opts.get("firstresult")):
+        result = result[0] if result else None
+    if result is None and not operations()[hook].returns_nothing:
+        raise Internal(f"{hook} returned nothing")
+    return result

@@ -1,0 +1,41 @@
+"""Errors on the wire: problem documents (RFC 9457) made from plugin errors, and read back into the same class."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fuseml_sdk.errors import BY_TYPE, Internal, PluginError
+
+#: Media type of a problem document.
+MEDIA_TYPE = "application/problem+json"
+
+
+def to_problem(error: BaseException) -> dict[str, Any]:
+    """Describe an error. An exception that is no `PluginError` is a defect: `internal` with its type and message."""
+    known = error if isinstance(error, PluginError) else unexpected(error)
+    return {
+        "type": known.type,
+        "title": type(known).__name__,
+        "status": known.status,
+        "detail": known.message,
+        "hint": known.hint,
+        "details": json.loads(json.dumps(known.details, default=str)),
+    }
+
+
+def from_problem(document: Any) -> PluginError:
+    """Make the error that a problem document stands for; one that is not understood becomes `Internal`."""
+    if not isinstance(document, dict):
+        return Internal(f"the answer is no problem document: {str(document)[:200]}")
+    cls = BY_TYPE.get(str(document.get("type", "")).rsplit("/", 1)[-1], Internal)
+    details = document.get("details")
+    return cls(str(document.get("detail") or document.get("title") or "no reason given"),
+               hint=str(document.get("hint") or ""), details=details if isinstance(details, dict) else None)
+
+
+def unexpected(error: BaseException) -> Internal:
+    """The defect that an exception reveals which the plugin did not mean to raise."""
+    text = str(error)
+    name = type(error).__name__
+    return Internal(f"{name}: {text}" if text else name, details={"exception": name})

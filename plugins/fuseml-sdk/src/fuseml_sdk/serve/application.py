@@ -1,0 +1,144 @@
+"""Routes of a served plugin: what it is, whether it is well, and its hooks."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pluggy
+
+from fuseml_sdk import __version__, calls, contract, loading, problems
+from fuseml_sdk.errors import Cancelled, InvalidInput, NotFound, PluginError, Unsupported
+from fuseml_sdk.hookspecs import PROTOCOL
+from fuseml_sdk.serve.configuration import Configuration
+from fuseml_sdk.serve.wire import BadRequest, Request, Response
+
+
+class Application:
+    """Answers requests for one plugin.
+
+    Loading the plugin is part of construction; if it fails the application still answers, and every answer that
+    needs the plugin is the reason, so that the host learns it by the ordinary way.
+
+    Args:
+        address: `module:attribute` of the plugin object.
+        configuration: What the plugin is configured with.
+    """
+
+    def __init__(self, address: str, configuration: Configuration) -> None:
+        self._operations = contract.operations()
+        self._manager: pluggy.PluginManager = loading.empty_manager()
+        self.failure: PluginError | None = None
+        try:
+            self._manager = loading.manager_for(loading.load(address))
+            self._configure(configuration)
+        except Exception as error:
+            self.failure = _classified(error)
+
+    def _configure(self, configuration: Configuration) -> None:
+        if self._manager.hook.fuseml_configure.get_hookimpls():
+            loading.call(self._manager, "fuseml_configure",
+                         {"config": configuration.config, "state_dir": configuration.state_dir})
+
+    def respond(self, request: Request) -> Response:
+        """Answer one request; whatever goes wrong becomes a problem document."""
+        try:
+            return self._route(request)
+        except Exception as error:
+            return problem(_classified(error))
+
+    def close(self) -> None:
+        """Call the plugin's `fuseml_shutdown`; a failure is written to stderr and otherwise ignored."""
+        if self._manager.hook.fuseml_shutdown.get_hookimpls():
+            try:
+                loading.call(self._manager, "fuseml_shutdown", {})
+            except Exception:
+                traceback.print_exc(file=sys.stderr)
+
+    def _route(self, request: Request) -> Response:
+        pages: dict[str, Callable[[], dict[str, Any]]] = {
+            "/healthz": lambda: {"status": "alive"},
+            "/readyz": self._ready,
+            f"/v{PROTOCOL}/describe": self._describe,
+        }
+        if request.path in pages:
+            if request.method != "GET":
+                return _method_not_allowed("GET")
+            return Response(200, json.dumps(pages[request.path](), default=str).encode())
+        operation = self._operations.get(request.path.removeprefix(f"/v{PROTOCOL}/hooks/"))
+        if operation is None or operation.route != request.path:
+            raise NotFound(f"there is no {request.path}", hint=f"See /v{PROTOCOL}/describe for the hooks.")
+        if request.method != "POST":
+            return _method_not_allowed("POST")
+        return self._call(operation, request)
+
+    def _call(self, operation: contract.Operation, request: Request) -> Response:
+        if self.failure is not None:
+            raise self.failure
+        if operation.hook in ("fuseml_configure", "fuseml_shutdown"):
+            raise Unsupported(f"{operation.hook} is called by the runtime alone")
+        with calls.serving(_call_of(request)) as call:
+            if call.expired:
+                raise Cancelled(f"the deadline of {operation.hook} had passed when the call arrived")
+            result = loading.call(self._manager, operation.hook, operation.decode_arguments(request.body))
+            return Response(200, operation.encode_result(result), headers={"fuseml-call-id": call.id})
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "protocols": [PROTOCOL],
+            "contract_digest": contract.frozen()["digest"],
+            "sdk_version": __version__,
+            "hooks": {name: {"idempotent": self._operations[name].idempotent}
+                      for name in loading.implemented(self._manager)},
+        }
+
+    def _ready(self) -> dict[str, Any]:
+        if self.failure is not None:
+            raise self.failure
+        facts: dict[str, Any] = {}
+        if self._manager.hook.fuseml_health.get_hookimpls():
+            facts = loading.call(self._manager, "fuseml_health", {})
+        return {"status": "ready", "facts": facts}
+
+
+def problem(error: BaseException) -> Response:
+    """The response that tells an error."""
+    document = problems.to_problem(error)
+    return Response(int(document["status"]), json.dumps(document).encode(), problems.MEDIA_TYPE)
+
+
+def refusal(error: BadRequest) -> Response:
+    """The response to a request that could not be read."""
+    document = {**problems.to_problem(InvalidInput(error.message)), "status": error.status}
+    return Response(error.status, json.dumps(document).encode(), problems.MEDIA_TYPE)
+
+
+def _method_not_allowed(allowed: str) -> Response:
+    document = {**problems.to_problem(InvalidInput(f"only {allowed} is allowed here")), "status": 405}
+    return Response(405, json.dumps(document).encode(), problems.MEDIA_TYPE, {"allow": allowed})
+
+
+def _call_of(request: Request) -> calls.Call:
+    deadline = None
+    milliseconds = request.headers.get("fuseml-deadline-ms", "")
+    if milliseconds:
+        if not (milliseconds.isascii() and milliseconds.isdigit()):
+            raise InvalidInput("the header fuseml-deadline-ms is not a whole number of milliseconds")
+        deadline = time.monotonic() + int(milliseconds) / 1000
+    traceparent = request.headers.get("traceparent", "")
+    identifier = request.headers.get("fuseml-call-id", "")
+    if identifier.isascii() and identifier.isprintable() and 0 < len(identifier) <= 64:
+        return calls.Call(deadline, identifier, traceparent)
+    return calls.Call(deadline, traceparent=traceparent)
+
+
+def _classified(error: Exception) -> PluginError:
+    if isinstance(error, PluginError):
+        return error
+    # The stack belongs in the plugin's log; the caller gets type and message.
+    traceback.print_exception(error, file=sys.stderr)
+    return problems.unexpected(error)
