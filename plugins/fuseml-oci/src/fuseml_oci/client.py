@@ -1,0 +1,253 @@
+"""The client for any OCI distribution registry: what FuseML needs of distribution-spec 1.1, verified byte by byte."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+
+import requests
+from fuseml_sdk.errors import InvalidInput, Permanent, Retryable
+
+from fuseml_oci import media
+from fuseml_oci.answers import expect
+from fuseml_oci.descriptor import Descriptor, read_object
+from fuseml_oci.digests import HEX_LENGTH, digest_bytes, is_digest, split_digest
+from fuseml_oci.reference import Reference, check_repository, check_tag
+from fuseml_oci.retries import Patience, RetryPolicy
+from fuseml_oci.transfers import VerifiedReader, download, open_source
+from fuseml_oci.transport import MAX_DOCUMENT, SafeRegistry, Timeouts
+
+_ACCEPT = ", ".join((media.MANIFEST, media.INDEX, media.DOCKER_MANIFEST, media.DOCKER_INDEX))
+#: Bounds of lists, because a hostile registry can go on for ever.
+MAX_PAGES, MAX_ITEMS, PAGE = 1000, 100_000, 1000
+
+
+class RegistryClient(SafeRegistry):
+    """One registry, one set of credentials. See `SafeRegistry` for the arguments.
+
+    Every method raises `NotFound`, `InvalidInput`, `Permanent` or `Retryable` of `fuseml_sdk.errors`; messages name
+    registry, repository and tag or digest.
+    """
+
+    @classmethod
+    def for_reference(cls, reference: Reference, *, insecure: bool | None = None) -> Self:
+        """Return a client for the registry of a reference."""
+        return cls(reference.registry, insecure=insecure)
+
+    @classmethod
+    def for_url(cls, url: str, *, timeout: Timeouts | None = None, retries: RetryPolicy | None = None) -> Self:
+        """Return a client for a base URL such as `http://127.0.0.1:8765`; the scheme decides about encryption.
+
+        Raises:
+            InvalidInput: It is not an http(s) URL without path, query and user name.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or parts.path not in ("", "/") or parts.query or "@" in parts.netloc:
+            raise InvalidInput(f"{url!r} is not the base URL of a registry", hint="write http(s)://host[:port]")
+        return cls(parts.netloc, insecure=parts.scheme == "http", timeout=timeout, retries=retries)
+
+    def ping(self) -> None:
+        """Check that the registry answers and speaks the protocol (end-1)."""
+        expect(self.do_request(self._url("")), (200,), f"registry {self.origin}")
+
+    def resolve(self, repository: str, reference: str) -> Descriptor:
+        """Return the verified descriptor of what a tag or digest points to."""
+        data, media_type, digest = self.get_manifest(repository, reference)
+        artifact_type = read_object(data, self._name(repository, reference)).get("artifactType") or ""
+        return Descriptor(media_type, digest, len(data), artifact_type=str(artifact_type))
+
+    def get_manifest(self, repository: str, reference: str) -> tuple[bytes, str, str]:
+        """Fetch a manifest or index (end-3).
+
+        Returns:
+            (exact bytes, media type, digest): the digest is that of the bytes, and the asked one if one was asked.
+
+        Raises:
+            Permanent: The bytes do not have the digest, or body and header disagree about the type.
+        """
+        what = self._name(repository, reference)
+        url = self._manifest_url(repository, reference)
+        response = expect(self.do_request(url, headers={"Accept": _ACCEPT}, repository=repository), (200,), what)
+        data = response.content
+        wanted = reference if is_digest(reference) else response.headers.get("Docker-Content-Digest", "")
+        digest = _checked_digest(data, wanted, what)
+        return data, _media_type(data, response, what), digest
+
+    def has_manifest(self, repository: str, reference: str) -> bool:
+        """Ask whether a tag or digest exists, without fetching it."""
+        response = self.do_request(self._manifest_url(repository, reference), "HEAD",
+                                   headers={"Accept": _ACCEPT}, repository=repository)
+        return self._exists(response, self._name(repository, reference))
+
+    def has_blob(self, repository: str, digest: str) -> bool:
+        """Ask whether a repository holds a blob (end-2)."""
+        response = self.do_request(self._blob_url(repository, digest), "HEAD", repository=repository)
+        return self._exists(response, self._name(repository, digest))
+
+    def push_blob(self, repository: str, source: Path | bytes, digest: str, media_type: str) -> Descriptor:
+        """Upload a blob unless it is there (end-4a, end-6), streaming it from disk.
+
+        Args:
+            repository: Name within the registry.
+            source: File or bytes.
+            digest: What they must have; checked while they are sent.
+            media_type: For the descriptor; registries do not keep it.
+
+        Raises:
+            InvalidInput: `source` does not have this digest.
+        """
+        what = self._name(repository, digest)
+        split_digest(digest)
+        file, size = open_source(source)
+        with file:
+            patience = Patience(self.retries)
+            while not self.has_blob(repository, digest):
+                try:
+                    self._upload(repository, VerifiedReader(file, digest, size, what), digest)
+                    break
+                except Retryable:  # the session may be lost: begin another
+                    if not patience.again():
+                        raise
+        return Descriptor(media_type, digest, size)
+
+    def push_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> str:
+        """Upload a manifest or index under a tag or its digest, byte for byte (end-7).
+
+        Returns:
+            Its digest.
+
+        Raises:
+            InvalidInput: The registry refuses it, for instance because the tag is immutable.
+            Permanent: The registry stored something else.
+        """
+        what = self._name(repository, reference)
+        if len(data) > MAX_DOCUMENT:
+            raise InvalidInput(f"{what}: the manifest has {len(data)} bytes, more than {MAX_DOCUMENT}")
+        digest = digest_bytes(data, split_digest(reference)[0] if is_digest(reference) else "sha256")
+        if is_digest(reference) and digest != reference:
+            raise InvalidInput(f"{what}: the manifest has the digest {digest}")
+        url = self._manifest_url(repository, reference)
+        response = self.do_request(url, "PUT", data, {"Content-Type": media_type}, repository=repository)
+        expect(response, (201,), what)
+        stored = response.headers.get("Docker-Content-Digest", digest)
+        if stored != digest:
+            raise Permanent(f"{what}: the registry stored {stored[:200]} instead of {digest}")
+        return digest
+
+    def get_blob_bytes(self, repository: str, descriptor: Descriptor) -> bytes:
+        """Fetch a small blob, such as a config, into memory; verified, at most 4 MiB."""
+        what = self._name(repository, descriptor.digest)
+        if descriptor.size > MAX_DOCUMENT:
+            raise InvalidInput(f"{what}: {descriptor.size} bytes are too many to be held in memory")
+        response = self.do_request(self._blob_url(repository, descriptor.digest), repository=repository)
+        data = expect(response, (200,), what).content
+        if len(data) != descriptor.size:
+            raise Permanent(f"{what}: the content has {len(data)} bytes, the descriptor says {descriptor.size}")
+        _checked_digest(data, descriptor.digest, what)
+        return data
+
+    def pull_blob(self, repository: str, descriptor: Descriptor, destination: Path) -> None:
+        """Download a blob into a file, which appears only when size and digest are right (end-2).
+
+        A broken connection is resumed with a range request. Nothing else is left behind on failure.
+        """
+        what = self._name(repository, descriptor.digest)
+        url = self._blob_url(repository, descriptor.digest)
+
+        def open_from(offset: int) -> requests.Response:
+            headers = {"Range": f"bytes={offset}-"} if offset else {}
+            response = self.do_request(url, headers=headers, stream=True, repository=repository)
+            return response if response.status_code in (200, 206) else expect(self._finish(response, url), (), what)
+
+        download(open_from, descriptor, destination, self.timeout.read, self.retries, what)
+
+    def delete_manifest(self, repository: str, reference: str) -> bool:
+        """Delete a tag, or a manifest by digest (end-9). Returns False if it was not there."""
+        response = self.do_request(self._manifest_url(repository, reference), "DELETE", repository=repository)
+        expect(response, (202, 200, 204, 404), self._name(repository, reference))
+        return response.status_code != 404
+
+    def delete_blob(self, repository: str, digest: str) -> bool:
+        """Delete a blob from a repository (end-10). Returns False if it was not there."""
+        response = self.do_request(self._blob_url(repository, digest), "DELETE", repository=repository)
+        expect(response, (202, 200, 204, 404), self._name(repository, digest))
+        return response.status_code != 404
+
+    def tags(self, repository: str) -> list[str]:
+        """Return all tags (end-8), at most 100 000."""
+        check_repository(repository)
+        return self._listed(f"{repository}/tags/list?n={PAGE}", "tags", repository)
+
+    def repositories(self) -> list[str]:
+        """Return all repositories (`_catalog`, which not every registry offers), at most 100 000."""
+        return self._listed(f"_catalog?n={PAGE}", "repositories", "")
+
+    def _listed(self, path: str, key: str, repository: str) -> list[str]:
+        what, url, items = f"{key} of {self.origin}/{repository}", self._url(path), list[str]()
+        for _ in range(MAX_PAGES):
+            response = expect(self.do_request(url, repository=repository), (200,), what)
+            page = read_object(response.content, what).get(key) or []
+            items += [item for item in page if isinstance(item, str)]
+            link = response.links.get("next", {}).get("url")
+            if not link:
+                return items
+            url = urljoin(url, link)
+            if len(items) > MAX_ITEMS:
+                break
+        raise Permanent(f"{what}: the list does not end after {len(items)} entries")
+
+    def _upload(self, repository: str, reader: VerifiedReader, digest: str) -> None:
+        what = self._name(repository, digest)
+        headers = {"Content-Length": "0"}
+        url = self._url(f"{repository}/blobs/uploads/")
+        response = expect(self.do_request(url, "POST", None, headers, repository=repository), (202,), what)
+        location = urljoin(url, response.headers.get("Location", ""))
+        if urlsplit(location).path == urlsplit(url).path:
+            raise Permanent(f"{what}: the registry gave no upload session")
+        location += ("&" if urlsplit(location).query else "?") + urlencode({"digest": digest})
+        headers = {"Content-Type": "application/octet-stream"}
+        body = reader if reader.len else b""
+        expect(self.do_request(location, "PUT", body, headers, repository=repository, retry=False), (201,), what)
+
+    def _exists(self, response: requests.Response, what: str) -> bool:
+        return expect(response, (200, 404), what).status_code == 200
+
+    def _url(self, path: str) -> str:
+        return f"{self.origin}/v2/{path}"
+
+    def _manifest_url(self, repository: str, reference: str) -> str:
+        if is_digest(reference):
+            split_digest(reference)
+        else:
+            check_tag(reference)
+        return self._url(f"{check_repository(repository)}/manifests/{quote(reference, safe=':')}")
+
+    def _blob_url(self, repository: str, digest: str) -> str:
+        split_digest(digest)
+        return self._url(f"{check_repository(repository)}/blobs/{digest}")
+
+    def _name(self, repository: str, reference: str) -> str:
+        mark = "@" if is_digest(reference) else ":"
+        return f"oci://{self.registry}/{repository}{mark}{reference}"
+
+
+def _checked_digest(data: bytes, wanted: str, what: str) -> str:
+    algorithm = wanted.partition(":")[0]
+    digest = digest_bytes(data, algorithm if algorithm in HEX_LENGTH else "sha256")
+    if wanted and digest != wanted:
+        raise Permanent(f"{what}: the content has the digest {digest} instead of {wanted[:200]}",
+                        hint="the registry or something on the way changed it; nothing was kept")
+    return digest
+
+
+def _media_type(data: bytes, response: requests.Response, what: str) -> str:
+    header = response.headers.get("Content-Type", "").partition(";")[0].strip()
+    try:
+        body = json.loads(data).get("mediaType") or ""
+    except (ValueError, AttributeError, RecursionError):
+        raise Permanent(f"{what}: the manifest is not a JSON object") from None
+    if body and header and body != header:
+        raise Permanent(f"{what}: the header says {header[:100]!r}, the manifest {str(body)[:100]!r}")
+    return str(body or header)

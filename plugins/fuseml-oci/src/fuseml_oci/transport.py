@@ -1,0 +1,214 @@
+"""The one place through which every request to a registry goes.
+
+`SafeRegistry` replaces `do_request` of `oras.provider.Registry`, which has no timeouts, retries wrong passwords for
+two minutes and sends credentials wherever it is led.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from urllib.parse import urljoin
+
+import requests
+import requests.adapters
+import requests.utils
+from fuseml_sdk.errors import Permanent, Retryable, Unsupported
+from oras.provider import Registry  # type: ignore[import-untyped]
+
+from fuseml_oci.bodies import read_body
+from fuseml_oci.credentials import Credentials, find_credentials
+from fuseml_oci.digests import BUFFER
+from fuseml_oci.origin import check_redirect, origin_of, registry_origin
+from fuseml_oci.reference import check_registry
+from fuseml_oci.retries import RETRY_STATUSES, Patience, RetryPolicy
+from fuseml_oci.tokens import Authorizer
+
+#: Largest body that is ever held in memory: manifests and lists (distribution-spec: at least 4 MiB).
+MAX_DOCUMENT = 4 << 20
+MAX_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SAFE = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds to wait for a connection, and for the next bytes."""
+
+    connect: float = 10.0
+    read: float = 60.0
+
+
+class SafeRegistry(Registry):  # type: ignore[misc]
+    """Sends requests to one registry with one set of credentials; thread-safe.
+
+    Args:
+        registry: `host[:port]`.
+        insecure: True for plain http, False for https, None for http on loopback hosts only.
+        timeout: How long to wait for connections and bytes.
+        credentials: User name and password; by default those that Docker keeps for this registry.
+        retries: Patience with passing faults.
+        proxy: URL of an HTTP proxy; by default as the environment says. Never used for loopback hosts.
+        ca_bundle: File with certificate authorities; by default as the environment says.
+        trusted_realms: Further hosts of token servers that may see the credentials.
+
+    Raises:
+        InvalidInput: `registry` is not `host[:port]`.
+    """
+
+    def __init__(self, registry: str, *, insecure: bool | None = None, timeout: Timeouts | None = None,
+                 credentials: Credentials | None = None, retries: RetryPolicy | None = None, proxy: str = "",
+                 ca_bundle: str = "", trusted_realms: tuple[str, ...] = ()) -> None:
+        self.registry = check_registry(registry)
+        self.origin = registry_origin(self.registry, insecure=insecure)
+        self.timeout = timeout or Timeouts()
+        self.retries = retries or RetryPolicy()
+        authorities = ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+        super().__init__(self.registry, insecure=self.origin.scheme == "http", tls_verify=authorities)
+        self._prepare_session(proxy)
+        self._authorizer = Authorizer(self.origin, credentials or find_credentials(self.registry),
+                                      self._fetch_token, trusted_realms)
+
+    def _prepare_session(self, proxy: str) -> None:
+        self.session.trust_env = False  # else ~/.netrc would add credentials to any host
+        adapter = _WideAdapter(pool_connections=8, pool_maxsize=16, max_retries=0)
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, adapter)
+        self.session.headers.update({"Accept-Encoding": "identity", "User-Agent": "fuseml-oci"})
+        if not self.origin.loopback:
+            environment = requests.utils.get_environ_proxies(str(self.origin))
+            self.session.proxies = {"http": proxy, "https": proxy} if proxy else environment
+
+    def do_request(self, url: str, method: str = "GET", data: Any = None, headers: Mapping[str, str] | None = None,
+                   json: Any = None, stream: bool = False, *, repository: str = "",
+                   retry: bool = True) -> requests.Response:
+        """Send one request, with authorization, redirects and retries.
+
+        Args:
+            url: Of this registry.
+            method: Redirects are followed for GET and HEAD only.
+            data: Body: bytes, or a file that can seek.
+            headers: Further headers.
+            json: Body as JSON; instead of `data`.
+            stream: Leave the body to the caller, who must close the response.
+            repository: For the scope of the token.
+            retry: Try again after passing faults. Only for requests that may be repeated.
+
+        Returns:
+            The response, whatever its status.
+
+        Raises:
+            Retryable: No answer after all tries.
+            Permanent: The certificate is wrong, or the server leads somewhere it must not.
+        """
+        if origin_of(url) != self.origin:
+            raise Permanent(f"registry {self.origin} sends the client to {origin_of(url)}",
+                            hint="uploads and lists must stay on the registry's own origin")
+        patience = Patience(self.retries if retry else RetryPolicy(attempts=1))
+        while True:
+            try:
+                response = self._authorized(method, url, data, dict(headers or {}), json, repository)
+                if response.status_code not in RETRY_STATUSES or not patience.again(
+                        response.headers.get("Retry-After")):
+                    return response if stream else self._finish(response, url)
+                response.close()
+            except Retryable:
+                if not patience.again():
+                    raise
+
+    def _authorized(self, method: str, url: str, data: Any, headers: dict[str, str], json: Any,
+                    repository: str) -> requests.Response:
+        action = "pull" if method in _SAFE else "push"
+        for attempt in (1, 2):
+            if authorization := self._authorizer.header(repository, action):
+                headers["Authorization"] = authorization
+            response = self._follow(method, url, _rewound(data), headers, json)
+            if response.status_code != 401 or attempt == 2:
+                break
+            challenge = response.headers.get("WWW-Authenticate", "")
+            if not self._authorizer.answer(challenge, repository, action):
+                break
+            response.close()
+        return response
+
+    def _follow(self, method: str, url: str, data: Any, headers: dict[str, str], json: Any) -> requests.Response:
+        for _ in range(MAX_REDIRECTS + 1):
+            if origin_of(url) != self.origin:
+                headers = {k: v for k, v in headers.items() if k.lower() in ("range", "accept")}
+            response = self._send(method, url, data, headers, json)
+            if response.status_code not in _REDIRECTS:
+                return response
+            response.close()
+            if method not in _SAFE:
+                raise Permanent(f"{method} {url} was redirected, which is followed for reading only")
+            target = urljoin(url, response.headers.get("Location", ""))
+            check_redirect(origin_of(url), origin_of(target))
+            url = target
+        raise Permanent(f"registry {self.origin} redirects more than {MAX_REDIRECTS} times")
+
+    def _send(self, method: str, url: str, data: Any, headers: Mapping[str, str], json: Any) -> requests.Response:
+        where = f"{method} {_shown(url)}"
+        try:
+            return self.session.request(  # type: ignore[no-any-return]
+                method, url, data=data, json=json, headers=dict(headers), stream=True, allow_redirects=False,
+                verify=self._tls_verify, timeout=(self.timeout.connect, self.timeout.read))
+        except requests.exceptions.SSLError as error:
+            raise Permanent(f"{where}: the connection is not secure: {str(error)[:300]}") from None
+        except requests.exceptions.Timeout:
+            raise Retryable(f"{where}: no answer within {self.timeout.read:g} s "
+                            f"(connecting: {self.timeout.connect:g} s)") from None
+        except requests.exceptions.RequestException as error:
+            raise Retryable(f"{where}: cannot be reached: {_cause(error)}",
+                            hint="check the address and that the registry runs") from None
+
+    def _finish(self, response: requests.Response, url: str) -> requests.Response:
+        with response:
+            # requests offers no bounded read; these two attributes are how it marks a body as read.
+            response._content = read_body(response, MAX_DOCUMENT, self.timeout.read, _shown(url))
+            response._content_consumed = True
+        return response
+
+    def _fetch_token(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        response = self._send("GET", url, None, headers, None)
+        return response.status_code, self._finish(response, url).content
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.session.close()
+
+    def __enter__(self) -> SafeRegistry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise Unsupported("this method of oras-py verifies nothing and is closed",
+                          hint="use the methods of RegistryClient")
+
+    pull = push = login = download_blob = upload_blob = put_upload = chunked_upload = upload_manifest = _refuse
+
+
+class _WideAdapter(requests.adapters.HTTPAdapter):
+    """Sends files in large blocks; http.client's 16 KiB cost a third of the throughput."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, blocksize=BUFFER)
+
+
+def _rewound(data: Any) -> Any:
+    if hasattr(data, "seek"):
+        data.seek(0)
+    return data
+
+
+def _shown(url: str) -> str:
+    """The URL without its query, which may hold signatures or session keys."""
+    return url.partition("?")[0][:300]
+
+
+def _cause(error: Exception) -> str:
+    reason = getattr(error.args[0], "reason", error) if error.args else error
+    return str(reason).rpartition(": ")[2][:200] or type(error).__name__
