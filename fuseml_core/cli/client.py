@@ -59,7 +59,7 @@ class Client:
     def get(self, *segments: str, query: Mapping[str, Any] | None = None, timeout: float = TIMEOUT,
             patience: float = PATIENCE) -> Any:
         """GET `/api/v1/<segments>`; repeated for `patience` seconds while the server does not answer."""
-        return self._patiently("GET", segments, None, query, timeout, patience)
+        return self._patiently("GET", _path(segments, query), None, timeout=timeout, patience=patience)
 
     def post(self, *segments: str, body: Any = None, timeout: float = TIMEOUT, repeatable: bool = False) -> Any:
         """POST a JSON document.
@@ -70,11 +70,12 @@ class Client:
             timeout: Seconds the answer may take.
             repeatable: Whether doing it twice is the same as once, so that a lost connection can be repeated.
         """
-        return self._patiently("POST", segments, body, None, timeout, PATIENCE if repeatable else 0.0)
+        return self._patiently("POST", _path(segments, None), body, timeout=timeout,
+                               patience=PATIENCE if repeatable else 0.0)
 
     def delete(self, *segments: str, query: Mapping[str, Any] | None = None, timeout: float = TIMEOUT) -> Any:
         """DELETE `/api/v1/<segments>`."""
-        return self._patiently("DELETE", segments, None, query, timeout, 0.0)
+        return self._patiently("DELETE", _path(segments, query), None, timeout=timeout, patience=0.0)
 
     def stream(self, *segments: str, body: Any = None, timeout: float = 900.0) -> Iterator[dict[str, Any]]:
         """POST and yield the answer's JSON lines as they arrive; `timeout` seconds may pass between two.
@@ -104,9 +105,8 @@ class Client:
         """Base URL under which git and programs reach the server over TCP."""
         return self.settings.url or str(self.get("server")["base_url"]).rstrip("/")
 
-    def _patiently(self, method: str, segments: tuple[str, ...], body: Any, query: Mapping[str, Any] | None,
-                   timeout: float, patience: float) -> Any:
-        path, until, pause = _path(segments, query), time.monotonic() + patience, 0.1
+    def _patiently(self, method: str, path: str, body: Any, *, timeout: float, patience: float) -> Any:
+        until, pause = time.monotonic() + patience, 0.1
         while True:
             try:
                 with self._open(method, path, body, timeout) as response:

@@ -28,6 +28,19 @@ def project_option(command: Command) -> Command:
                         help="Project; by default the one chosen by `fuseml project set`, else `default`.")(command)
 
 
+def connect() -> Client:
+    """A client for the server; its module is imported here, so that help does not pay for it."""
+    from fuseml_core.cli.client import connect as connect_now
+
+    return connect_now()
+
+
+def enter(option: str | None) -> tuple[Client, str]:
+    """A client, and the project that a command with `--project OPTION` works in (see `resolve_project`)."""
+    client = connect()
+    return client, resolve_project(client, option)
+
+
 def current_project(settings: Settings) -> str | None:
     """The project chosen by `fuseml project set` for this server, if any.
 

@@ -1,0 +1,115 @@
+"""Following a change until everything that follows from it has settled (`--wait`, R186)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fuseml_core.cli.render import echo
+from fuseml_core.domain.errors import Failed, FusemlError, Unavailable
+
+if TYPE_CHECKING:
+    from fuseml_core.cli.client import Client
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+#: Seconds of one long poll.
+POLL = 25
+#: Seconds for which a server that does not answer is asked again: it may be starting after a crash or an upgrade.
+PATIENCE = 60.0
+
+
+def timeout_option(command: Command) -> Command:
+    """Decorator: the option `--timeout` of commands that only watch, as argument `timeout`."""
+    return click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+                        help="Stop watching after so long; the runs go on.")(command)
+
+
+def wait_options(command: Command) -> Command:
+    """Decorator: the options `--wait` and `--timeout` (seconds) as arguments `wait` and `timeout`."""
+    command = click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+                           help="With --wait: give up waiting after so long; the runs go on.")(command)
+    return click.option("--wait", is_flag=True, help="Wait until all runs that follow have ended, showing their "
+                                                     "steps; fail if one fails.")(command)
+
+
+def follow(client: Client, change: str, *, timeout: float | None = None, err: bool = False) -> list[dict[str, Any]]:
+    """Print every event of a change as it happens, until the change has settled.
+
+    Args:
+        client: For the server.
+        change: Identifier of the change.
+        timeout: Seconds to wait at most; None: as long as it takes.
+        err: Print to stderr, because stdout carries data.
+
+    Returns:
+        Summaries of the runs that belong to the change.
+
+    Raises:
+        Failed: A run failed or was cancelled; its step, exit code and last log lines have been printed.
+        Unavailable: The time is over.
+    """
+    try:
+        runs = _watch(client, change, timeout, err)
+    except KeyboardInterrupt:
+        click.echo(f"\nThe runs go on. Watch again: fuseml change watch {change}", err=True)
+        raise
+    failed = [run for run in runs if run.get("state") in ("failed", "cancelled")]
+    for run in failed:
+        explain(client, run)
+    if failed:
+        names = ", ".join(f"{run['name']} ({run['state']})" for run in failed)
+        raise Failed(f"{len(failed)} of {len(runs)} runs did not succeed: {names}",
+                     hint=f"All of its output: fuseml run logs {failed[0]['name']} --project {failed[0]['project']}")
+    return runs
+
+
+def explain(client: Client, run: Mapping[str, Any]) -> None:
+    """Print on stderr why a run did not succeed: each failed step with reason, exit code and last log lines."""
+    pipeline, _, number = str(run["name"]).rpartition("/")
+    try:
+        full = client.get("projects", run["project"], "runs", pipeline, number)
+    except FusemlError as error:
+        click.echo(f"{run['name']}: {error.message}", err=True)
+        return
+    failed = [step for step in full.get("steps") or [] if step.get("state") == "failed"]
+    for step in failed:
+        code = "" if step.get("exit_code") is None else f" with exit code {step['exit_code']}"
+        why = step.get("message") or step.get("reason") or ""
+        echo(f"{run['name']}: step {step['name']} failed{code}{': ' + why if why else ''}", err=True)
+        for line in step.get("log_tail") or []:
+            echo(f"    {line}", err=True)
+    if not failed and full.get("error"):
+        echo(f"{run['name']}: {full['error']}", err=True)
+
+
+def say_decisions(decisions: Sequence[Mapping[str, Any]], *, err: bool = False) -> None:
+    """Print which pipelines started a run and which did not and why."""
+    for decision in decisions:
+        if decision.get("decision") == "fired":
+            echo(f"  {decision['pipeline']}: started {decision.get('run') or 'a run'}", err=err)
+        else:
+            echo(f"  {decision['pipeline']}: not run: {decision.get('reason') or 'no reason given'}", err=err)
+
+
+def _watch(client: Client, change: str, timeout: float | None, err: bool) -> list[dict[str, Any]]:
+    began, cursor = time.monotonic(), 0
+    while True:
+        left = POLL if timeout is None else min(POLL, began + timeout - time.monotonic())
+        if left < 0:
+            raise Unavailable(f"The runs have not ended within {timeout:g} s; they go on.",
+                              hint=f"Watch again: fuseml change watch {change}")
+        state = client.get("changes", change, query={"after": cursor, "wait": round(max(left, 0.01), 2)},
+                           timeout=POLL + 30.0, patience=PATIENCE)
+        for event in state.get("events") or []:
+            echo(f"{time.monotonic() - began:8.1f} s  {event.get('text') or _text(event)}", err=err)
+        cursor = max(cursor, int(state.get("cursor") or 0))
+        if state.get("state") == "settled" and not state.get("more"):
+            return list(state.get("runs") or [])
+
+
+def _text(event: Mapping[str, Any]) -> str:
+    """A line for an event without a text."""
+    return " ".join(str(event[key]) for key in ("run", "step", "state") if event.get(key))

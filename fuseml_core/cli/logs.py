@@ -1,0 +1,71 @@
+"""Printing logs, once or as they grow."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fuseml_core.cli.render import echo
+from fuseml_core.domain.errors import NotFound
+
+if TYPE_CHECKING:
+    from fuseml_core.cli.client import Client
+
+#: Seconds between two looks at a log that has not grown.
+PAUSE = 0.5
+ENDED = ("succeeded", "failed", "cancelled", "skipped")
+
+
+def print_logs(client: Client, run: Mapping[str, Any], step: str | None, *, following: bool) -> None:
+    """Print the log of one step of a run, or of all under a heading each.
+
+    Args:
+        client: For the server.
+        run: The full record of the run.
+        step: Name of the step; None: all.
+        following: Go on until the steps have ended.
+
+    Raises:
+        NotFound: The run has no such step.
+    """
+    names = [entry["name"] for entry in run.get("steps") or []]
+    if step is not None and step not in names:
+        raise NotFound(f"Run {run['name']} has no step {step!r}.", hint=f"Its steps: {', '.join(names) or 'none'}")
+    pipeline, _, number = str(run["name"]).rpartition("/")
+    path = ("projects", str(run["project"]), "runs", pipeline, number)
+    for entry in run.get("steps") or []:
+        if step is None and len(names) > 1:
+            click.echo(f"==> {entry['name']} <==", err=True)
+        if step in (None, entry["name"]):
+            if entry.get("reused"):
+                echo(f"(not executed: {entry.get('why') or 'an earlier result is reused'})", err=True)
+            else:
+                print_growing(client, (*path, "logs"), {"step": entry["name"]}, following=following)
+
+
+def print_growing(client: Client, path: tuple[str, ...], query: Mapping[str, Any], *, following: bool) -> None:
+    """Print a log page by page.
+
+    Args:
+        client: For the server.
+        path: Segments of the log's path.
+        query: Further query fields.
+        following: Wait for more until the server says that it is complete.
+    """
+    cursor: Any = None
+    while True:
+        page = client.get(*path, query={**query, "cursor": cursor}, patience=60.0)
+        text = page.get("text") or ""
+        if text:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        ended = bool(page.get("complete")) and not text
+        if ended or (not text and not following) or page.get("cursor") in (None, ""):
+            return
+        if not text:
+            time.sleep(PAUSE)
+        cursor = page["cursor"]

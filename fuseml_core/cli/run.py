@@ -1,0 +1,180 @@
+"""`fuseml run`: executions of pipelines, named such as `training-pipeline/1`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fuseml_core.cli.cells import bindings, duration, moment
+from fuseml_core.cli.context import enter, project_option
+from fuseml_core.cli.follow import follow, timeout_option, wait_options
+from fuseml_core.cli.pairs import as_mapping, binding_options
+from fuseml_core.cli.render import Column, echo, fields, output_option, show_data, show_list, table
+from fuseml_core.domain.errors import Invalid, NotFound
+
+if TYPE_CHECKING:
+    from fuseml_core.cli.client import Client
+
+STATES = ["pending", "running", "succeeded", "failed", "cancelled"]
+COLUMNS: list[Column] = [
+    ("Run", "name"),
+    ("State", "state"),
+    ("Started", lambda item: moment(item.get("started_at") or item.get("created_at"))),
+    ("Duration", duration),
+    ("Inputs", lambda item: bindings(item.get("inputs"))),
+    ("Error", "error"),
+]
+
+
+@click.group()
+def run() -> None:
+    """List, inspect, start and cancel runs of pipelines."""
+
+
+@run.command("list")
+@click.option("--pipeline", help="Only runs of this pipeline.")
+@click.option("--state", type=click.Choice(STATES), help="Only runs in this state.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
+@project_option
+@output_option
+def list_(pipeline: str | None, state: str | None, limit: int, project: str | None, output: str) -> None:
+    """List runs, newest first."""
+    client, name = enter(project)
+    runs = client.get("projects", name, "runs", query={"pipeline": pipeline, "state": state, "limit": limit})
+    show_list(runs, output, COLUMNS, empty=f"There are no such runs in project {name}.")
+
+
+@run.command("get")
+@click.argument("name", metavar="RUN")
+@project_option
+@output_option
+def get(name: str, project: str | None, output: str) -> None:
+    """Show a run with its steps. RUN is PIPELINE/NUMBER, or PIPELINE for its newest run."""
+    client, project = enter(project)
+    found = load(client, project, name)
+    if output == "table":
+        _show(found)
+    else:
+        show_data(found, output)
+
+
+@run.command("logs")
+@click.argument("name", metavar="RUN")
+@click.option("--step", help="Only the output of this step.")
+@click.option("--follow", "-f", "following", is_flag=True, help="Go on until the run has ended.")
+@project_option
+def logs(name: str, step: str | None, following: bool, project: str | None) -> None:
+    """Print what the steps of a run wrote."""
+    from fuseml_core.cli.logs import print_logs
+
+    client, project = enter(project)
+    found = load(client, project, name)
+    print_logs(client, found, step, following=following)
+
+
+@run.command("start")
+@click.argument("pipeline")
+@binding_options
+@click.option("--no-cache", is_flag=True, help="Execute every step, even where an earlier result could be reused.")
+@wait_options
+@project_option
+@output_option
+def start(*, pipeline: str, inputs: tuple[tuple[str, str], ...], params: tuple[tuple[str, str], ...],
+          no_cache: bool, wait: bool, timeout: float | None, project: str | None, output: str) -> None:
+    """Start a run of PIPELINE by hand, with other inputs or parameters if given."""
+    client, project = enter(project)
+    body = {"inputs": as_mapping(inputs, "--input"), "parameters": as_mapping(params, "--param"), "no_cache": no_cache}
+    started = client.post("projects", project, "pipelines", pipeline, "runs", body=body)
+    if output == "table":
+        echo(f"Run {started['name']} started.")
+    if wait:
+        follow(client, started["change"], timeout=timeout, err=output != "table")
+    if output != "table":
+        show_data(load(client, project, started["name"]), output)
+    elif not wait:
+        echo(f"Watch it: fuseml run watch {started['name']}")
+
+
+@run.command("cancel")
+@click.argument("name", metavar="RUN")
+@project_option
+def cancel(name: str, project: str | None) -> None:
+    """Cancel a run; steps that have ended keep their results."""
+    client, project = enter(project)
+    pipeline, number = parse(client, project, name)
+    client.post("projects", project, "runs", pipeline, number, "cancel", repeatable=True)
+    echo(f"Run {pipeline}/{number} is being cancelled.")
+
+
+@run.command("watch")
+@click.argument("name", metavar="RUN")
+@timeout_option
+@project_option
+def watch(name: str, timeout: float | None, project: str | None) -> None:
+    """Print the steps of a run, and of the runs that follow from it, as they happen."""
+    client, project = enter(project)
+    follow(client, load(client, project, name)["change"], timeout=timeout)
+
+
+def load(client: Client, project: str, name: str) -> dict[str, Any]:
+    """The full record of a run named `PIPELINE/NUMBER`, or of the newest run of `PIPELINE`."""
+    pipeline, number = parse(client, project, name)
+    found: dict[str, Any] = client.get("projects", project, "runs", pipeline, number)
+    return found
+
+
+def parse(client: Client, project: str, name: str) -> tuple[str, str]:
+    """Pipeline and number of a run.
+
+    Raises:
+        Invalid: The name is not of the form `PIPELINE/NUMBER`.
+        NotFound: Only a pipeline is named, and it has no runs.
+    """
+    pipeline, slash, number = name.partition("/")
+    if slash:
+        if not pipeline or not number.isdecimal():
+            raise Invalid(f"{name!r} is not the name of a run.", hint="A run is named such as training-pipeline/1.")
+        return pipeline, number
+    newest = client.get("projects", project, "runs", query={"pipeline": pipeline, "limit": 1})
+    if not newest:
+        raise NotFound(f"Pipeline {pipeline} has no runs in project {project}.",
+                       hint="See: fuseml pipeline list, fuseml run list")
+    return pipeline, str(newest[0]["number"])
+
+
+def _show(found: dict[str, Any]) -> None:
+    """A run as text: its own facts, then a table of its steps, then why they did what they did."""
+    pairs = [("Run", found["name"]), ("Project", found["project"]), ("State", found["state"]),
+             ("Created", moment(found.get("created_at"))), ("Duration", duration(found)),
+             ("Inputs", bindings(found.get("inputs"))), ("Parameters", bindings(found.get("parameters"))),
+             ("Outputs", bindings(found.get("outputs"))), ("Change", found.get("change") or ""),
+             ("Error", found.get("error") or "")]
+    echo(fields([(header, value) for header, value in pairs if value]))
+    steps = found.get("steps") or []
+    if steps:
+        echo("\n" + table(["Step", "State", "Duration", "Attempt", "Agent", "Why"], [_step(step) for step in steps]))
+    for step in steps:
+        _details(step)
+
+
+def _step(step: dict[str, Any]) -> list[Any]:
+    state = f"{step['state']} (reused)" if step.get("reused") else step["state"]
+    return [step["name"], state, duration(step) or "-", str(step.get("attempt") or "-"), step.get("agent") or "-",
+            step.get("why") or step.get("message") or "-"]
+
+
+def _details(step: dict[str, Any]) -> None:
+    """Warnings, metrics and, for a failed step, the end of its log."""
+    for warning in step.get("warnings") or []:
+        echo(f"\nWarning of step {step['name']}: {warning}")
+    metrics = step.get("metrics") or []
+    if metrics:
+        echo(f"\nMetrics of step {step['name']}:")
+        echo(table(["Name", "Value", "Step"],
+                   [[str(m.get("key", "")), str(m.get("value", "")), str(m.get("step") or 0)] for m in metrics]))
+    if step.get("state") == "failed":
+        code = "" if step.get("exit_code") is None else f" (exit code {step['exit_code']})"
+        echo(f"\nStep {step['name']} failed{code}: {step.get('message') or step.get('reason') or 'no reason given'}")
+        for line in step.get("log_tail") or []:
+            echo(f"    {line}")
