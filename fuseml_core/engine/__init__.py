@@ -1,0 +1,1 @@
+"""The engine: triggers, runs, steps and services, driven by what the database says and nothing else."""

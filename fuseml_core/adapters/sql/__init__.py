@@ -1,0 +1,1 @@
+"""SQL adapters: SQLModel tables, the unit of work over them, Alembic migrations."""

@@ -1,0 +1,55 @@
+"""Opening the database: SQLite in WAL mode by default, PostgreSQL by URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from fuseml_core.domain.errors import Invalid
+
+#: Milliseconds that a writer waits for another one.
+BUSY_TIMEOUT = 15_000
+
+
+def open_database(url: str) -> Engine:
+    """Open the database, creating the file of an SQLite one.
+
+    Args:
+        url: SQLAlchemy URL, such as `sqlite:////home/u/.fuseml/fuseml.db` or `postgresql+psycopg://…`.
+
+    Raises:
+        Invalid: The URL cannot be used.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise Invalid("FUSEML_DATABASE_URL is not a database URL",
+                      hint="Write for example sqlite:////path/fuseml.db or postgresql+psycopg://user@host/name.") from None
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite":
+        Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT / 1000, "check_same_thread": False})
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+    raise Invalid(f"the database {parsed.get_backend_name()!r} is not supported", hint="Use SQLite or PostgreSQL.")
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transaction handling would begin too late for BEGIN IMMEDIATE.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT}"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that turns into a writer fails at once when another writer was faster.
+    reads = connection.get_execution_options().get("fuseml_read_only", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,0 +1,48 @@
+"""Projects in SQL."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, func, select
+
+from fuseml_core.adapters.sql.rows import Repository, table_of
+from fuseml_core.adapters.sql.tables import ArtifactRow, PipelineRow, ProjectRow, ServiceRow
+from fuseml_core.domain.records import Project
+
+_projects, _artifacts = table_of(ProjectRow), table_of(ArtifactRow)
+_pipelines, _services = table_of(PipelineRow), table_of(ServiceRow)
+
+
+class SqlProjects(Repository):
+    """Projects by name."""
+
+    def add(self, name: str, description: str, now: float) -> bool:
+        """Add a project; returns False if the name is taken."""
+        return self._insert_new(_projects, {"name": name, "description": description, "created_at": now})
+
+    def get(self, name: str) -> Project | None:
+        """One project, or None."""
+        row = self._first(select(_projects).where(_projects.c.name == name))
+        return Project(row["name"], row["description"], row["created_at"]) if row else None
+
+    def all(self) -> list[Project]:
+        """All projects by name."""
+        rows = self._all(select(_projects).order_by(_projects.c.name))
+        return [Project(row["name"], row["description"], row["created_at"]) for row in rows]
+
+    def counts(self, name: str) -> dict[str, int]:
+        """How many codesets, pipelines and services a project has."""
+        def count(table, *where):  # type: ignore[no-untyped-def]
+            return int(self._connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one())
+
+        return {
+            "codesets": count(_artifacts, _artifacts.c.project == name, _artifacts.c.kind == "codeset",
+                              _artifacts.c.deleted.is_(False)),
+            "pipelines": count(_pipelines, _pipelines.c.project == name),
+            "services": count(_services, _services.c.project == name),
+        }
+
+    def remove(self, name: str) -> None:
+        """Delete a project with its pipelines, runs, services and artifact descriptors."""
+        self._connection.execute(delete(_pipelines).where(_pipelines.c.project == name))
+        self._connection.execute(delete(_artifacts).where(_artifacts.c.project == name))
+        self._connection.execute(delete(_projects).where(_projects.c.name == name))

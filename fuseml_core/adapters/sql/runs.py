@@ -1,0 +1,82 @@
+"""Runs and their inputs in SQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import RowMapping, select, update
+
+from fuseml_core.adapters.sql.rows import Repository, table_of
+from fuseml_core.adapters.sql.tables import RunInputRow, RunRow, StepIoRow, StepRow
+from fuseml_core.domain.records import Run, RunState
+
+_runs, _inputs = table_of(RunRow), table_of(RunInputRow)
+_steps, _io = table_of(StepRow), table_of(StepIoRow)
+
+
+class SqlRuns(Repository):
+    """Pipeline runs."""
+
+    def find_key(self, run_key: str) -> Run | None:
+        """The run with a key, if there is one (G2: one run per key)."""
+        row = self._first(select(_runs).where(_runs.c.run_key == run_key))
+        return _run(row) if row else None
+
+    def add(self, values: dict[str, Any], inputs: dict[str, int]) -> int:
+        """Insert a run with its bound inputs and return its id."""
+        run_id = self._insert(_runs, values)
+        for name, version_id in inputs.items():
+            self._insert(_inputs, {"run_id": run_id, "input": name, "version_id": version_id})
+        return run_id
+
+    def by_id(self, run_id: int) -> Run | None:
+        """One run by id."""
+        row = self._first(select(_runs).where(_runs.c.id == run_id))
+        return _run(row) if row else None
+
+    def get(self, project: str, pipeline: str, number: int) -> Run | None:
+        """One run by its name."""
+        row = self._first(select(_runs).where(_runs.c.project == project, _runs.c.pipeline == pipeline,
+                                              _runs.c.number == number))
+        return _run(row) if row else None
+
+    def active(self) -> list[Run]:
+        """Runs that have not ended, oldest first."""
+        return [_run(r) for r in self._all(select(_runs).where(_runs.c.state == RunState.RUNNING).order_by(_runs.c.id))]
+
+    def page(self, *, project: str = "", pipeline: str = "", state: str = "", change: str = "",
+             limit: int = 100) -> list[Run]:
+        """Runs, newest first."""
+        statement = select(_runs).order_by(_runs.c.created_at.desc(), _runs.c.id.desc()).limit(limit)
+        for column, value in ((_runs.c.project, project), (_runs.c.pipeline, pipeline), (_runs.c.state, state),
+                              (_runs.c.change, change)):
+            if value:
+                statement = statement.where(column == value)
+        return [_run(row) for row in self._all(statement)]
+
+    def inputs(self, run_id: int) -> dict[str, int]:
+        """Version id by input."""
+        rows = self._all(select(_inputs).where(_inputs.c.run_id == run_id).order_by(_inputs.c.input))
+        return {r["input"]: r["version_id"] for r in rows}
+
+    def consuming(self, version_ids: list[int]) -> list[Run]:
+        """Runs that took any of these versions as an input, newest first."""
+        ids = select(_inputs.c.run_id).where(_inputs.c.version_id.in_(version_ids))
+        return [_run(r) for r in self._all(select(_runs).where(_runs.c.id.in_(ids)).order_by(_runs.c.id.desc()))]
+
+    def produced(self, run_id: int) -> list[int]:
+        """Version ids that the steps of a run put out, reused ones included."""
+        rows = self._all(select(_io.c.version_id).join(_steps, _steps.c.id == _io.c.step_id).where(
+            _steps.c.run_id == run_id, _io.c.direction == "out", _io.c.version_id.is_not(None)).distinct())
+        return [int(r["version_id"]) for r in rows]
+
+    def set(self, run_id: int, **values: Any) -> None:
+        """Change columns of a run."""
+        self._connection.execute(update(_runs).where(_runs.c.id == run_id).values(**values))
+
+
+def _run(row: RowMapping) -> Run:
+    return Run(id=row["id"], uid=row["uid"], project=row["project"], pipeline_id=row["pipeline_id"],
+               pipeline=row["pipeline"], number=row["number"], change=row["change"], state=RunState(row["state"]),
+               parameters=row["parameters"], no_cache=row["no_cache"], cancel_requested=row["cancel_requested"],
+               error=row["error"], created_at=row["created_at"], started_at=row["started_at"], ended_at=row["ended_at"])

@@ -1,0 +1,59 @@
+"""Parameters passed by value: from what a person typed to a value of the declared type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fuseml_core.domain.errors import Invalid
+
+_TRUE, _FALSE = {"true", "yes", "1", "on"}, {"false", "no", "0", "off"}
+
+
+def convert(name: str, spec: dict[str, Any], value: Any) -> Any:
+    """Turn a value into the type that a parameter declares.
+
+    Args:
+        name: Name of the parameter, for the message.
+        spec: Declaration with `type` and optionally `choices`, `minimum`, `maximum`.
+        value: What was given: text from a command line, or a JSON value.
+
+    Raises:
+        Invalid: It is of the wrong type, not among the choices, or out of range.
+    """
+    type_ = spec.get("type", "string")
+    try:
+        result = _typed(type_, value)
+    except (ValueError, TypeError):
+        raise Invalid(f"the parameter {name} must be {_article(type_)}, not {value!r}") from None
+    choices = spec.get("choices") or []
+    if choices and result not in choices:
+        raise Invalid(f"the parameter {name} cannot be {result!r}",
+                      hint=f"Choose one of {', '.join(map(str, choices))}.")
+    for bound, wrong in (("minimum", lambda a, b: a < b), ("maximum", lambda a, b: a > b)):
+        limit = spec.get(bound)
+        if limit is not None and isinstance(result, int | float) and wrong(result, limit):
+            raise Invalid(f"the parameter {name} is {result}, its {bound} is {limit}")
+    return result
+
+
+def _typed(type_: str, value: Any) -> Any:
+    if type_ == "boolean":
+        text = str(value).lower()
+        if text not in _TRUE | _FALSE:
+            raise ValueError(value)
+        return text in _TRUE
+    if isinstance(value, bool) and type_ in ("integer", "float"):
+        raise TypeError(value)
+    if type_ == "integer":
+        if isinstance(value, float) and not value.is_integer():
+            raise ValueError(value)
+        return int(value)
+    if type_ == "float":
+        return float(value)
+    if isinstance(value, dict | list) or value is None:
+        raise TypeError(value)
+    return str(value)
+
+
+def _article(type_: str) -> str:
+    return f"an {type_}" if type_[:1] in "aeiou" else f"a {type_}"

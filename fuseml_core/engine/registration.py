@@ -1,0 +1,100 @@
+"""Registering an artifact version and creating the runs that follow: one transaction (guarantee G1)."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+
+from fuseml_core.domain.records import Decision, NewVersion, Run, Version
+from fuseml_core.engine import triggers
+from fuseml_core.engine.creation import create_run
+from fuseml_core.service.ports import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What a registration did."""
+
+    version: Version
+    new: bool
+    change: str
+    decisions: tuple[Decision, ...]
+
+
+def new_change() -> str:
+    """A fresh change id: one for everything that follows from one root event."""
+    return uuid.uuid4().hex[:16]
+
+
+def register(tx: Transaction, new: NewVersion, *, change: str, producer: tuple[str, str] | None = None,
+             branch: str = "") -> Registered:
+    """Insert a version, move its aliases and let every trigger meet it.
+
+    Args:
+        tx: An open transaction; nothing is visible before it commits.
+        new: What to register. The same name and digest is the same version.
+        change: Change that this belongs to.
+        producer: (run name, step) that made it.
+        branch: For a codeset, the branch it was pushed to.
+
+    Returns:
+        The version, whether it is new, the change it belongs to and what triggers decided.
+    """
+    now = time.time()
+    artifact = tx.artifacts.ensure(new.kind, new.project, new.name, now)
+    version_id, is_new = tx.artifacts.add_version(artifact, new, change, producer, now)
+    for alias in new.aliases:
+        tx.artifacts.move_alias(artifact, alias, version_id, now)
+    default_branch = tx.artifacts.touch_branch(artifact, branch, version_id) if branch else ""
+    version = tx.artifacts.get(version_id)
+    assert version is not None
+    key = f"branch:{version_id}:{branch}" if branch else f"created:{version_id}"
+    event = tx.artifacts.add_event("artifact.version.created", version_id, key, change, now)
+    if event is None:
+        return Registered(version, is_new, version.change, tuple(tx.pipelines.decisions(version_id=version_id)))
+    if is_new:
+        tx.feed.add(change, "artifact", f"registered {version.short}", now=now, state="registered",
+                    run=producer[0] if producer else "", step=producer[1] if producer else "")
+    return Registered(version, is_new, change, tuple(meet(tx, version, event, change, branch, default_branch)))
+
+
+def retype(tx: Transaction, version: Version, type_: str | None, metadata: dict[str, object], branch: str) -> list[Decision]:
+    """Store a newly detected type of a codeset version and let triggers meet it like a new version."""
+    if type_ == version.type and metadata == version.metadata:
+        return []
+    tx.artifacts.set_type(version.id, type_, metadata)
+    typed = tx.artifacts.get(version.id)
+    assert typed is not None
+    if type_ == version.type:
+        return []
+    change = new_change()
+    event = tx.artifacts.add_event("artifact.typed", version.id, f"typed:{version.id}:{type_}", change, time.time())
+    return meet(tx, typed, event, change, branch, branch) if event is not None else []
+
+
+def meet(tx: Transaction, version: Version, event: int, change: str, branch: str, default_branch: str) -> list[Decision]:
+    """Let every trigger decide about an event of a version; store each decision, create the runs."""
+    decisions = []
+    for match in triggers.matches(tx, version, branch, default_branch):
+        decisions.append(settle(tx, match, version, event, change))
+    return [d for d in decisions if d is not None]
+
+
+def settle(tx: Transaction, match: triggers.Match, version: Version, event: int, change: str) -> Decision | None:
+    """Store the decision of one match and create its run. None when trigger and event have met before."""
+    trigger, now = match.trigger, time.time()
+    if tx.pipelines.has_fired(trigger.id, event):
+        return None
+    run: Run | None = None
+    decision, reason = "suppressed", match.reason
+    if match.inputs is not None:
+        pipeline = tx.pipelines.by_id(trigger.pipeline_id)
+        assert pipeline is not None
+        run, created = create_run(tx, pipeline, match.inputs, {}, change=change)
+        decision, reason = ("fired", match.reason) if created else ("suppressed", f"{run.name} ran with these inputs already")
+    tx.pipelines.fire(trigger, event, version.id, decision, reason, run.id if run else None, change, now)
+    if decision == "suppressed":
+        tx.feed.add(change, "decision", f"{trigger.pipeline} does not run for {version.short}: {reason}", now=now,
+                    state=decision)
+    return Decision(trigger.pipeline, decision, reason, run.name if run else None, version.address)
