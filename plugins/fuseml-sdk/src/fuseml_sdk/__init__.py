@@ -7,7 +7,10 @@ caller what to do next.
 
 from __future__ import annotations
 
-import pluggy
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pluggy
 
 __version__ = "0.1.0"
 
@@ -17,7 +20,19 @@ PROJECT = "fuseml"
 #: Entry-point group under which distributions announce plugin objects.
 ENTRY_POINT_GROUP = "fuseml.plugins"
 
-#: Marks a method or function as the implementation of a FuseML hook.
-hookimpl = pluggy.HookimplMarker(PROJECT)
+if TYPE_CHECKING:
+    #: Marks a method or function as the implementation of a FuseML hook.
+    hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+def __getattr__(name: str) -> Any:
+    """Import pluggy only for those who mark hooks: supervisors of workloads start without it (PEP 562)."""
+    if name != "hookimpl":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pluggy import HookimplMarker
+
+    globals()["hookimpl"] = marker = HookimplMarker(PROJECT)
+    return marker
+
 
 __all__ = ["ENTRY_POINT_GROUP", "PROJECT", "__version__", "hookimpl"]

@@ -1,0 +1,67 @@
+"""One setting each for package index, proxy and CA, in the words of every tool that needs them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+#: Variables of the caller that tools may see when the setting is not made here: how this machine reaches the network.
+_INHERITED = (
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO",
+    "AWS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy",
+    "no_proxy", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS",
+    "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_INSECURE_HOST", "UV_INDEX_STRATEGY", "UV_HTTP_TIMEOUT", "UV_CACHE_DIR",
+    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_TRUSTED_HOST", "NETRC",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """How to reach a package index. Empty fields leave it to the environment of the process.
+
+    Attributes:
+        index_url: Base URL of a PEP 503 index.
+        proxy: URL of an HTTP proxy.
+        ca_bundle: Path of a PEM file with the CAs to trust.
+        offline: Never ask an index; only what is cached or at hand.
+    """
+
+    index_url: str = ""
+    proxy: str = ""
+    ca_bundle: str = ""
+    offline: bool = False
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> IndexSettings:
+        """Read the settings from a JSON object; missing keys are empty."""
+        return cls(index_url=str(values.get("index_url") or ""), proxy=str(values.get("proxy") or ""),
+                   ca_bundle=str(values.get("ca_bundle") or ""), offline=bool(values.get("offline")))
+
+    def to_dict(self) -> dict[str, object]:
+        """The settings as a JSON object."""
+        return {"index_url": self.index_url, "proxy": self.proxy, "ca_bundle": self.ca_bundle, "offline": self.offline}
+
+    def variables(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Environment variables for uv, pip, git and HTTP clients.
+
+        Args:
+            environ: Where network variables are inherited from; the process environment by default.
+        """
+        source = os.environ if environ is None else environ
+        found = {name: source[name] for name in _INHERITED if source.get(name)}
+        if self.index_url:
+            for name in ("UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+                found.pop(name, None)
+            found |= {"UV_DEFAULT_INDEX": self.index_url, "PIP_INDEX_URL": self.index_url}
+        if self.proxy:
+            for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+                found |= {name: self.proxy, name.lower(): self.proxy}
+        if self.ca_bundle:
+            for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO",
+                         "AWS_CA_BUNDLE"):
+                found[name] = self.ca_bundle
+            found.pop("SSL_CERT_DIR", None)
+        if self.offline:
+            found |= {"UV_OFFLINE": "1", "PIP_NO_INDEX": "1"}
+        return found
