@@ -1,0 +1,246 @@
+"""Build a bundle from its source folder: validate everything, then lay it out as blobs and one manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuseml_oci import media
+from fuseml_oci.bundles.checks import check_components, check_lock, check_manifest, check_runnables
+from fuseml_oci.bundles.descriptor import (
+    ICON_TYPES,
+    LAYER_TYPES,
+    MAX_LAYER,
+    MAX_TOTAL,
+    TAR_KINDS,
+    BundleLayer,
+    ExtensionDescriptor,
+    LayerKind,
+    encode_json,
+)
+from fuseml_oci.bundles.documents import Document, contents_of, read_documents
+from fuseml_oci.bundles.tars import make_tar
+from fuseml_oci.bundles.tree import SourceFile, read_file, read_tree
+from fuseml_oci.bundles.wheels import Wheel, make_wheel
+from fuseml_oci.bundles.wiring import Catalogue, check_template
+from fuseml_oci.digests import digest_bytes
+from fuseml_sdk.errors import InvalidInput
+from fuseml_sdk.manifest import ExtensionManifest, parse_manifest
+from fuseml_sdk.templates import PipelineTemplate
+from fuseml_sdk.types import FileEntry, RunnableDescriptor
+
+MANIFEST_FILE = "extension.toml"
+LOCK_FILE = "requirements.lock"
+_CONSTRAINTS_FILE = "build-constraints.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltBundle:
+    """A bundle in memory, ready to be written or pushed.
+
+    Attributes:
+        descriptor: What the config blob says.
+        manifest: Bytes of the OCI image manifest; their digest is the identity of the bundle.
+        blobs: Digest to bytes, of the config and of every layer.
+    """
+
+    descriptor: ExtensionDescriptor
+    manifest: bytes
+    blobs: Mapping[str, bytes]
+
+    @property
+    def digest(self) -> str:
+        """`sha256:<hex>` of the manifest."""
+        return digest_bytes(self.manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A validated source folder."""
+
+    manifest: ExtensionManifest
+    runnables: list[RunnableDescriptor]
+    templates: list[PipelineTemplate]
+    trees: dict[str, list[SourceFile]]
+    wheels: list[Wheel]
+    readme: SourceFile | None
+    icon: SourceFile | None
+
+
+def build(source: Path, *, dev: bool = False) -> BuiltBundle:
+    """Build the bundle of a folder with `extension.toml`. The same source gives the same digest on any machine.
+
+    Args:
+        source: The folder. `runnables/`, `templates/`, `files/`, `README.md` and `requirements.lock` are taken when
+            they are there; projects named in `environment.wheels` are built by uv, with the pins of
+            `build-constraints.txt` if there is one.
+        dev: Append `-dev.<12 digits of the contents' digest>` to the version, so that every change has its own.
+
+    Raises:
+        InvalidInput: Something in the folder is wrong; the message names file, field and reason.
+    """
+    read = _read(source)
+    built = _assemble(read, read.manifest.version)
+    if not dev:
+        return built
+    return _assemble(read, development_version(read.manifest.version, built.digest))
+
+
+def development_version(version: str, digest: str) -> str:
+    """Return `X.Y.Z-dev.<digest12>`; a pre-release keeps its own identifiers before that."""
+    hexadecimal = digest.partition(":")[2]
+    windows = (hexadecimal[i:i + 12] for i in range(len(hexadecimal) - 11))
+    # Semver forbids a leading zero in an identifier of digits only.
+    short = next(window for window in windows if not (window.isdigit() and window.startswith("0")))
+    return f"{version}{'.' if '-' in version else '-'}dev.{short}"
+
+
+def _read(source: Path) -> _Source:
+    if not (source / MANIFEST_FILE).is_file():
+        raise InvalidInput(f"{source} is not the source of a bundle: it has no {MANIFEST_FILE}")
+    text = read_file(source, MANIFEST_FILE, limit=1 << 20, field="bundle").data
+    try:
+        manifest = parse_manifest(text.decode(), source=MANIFEST_FILE)
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{MANIFEST_FILE} is not UTF-8 text") from None
+    check_manifest(manifest)
+    trees = {kind: read_tree(source, kind, limit=MAX_LAYER[kind]) for kind in ("runnables", "templates", "files")}
+    trees["agents"] = _lock(source, manifest)
+    runnables = read_documents(trees["runnables"], manifest.runnables, "runnables", RunnableDescriptor)
+    templates = read_documents(trees["templates"], manifest.templates, "templates", PipelineTemplate)
+    wheels = _wheels(source, manifest)
+    _check(manifest, runnables, templates, trees, wheels)
+    return _Source(_bundled(manifest, runnables, templates, wheels, bool(trees["agents"])),
+                   [d.model for d in runnables], [d.model for d in templates], trees, wheels,
+                   _optional(source, "README.md", "readme"), _icon(source, manifest))
+
+
+def _check(manifest: ExtensionManifest, runnables: list[Document[RunnableDescriptor]],
+           templates: list[Document[PipelineTemplate]], trees: dict[str, list[SourceFile]],
+           wheels: list[Wheel]) -> None:
+    lock = trees["agents"][0].data.decode(errors="replace") if trees["agents"] else ""
+    check_components(manifest, wheels, lock)
+    paths = {file.path for tree in trees.values() for file in tree} | {f"wheels/{w.filename}" for w in wheels}
+    check_runnables(runnables, paths)
+    catalogue = Catalogue(manifest.name, {d.model.name: d.model for d in runnables},
+                          frozenset(dependency.name for dependency in manifest.dependencies))
+    for document in templates:
+        check_template(document, catalogue)
+    if not (manifest.components or runnables or templates):
+        raise InvalidInput(f"{MANIFEST_FILE}: the bundle has no components, runnables or templates",
+                           hint="Add one; an empty bundle does nothing.")
+
+
+def _lock(source: Path, manifest: ExtensionManifest) -> list[SourceFile]:
+    named = manifest.environment.lock if manifest.environment else ""
+    if not named or (named == LOCK_FILE and not (source / LOCK_FILE).exists()):
+        return []
+    file = read_file(source, named, limit=MAX_LAYER["agents"], field=f"{MANIFEST_FILE}: environment.lock")
+    try:
+        check_lock(file.data.decode(), named)
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{named} is not UTF-8 text") from None
+    return [SourceFile(LOCK_FILE, file.data)]
+
+
+def _wheels(source: Path, manifest: ExtensionManifest) -> list[Wheel]:
+    """Make the wheels; their projects may lie outside the bundle's folder, since only wheels enter the bundle."""
+    constraints = source / _CONSTRAINTS_FILE
+    folders = manifest.environment.wheels if manifest.environment else []
+    wheels = [make_wheel((source / folder).resolve(), constraints=constraints if constraints.is_file() else None)
+              for folder in folders]
+    names = [wheel.distribution for wheel in wheels]
+    for wheel in wheels:
+        if names.count(wheel.distribution) > 1:
+            raise InvalidInput(f"{MANIFEST_FILE}: environment.wheels: {wheel.distribution} is there twice")
+    return sorted(wheels, key=lambda wheel: wheel.filename)
+
+
+def _bundled(manifest: ExtensionManifest, runnables: list[Document[RunnableDescriptor]],
+             templates: list[Document[PipelineTemplate]], wheels: list[Wheel], locked: bool) -> ExtensionManifest:
+    """The manifest as the bundle carries it: contents listed, wheels by file name."""
+    environment = manifest.environment
+    if environment is not None:
+        environment = environment.model_copy(update={"lock": LOCK_FILE if locked else "",
+                                                     "wheels": [wheel.filename for wheel in wheels]})
+    return manifest.model_copy(update={"environment": environment, "runnables": contents_of(runnables),
+                                       "templates": contents_of(templates)})
+
+
+def _icon(source: Path, manifest: ExtensionManifest) -> SourceFile | None:
+    if not manifest.icon:
+        return None
+    if Path(manifest.icon).suffix not in ICON_TYPES:
+        raise InvalidInput(f"{MANIFEST_FILE}: icon: {manifest.icon!r} is neither .svg nor .png")
+    return read_file(source, manifest.icon, limit=MAX_LAYER["icon"], field=f"{MANIFEST_FILE}: icon")
+
+
+def _optional(source: Path, name: str, kind: str) -> SourceFile | None:
+    if not (source / name).exists():
+        return None
+    return read_file(source, name, limit=MAX_LAYER[kind], field="bundle")
+
+
+def _assemble(read: _Source, version: str) -> BuiltBundle:
+    manifest = read.manifest.model_copy(update={"version": version})
+    layers: list[BundleLayer] = []
+    blobs: dict[str, bytes] = {}
+
+    def add(kind: LayerKind, title: str, data: bytes, media_type: str) -> None:
+        _refuse_large(kind, title, data)
+        layers.append(BundleLayer(kind=kind, media_type=media_type, digest=digest_bytes(data), size=len(data),
+                                  title=title))
+        blobs[layers[-1].digest] = data
+
+    for kind in TAR_KINDS:
+        if read.trees[kind]:
+            add(kind, f"{kind}.tar", make_tar(read.trees[kind]), LAYER_TYPES[kind])  # type: ignore[arg-type]
+    for wheel in read.wheels:
+        add("wheel", wheel.filename, wheel.data, LAYER_TYPES["wheel"])
+    if read.readme:
+        add("readme", "README.md", read.readme.data, LAYER_TYPES["readme"])
+    if read.icon:
+        suffix = Path(read.icon.path).suffix
+        add("icon", f"icon{suffix}", read.icon.data, ICON_TYPES[suffix])
+        manifest = manifest.model_copy(update={"icon": f"icon{suffix}"})
+    if sum(layer.size for layer in layers) > MAX_TOTAL:
+        raise InvalidInput(f"the bundle has more than {MAX_TOTAL} bytes")
+    descriptor = ExtensionDescriptor(api_version="fuseml.io/v1", manifest=manifest, runnables=read.runnables,
+                                     templates=read.templates, layers=layers, files=_file_list(read))
+    config = descriptor.encode()
+    blobs[digest_bytes(config)] = config
+    return BuiltBundle(descriptor, encode_json(_oci_manifest(descriptor, config)), blobs)
+
+
+def _refuse_large(kind: str, title: str, data: bytes) -> None:
+    if len(data) > MAX_LAYER[kind]:
+        raise InvalidInput(f"{title} has {len(data)} bytes; at most {MAX_LAYER[kind]} are allowed")
+
+
+def _file_list(read: _Source) -> list[FileEntry]:
+    files = [file for kind in TAR_KINDS for file in read.trees[kind]]
+    files += [SourceFile(f"wheels/{wheel.filename}", wheel.data) for wheel in read.wheels]
+    files += [SourceFile("README.md", read.readme.data)] if read.readme else []
+    files += [SourceFile(f"icon{Path(read.icon.path).suffix}", read.icon.data)] if read.icon else []
+    return [FileEntry(path=f.path, size=len(f.data), digest=f.digest, executable=f.executable)
+            for f in sorted(files, key=lambda f: f.path.encode())]
+
+
+def _oci_manifest(descriptor: ExtensionDescriptor, config: bytes) -> dict[str, object]:
+    """The OCI image manifest. https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest.md"""
+    manifest = descriptor.manifest
+    annotations = {
+        media.TITLE: manifest.name, media.VERSION: manifest.version, media.DESCRIPTION: manifest.summary,
+        media.LICENSES: manifest.licence, media.SOURCE: manifest.links.get("source", ""),
+        media.EXTENSION_NAME: manifest.name, media.EXTENSION_REQUIRES: manifest.requires_fuseml,
+    }
+    return {
+        "schemaVersion": 2,
+        "mediaType": media.MANIFEST,
+        "artifactType": media.EXTENSION,
+        "config": {"mediaType": media.EXTENSION_CONFIG, "digest": digest_bytes(config), "size": len(config)},
+        "layers": [{"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size,
+                    "annotations": {media.TITLE: layer.title}} for layer in descriptor.layers],
+        "annotations": {key: value for key, value in annotations.items() if value},
+    }
