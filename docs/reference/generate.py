@@ -1,0 +1,180 @@
+"""Writes the parts of the reference that the code knows better: `python docs/reference/generate.py` (tox -e reference).
+
+A generated part lies between `<!-- generated: NAME -->` and `<!-- end -->`; the text around it is written by hand.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+HERE = Path(__file__).resolve().parent
+PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def render(text: str) -> str:
+    """Fill every generated part of a page."""
+    return PART.sub(lambda match: f"{match[1]}\n{PARTS[match[2]]().strip()}\n\n{match[3]}", text)
+
+
+def main() -> None:
+    """Write all pages again."""
+    for path in sorted(HERE.glob("*.md")):
+        path.write_text(render(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _first_paragraph(documented: object) -> str:
+    return " ".join((documented.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def core_errors() -> str:
+    """Every error class of the core."""
+    from fuseml_core.domain.errors import BY_CODE
+
+    return _table(
+        ("code", "exit code", "HTTP status", "meaning"),
+        ((f"`{e.code}`", str(e.exit_code), str(e.status), _first_paragraph(e)) for e in BY_CODE.values()),
+    )
+
+
+def plugin_errors() -> str:
+    """Every error class that may cross the plugin boundary."""
+    from fuseml_sdk import errors
+
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.PluginError)]
+    return _table(
+        ("type", "HTTP status", "called again", "meaning"),
+        ((f"`{e.type}`", str(e.status), "yes" if e.retryable else "no", _first_paragraph(e))
+         for e in classes if e is not errors.PluginError),
+    )
+
+
+def _type_name(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is type(None):
+        return "null"
+    if origin is typing.Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_type_name(a) for a in arguments if a is not type(None))
+    if origin in (list, tuple, set, frozenset):
+        return f"list of {_type_name(arguments[0])}"
+    if origin is dict:
+        return f"map of {_type_name(arguments[1])}"
+    if origin is typing.Annotated:
+        return _type_name(arguments[0])
+    names = {str: "string", int: "integer", float: "number", bool: "boolean", Any: "anything"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default_factory() if field.default_factory else field.default  # type: ignore[call-arg]
+    if value is PydanticUndefined or value is None or value in ("", [], {}) or isinstance(value, BaseModel):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _fields(*models: type[BaseModel]) -> str:
+    parts = []
+    for model in models:
+        rows = ((f"`{field.alias or name}`", _type_name(field.annotation), _default(field), field.description or "")
+                for name, field in model.model_fields.items())
+        parts.append(f"### {model.__name__}\n\n{_first_paragraph(model)}\n\n"
+                     + _table(("field", "type", "default", "meaning"), rows))
+    return "\n\n".join(parts)
+
+
+def runnable() -> str:
+    """Fields of a runnable's descriptor."""
+    from fuseml_sdk.types import runnables as r
+
+    return _fields(r.RunnableDescriptor, r.InputSpec, r.OutputSpec, r.ParameterSpec, r.EnvironmentSpec, r.Resources,
+                   r.ServiceSpec)
+
+
+def template() -> str:
+    """Fields of a pipeline template."""
+    from fuseml_sdk import templates as t
+
+    return _fields(t.PipelineTemplate, t.TemplateInput, t.TemplateParameter, t.TemplateStep, t.Interface,
+                   t.TemplateOutput)
+
+
+def manifest() -> str:
+    """Fields of `extension.toml`."""
+    from fuseml_sdk import manifest as m
+
+    return _fields(m.ExtensionManifest, m.Dependency, m.Permission, m.Component, m.EnvironmentSource, m.ContentFile)
+
+
+def commands() -> str:
+    """Every command with its usage, arguments and options."""
+    from fuseml_core.cli.commands import SECTIONS
+
+    parts = []
+    for section, entries in SECTIONS.items():
+        parts.append(f"## {section}")
+        for name, (target, _) in entries.items():
+            module, _, attribute = target.partition(":")
+            command = getattr(importlib.import_module(module), attribute)
+            parts.extend(_command(command, f"fuseml {name}"))
+    return "\n\n".join(parts)
+
+
+def _command(command: click.Command, path: str) -> Iterator[str]:
+    context = click.Context(command, info_name=path)
+    usage = " ".join([path, *command.collect_usage_pieces(context)])
+    yield f"### {path}\n\n{_help(command)}\n\n```\n{usage}\n```"
+    options = [record for parameter in command.get_params(context)
+               if parameter.name != "help" and (record := parameter.get_help_record(context))]
+    if options:
+        yield _table(("option", "meaning"), ((f"`{option}`", " ".join(text.split())) for option, text in options))
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child and not child.hidden:
+                yield from _command(child, f"{path} {name}")
+
+
+def _help(command: click.Command) -> str:
+    text = (command.help or command.short_help or "").split("\f")[0].replace("\b\n", "")
+    return "\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n"))
+
+
+def routes() -> str:
+    """Every route of the control process's API."""
+    from fuseml_core.api.app import routes as api_routes
+
+    return _table(("method", "path", "meaning"), iter(api_routes()))
+
+
+#: Generated parts by name.
+PARTS: dict[str, Callable[[], str]] = {
+    "core-errors": core_errors,
+    "plugin-errors": plugin_errors,
+    "runnable": runnable,
+    "template": template,
+    "manifest": manifest,
+    "commands": commands,
+    "routes": routes,
+}
+
+if __name__ == "__main__":
+    main()
