@@ -33,8 +33,9 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def reader(tmp_path) -> Iterator[dict[str, str]]:
-    """The environment of somebody who has just cloned: nothing set, nothing cached but packages, a home of their own."""
-    uv_cache = os.environ.get("UV_CACHE_DIR") or str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "uv")
+    """The environment of somebody who has just cloned: nothing set, a home of their own, only packages cached."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    uv_cache = os.environ.get("UV_CACHE_DIR") or str(caches / "uv")
     environment = {
         name: value for name, value in os.environ.items()
         if not name.startswith(("FUSEML_", "GIT_")) and name not in ("PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
