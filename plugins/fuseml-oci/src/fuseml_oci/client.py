@@ -16,7 +16,7 @@ from fuseml_oci.descriptor import Descriptor, read_object
 from fuseml_oci.digests import HEX_LENGTH, digest_bytes, is_digest, split_digest
 from fuseml_oci.reference import Reference, check_repository, check_tag
 from fuseml_oci.retries import Patience, RetryPolicy
-from fuseml_oci.transfers import VerifiedReader, download, open_source
+from fuseml_oci.transfers import Terms, VerifiedReader, download, open_source
 from fuseml_oci.transport import MAX_DOCUMENT, SafeRegistry, Timeouts
 
 _ACCEPT = ", ".join((media.MANIFEST, media.INDEX, media.DOCKER_MANIFEST, media.DOCKER_INDEX))
@@ -161,7 +161,7 @@ class RegistryClient(SafeRegistry):
             response = self.do_request(url, headers=headers, stream=True, repository=repository)
             return response if response.status_code in (200, 206) else expect(self._finish(response, url), (), what)
 
-        download(open_from, descriptor, destination, self.timeout.read, self.retries, what)
+        download(open_from, descriptor, destination, Terms(self.timeout.read, self.retries, what))
 
     def delete_manifest(self, repository: str, reference: str) -> bool:
         """Delete a tag, or a manifest by digest (end-9). Returns False if it was not there."""

@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -81,17 +82,29 @@ def open_source(source: Path | bytes) -> tuple[BinaryIO, int]:
     return file, os.fstat(file.fileno()).st_size
 
 
-def download(open_from: Open, descriptor: Descriptor, destination: Path, window: float, retries: RetryPolicy,
-             what: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a download behaves.
+
+    Attributes:
+        window: Seconds in which something must arrive.
+        retries: How often to go on after a break.
+        what: What is fetched, for errors.
+    """
+
+    window: float
+    retries: RetryPolicy
+    what: str
+
+
+def download(open_from: Open, descriptor: Descriptor, destination: Path, terms: Terms) -> None:
     """Fetch a blob into a file that appears only when size and digest are right.
 
     Args:
         open_from: How to ask for the bytes from an offset on.
         descriptor: Digest and size to demand.
         destination: Final path; replaced atomically. Its directory must exist.
-        window: Seconds in which something must arrive.
-        retries: How often to go on after a break.
-        what: For errors.
+        terms: How long to wait and how often to try.
 
     Raises:
         Permanent: Size or digest are wrong.
@@ -101,7 +114,7 @@ def download(open_from: Open, descriptor: Descriptor, destination: Path, window:
     partial = Path(name)
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
-            _fill(file, open_from, descriptor, window, Patience(retries), what)
+            _fill(file, open_from, descriptor, terms)
             os.fsync(file.fileno())
         partial.replace(destination)
         sync_directory(destination.parent)
@@ -109,8 +122,8 @@ def download(open_from: Open, descriptor: Descriptor, destination: Path, window:
         partial.unlink(missing_ok=True)
 
 
-def _fill(file: io.RawIOBase | io.FileIO, open_from: Open, descriptor: Descriptor, window: float, patience: Patience,
-          what: str) -> None:
+def _fill(file: io.RawIOBase, open_from: Open, descriptor: Descriptor, terms: Terms) -> None:
+    patience, what = Patience(terms.retries), terms.what
     hasher, done = new_hasher(split_digest(descriptor.digest)[0]), 0
     while True:
         try:
@@ -120,7 +133,7 @@ def _fill(file: io.RawIOBase | io.FileIO, open_from: Open, descriptor: Descripto
                     file.seek(0)
                     file.truncate()
                 _check_announced(response, descriptor.size - done, what)
-                for piece in pieces(response, descriptor.size - done, window, what):
+                for piece in pieces(response, descriptor.size - done, terms.window, what):
                     _write(file, piece)
                     hasher.update(piece)
                     done += len(piece)
@@ -147,7 +160,7 @@ def _check_announced(response: requests.Response, expected: int, what: str) -> N
         raise Permanent(f"{what}: the server announces {announced} bytes, the descriptor says {expected}")
 
 
-def _write(file: io.RawIOBase | io.FileIO, data: bytes) -> None:
+def _write(file: io.RawIOBase, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) or 0:]

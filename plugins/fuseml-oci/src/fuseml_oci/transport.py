@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 from urllib.parse import urljoin
 
@@ -31,6 +31,8 @@ MAX_DOCUMENT = 4 << 20
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE = frozenset({"GET", "HEAD"})
+#: Headers that may follow a redirect to another origin.
+_HARMLESS = frozenset({"Accept", "Range"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,21 @@ class Timeouts:
 
     connect: float = 10.0
     read: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request."""
+
+    method: str
+    url: str
+    data: Any
+    headers: dict[str, str]
+    json: Any
+    repository: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {_shown(self.url)}"
 
 
 class SafeRegistry(Registry):  # type: ignore[misc]
@@ -81,9 +98,9 @@ class SafeRegistry(Registry):  # type: ignore[misc]
             environment = requests.utils.get_environ_proxies(str(self.origin))
             self.session.proxies = {"http": proxy, "https": proxy} if proxy else environment
 
-    def do_request(self, url: str, method: str = "GET", data: Any = None, headers: Mapping[str, str] | None = None,
-                   json: Any = None, stream: bool = False, *, repository: str = "",
-                   retry: bool = True) -> requests.Response:
+    def do_request(self, url: str, method: str = "GET", data: Any = None,
+                   headers: Mapping[str, str] | None = None, json: Any = None, stream: bool = False, *,
+                   repository: str = "", retry: bool = True) -> requests.Response:
         """Send one request, with authorization, redirects and retries.
 
         Args:
@@ -106,10 +123,11 @@ class SafeRegistry(Registry):  # type: ignore[misc]
         if origin_of(url) != self.origin:
             raise Permanent(f"registry {self.origin} sends the client to {origin_of(url)}",
                             hint="uploads and lists must stay on the registry's own origin")
+        call = _Call(method, url, data, dict(headers or {}), json, repository)
         patience = Patience(self.retries if retry else RetryPolicy(attempts=1))
         while True:
             try:
-                response = self._authorized(method, url, data, dict(headers or {}), json, repository)
+                response = self._authorized(call)
                 if response.status_code not in RETRY_STATUSES or not patience.again(
                         response.headers.get("Retry-After")):
                     return response if stream else self._finish(response, url)
@@ -118,42 +136,42 @@ class SafeRegistry(Registry):  # type: ignore[misc]
                 if not patience.again():
                     raise
 
-    def _authorized(self, method: str, url: str, data: Any, headers: dict[str, str], json: Any,
-                    repository: str) -> requests.Response:
-        action = "pull" if method in _SAFE else "push"
+    def _authorized(self, call: _Call) -> requests.Response:
+        action = "pull" if call.method in _SAFE else "push"
         for attempt in (1, 2):
-            if authorization := self._authorizer.header(repository, action):
-                headers["Authorization"] = authorization
-            response = self._follow(method, url, _rewound(data), headers, json)
+            if authorization := self._authorizer.header(call.repository, action):
+                call = replace(call, headers={**call.headers, "Authorization": authorization})
+            if hasattr(call.data, "seek"):
+                call.data.seek(0)
+            response = self._follow(call)
             if response.status_code != 401 or attempt == 2:
                 break
             challenge = response.headers.get("WWW-Authenticate", "")
-            if not self._authorizer.answer(challenge, repository, action):
+            if not self._authorizer.answer(challenge, call.repository, action):
                 break
             response.close()
         return response
 
-    def _follow(self, method: str, url: str, data: Any, headers: dict[str, str], json: Any) -> requests.Response:
+    def _follow(self, call: _Call) -> requests.Response:
         for _ in range(MAX_REDIRECTS + 1):
-            if origin_of(url) != self.origin:
-                headers = {k: v for k, v in headers.items() if k.lower() in ("range", "accept")}
-            response = self._send(method, url, data, headers, json)
+            response = self._send(call)
             if response.status_code not in _REDIRECTS:
                 return response
             response.close()
-            if method not in _SAFE:
-                raise Permanent(f"{method} {url} was redirected, which is followed for reading only")
-            target = urljoin(url, response.headers.get("Location", ""))
-            check_redirect(origin_of(url), origin_of(target))
-            url = target
+            if call.method not in _SAFE:
+                raise Permanent(f"{call} was redirected, which is followed for reading only")
+            target = urljoin(call.url, response.headers.get("Location", ""))
+            check_redirect(origin_of(call.url), origin_of(target))
+            call = replace(call, url=target)
+            if origin_of(target) != self.origin:
+                call = replace(call, headers={k: v for k, v in call.headers.items() if k in _HARMLESS})
         raise Permanent(f"registry {self.origin} redirects more than {MAX_REDIRECTS} times")
 
-    def _send(self, method: str, url: str, data: Any, headers: Mapping[str, str], json: Any) -> requests.Response:
-        where = f"{method} {_shown(url)}"
+    def _send(self, where: _Call) -> requests.Response:
         try:
             return self.session.request(  # type: ignore[no-any-return]
-                method, url, data=data, json=json, headers=dict(headers), stream=True, allow_redirects=False,
-                verify=self._tls_verify, timeout=(self.timeout.connect, self.timeout.read))
+                where.method, where.url, data=where.data, json=where.json, headers=where.headers, stream=True,
+                allow_redirects=False, verify=self._tls_verify, timeout=(self.timeout.connect, self.timeout.read))
         except requests.exceptions.SSLError as error:
             raise Permanent(f"{where}: the connection is not secure: {str(error)[:300]}") from None
         except requests.exceptions.Timeout:
@@ -171,7 +189,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
         return response
 
     def _fetch_token(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        response = self._send("GET", url, None, headers, None)
+        response = self._send(_Call("GET", url, None, dict(headers), None, ""))
         return response.status_code, self._finish(response, url).content
 
     def close(self) -> None:
@@ -196,12 +214,6 @@ class _WideAdapter(requests.adapters.HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, blocksize=BUFFER)
-
-
-def _rewound(data: Any) -> Any:
-    if hasattr(data, "seek"):
-        data.seek(0)
-    return data
 
 
 def _shown(url: str) -> str:
