@@ -1,0 +1,31 @@
+"""The control process: API and engine on a private Unix socket. `python -m fuseml_core.control`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fuseml_core.launcher.directories import prepare_directories
+from fuseml_core.launcher.process import configure_logging, read_descriptors, serve, take_place
+from fuseml_core.launcher.sockets import listen_unix
+from fuseml_core.settings import from_environment
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve the API until a signal comes or the launcher is gone; workloads are left as they are."""
+    descriptors = read_descriptors("fuseml_core.control", arguments)
+    settings = from_environment()
+    prepare_directories(settings)
+    configure_logging(settings)
+    place = take_place("control", settings)
+    from fuseml_core.api.app import create_app
+
+    listener = listen_unix(settings.control_socket)
+    try:
+        serve("control", create_app(settings), [listener], descriptors, settings)
+    finally:
+        settings.control_socket.unlink(missing_ok=True)
+        place.release()
+
+
+if __name__ == "__main__":
+    main()
