@@ -1,0 +1,120 @@
+"""`fuseml server` and `fuseml serve`: the local server's processes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from fuseml_core.cli.render import output_option, show_item
+from fuseml_core.settings import Settings
+
+#: Log files by the process that writes them.
+PROCESSES = ("launcher", "control", "data")
+FOLLOW_POLL = 0.3
+
+
+@click.group()
+def server() -> None:
+    """The local server: start, stop, status, logs."""
+
+
+@server.command()
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds until it must answer.")
+def start(timeout: float) -> None:
+    """Start the server in the background; one that runs already is fine."""
+    from fuseml_core.launcher import start as start_server
+    from fuseml_core.launcher import status as server_status
+
+    settings = _settings()
+    running = server_status(settings) is not None
+    found = start_server(settings, timeout)
+    click.echo(f"The server {'runs already' if running else 'runs'}: {found.base_url} (state in {settings.home})")
+
+
+@server.command()
+@click.option("--wait", is_flag=True, help="Wait until running jobs have ended.")
+@click.option("--force", is_flag=True, help="Cancel running jobs; stop a server that does not answer.")
+@click.option("--timeout", default=120.0, show_default=True, help="Seconds for everything, waiting included.")
+def stop(wait: bool, force: bool, timeout: float) -> None:
+    """Stop services, agents and the server; refused while jobs run unless --wait or --force."""
+    from fuseml_core.launcher import stop as stop_server
+
+    stopped = stop_server(_settings(), wait=wait, force=force, timeout=timeout)
+    click.echo("The server is stopped." if stopped else "No server was running.")
+
+
+@server.command()
+@output_option
+def status(output: str) -> int:
+    """Show whether the server runs; exit code 1 when it does not."""
+    from dataclasses import asdict
+
+    from fuseml_core.launcher import status as server_status
+
+    settings = _settings()
+    found = server_status(settings)
+    item: dict[str, Any] = asdict(found) if found else {"state": "stopped", "home": str(settings.home)}
+    show_item(item, output, [
+        ("State", "state"), ("URL", "base_url"), ("Home", "home"), ("Version", "version"), ("Since", _since),
+        ("Processes", "pids"), ("Problems", "problems")])
+    return 0 if found else 1
+
+
+@server.command()
+@click.argument("process", type=click.Choice(PROCESSES), required=False)
+@click.option("--lines", "-n", default=50, show_default=True, help="Lines of each log to show.")
+@click.option("--follow", "-f", is_flag=True, help="Go on showing what is written.")
+def logs(process: str | None, lines: int, follow: bool) -> None:
+    """Show the logs of the server's processes, or of one."""
+    from fuseml_core.launcher.logs import last_lines
+
+    paths = [_settings().path("logs", f"{name}.log") for name in ([process] if process else PROCESSES)]
+    for path in paths:
+        if not process:
+            click.echo(f"==> {path} <==")
+        for line in last_lines(path, lines):
+            click.echo(line)
+    if follow:
+        _follow(paths)
+
+
+@click.command()
+def serve() -> None:
+    """Run the server in the foreground until Ctrl-C; its output goes to the terminal and to the logs."""
+    from fuseml_core.launcher.supervisor import Supervisor
+
+    settings = _settings()
+    Supervisor(settings, echo=True).run(
+        lambda state: click.echo(f"The server runs: {state.base_url} (state in {settings.home}). Ctrl-C stops it."))
+    click.echo("The server is stopped.")
+
+
+def _settings() -> Settings:
+    from fuseml_core.settings import from_environment
+
+    return from_environment()
+
+
+def _since(item: dict[str, Any]) -> str:
+    started = item.get("started_at")
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started)) if started else ""
+
+
+def _follow(paths: list[Any]) -> None:
+    """Print what is added to files, also after they were moved aside, until Ctrl-C."""
+    places = {path: path.stat().st_size if path.exists() else 0 for path in paths}
+    while True:
+        for path, place in places.items():
+            size = path.stat().st_size if path.exists() else 0
+            if size == place:
+                continue
+            with path.open("rb") as file:
+                file.seek(place if size > place else 0)
+                data = file.read(1 << 20)
+                places[path] = file.tell()
+            sys.stdout.write(data.decode("utf-8", "replace"))
+            sys.stdout.flush()
+        time.sleep(FOLLOW_POLL)
