@@ -8,8 +8,13 @@ from fuseml_core.cli.cells import moment
 from fuseml_core.cli.context import connect
 from fuseml_core.cli.render import Column, output_option, show_list
 
+
+def _extension(item: dict[str, object]) -> str:
+    return " ".join(str(item[key]) for key in ("extension", "version") if item.get(key)) or "built in"
+
+
 COLUMNS: list[Column] = [
-    ("Name", "name"), ("Family", "family"), ("Extension", lambda item: _extension(item)), ("Hosting", "hosting"),
+    ("Name", "name"), ("Family", "family"), ("Extension", _extension), ("Hosting", "hosting"),
     ("State", "state"), ("PID", "pid"), ("Kinds", lambda item: ", ".join(item.get("kinds") or [])),
     ("Restarts", "restarts"), ("Last crash", lambda item: _crash(item.get("last_crash"))),
 ]
@@ -25,10 +30,6 @@ def agent() -> None:
 def list_(output: str) -> None:
     """List components with their state, process and last crash."""
     show_list(connect().get("agents"), output, COLUMNS, empty="There are no components.")
-
-
-def _extension(item: dict[str, object]) -> str:
-    return " ".join(str(item[key]) for key in ("extension", "version") if item.get(key)) or "built in"
 
 
 def _crash(crash: object) -> str:

@@ -13,28 +13,29 @@ from fuseml_core.cli.render import Column, output_option, show_item, show_list
 if TYPE_CHECKING:
     from fuseml_core.cli.client import Client
 
+
+def made_by(item: dict[str, Any]) -> str:
+    """The run and step that made an artifact; empty if it was pushed."""
+    producer = item.get("producer") or {}
+    return " ".join(part for part in (producer.get("run"), producer.get("step")) if part)
+
+
 LIST: list[Column] = [
     ("Address", "short"),
     ("Type", "type"),
     ("Size", lambda item: size(item.get("size"))),
-    ("Made by", lambda item: made_by(item)),
+    ("Made by", made_by),
     ("Created", lambda item: moment(item.get("created_at"))),
 ]
 ITEM: list[Column] = [
     ("Address", "address"), ("Short", "short"), ("Kind", "kind"), ("Project", "project"), ("Name", "name"),
     ("Type", "type"), ("Size", lambda item: size(item.get("size"))), ("Location", "location"),
     ("Aliases", "aliases"), ("Labels", "labels"), ("Metadata", lambda item: item.get("metadata")),
-    ("Made by", lambda item: made_by(item)), ("Change", "change"),
+    ("Made by", made_by), ("Change", "change"),
     ("Created", lambda item: moment(item.get("created_at"))),
 ]
 #: Kinds and how their addresses begin.
 SCHEMES = {"codeset": "code", "runnable": "runnable", "model": "model", "dataset": "dataset"}
-
-
-def made_by(item: dict[str, Any]) -> str:
-    """The run and step that made an artifact; empty if it was pushed."""
-    producer = item.get("producer") or {}
-    return " ".join(part for part in (producer.get("run"), producer.get("step")) if part)
 
 
 def fetch(client: Client, query: dict[str, Any], limit: int) -> list[dict[str, Any]]:
@@ -57,7 +58,9 @@ def resolve(client: Client, project: str, kind: str, name: str) -> dict[str, Any
     return found
 
 
-def _list(*, kind: str | None, name: str | None, limit: int, everywhere: bool, project: str | None, output: str) -> None:
+def _list(*, kind: str | None, name: str | None, limit: int, everywhere: bool, project: str | None,
+          output: str) -> None:
+    """Print artifacts of a project, or of all."""
     if everywhere:
         client, project, place = connect(), None, "on this server"
     else:

@@ -20,7 +20,8 @@ ITEM: list[Column] = [*COLUMNS, ("Project", "project"), ("Template digest", "tem
                       ("Extension digest", "extension_digest")]
 TEMPLATES: list[Column] = [
     ("Name", "short"), ("Extension", lambda item: f"{item['extension']} {item.get('version', '')}".strip()),
-    ("Inputs", lambda item: _declared(item.get("inputs"), "kind")), ("Outputs", lambda item: list(item.get("outputs") or {})),
+    ("Inputs", lambda item: _declared(item.get("inputs"), "kind")),
+    ("Outputs", lambda item: list(item.get("outputs") or {})),
     ("Summary", "summary"),
 ]
 

@@ -14,12 +14,14 @@ from fuseml_core.cli.render import Column, echo, output_option, show_item, show_
 from fuseml_core.domain.errors import Failed, Invalid, Unavailable
 
 COLUMNS: list[Column] = [
-    ("Name", "name"), ("State", "state"), ("URL", "url"), ("Model", lambda item: item.get("short") or item.get("model")),
+    ("Name", "name"), ("State", "state"), ("URL", "url"),
+    ("Model", lambda item: item.get("short") or item.get("model")),
     ("Pipeline", "pipeline"), ("Restarts", "restarts"), ("Message", "message"),
 ]
 ITEM: list[Column] = [
     ("Name", "name"), ("Project", "project"), ("State", "state"), ("URL", "url"), ("Model", "model"),
-    ("Pipeline", "pipeline"), ("Run", "run"), ("Instance", "instance"), ("Restarts", "restarts"), ("Message", "message"),
+    ("Pipeline", "pipeline"), ("Run", "run"), ("Instance", "instance"), ("Restarts", "restarts"),
+    ("Message", "message"),
 ]
 
 

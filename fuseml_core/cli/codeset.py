@@ -1,0 +1,139 @@
+"""`fuseml codeset`: code and its versions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fuseml_core.cli.artifact import fetch, made_by, resolve
+from fuseml_core.cli.cells import moment
+from fuseml_core.cli.context import enter, project_option
+from fuseml_core.cli.follow import follow, say_decisions, wait_options
+from fuseml_core.cli.render import Column, echo, output_option, show_data, show_item, show_list
+
+if TYPE_CHECKING:
+    from fuseml_core.cli.client import Client
+    from fuseml_core.cli.snapshot import Pushed
+
+
+def _current(item: dict[str, Any]) -> str:
+    """Short commit of the newest version, whatever form the server gives it in."""
+    version = item.get("current") or item.get("short") or item.get("tip") or ""
+    return os.fspath(version.get("short", "")) if isinstance(version, dict) else str(version)
+
+
+COLUMNS: list[Column] = [("Name", "name"), ("Current version", _current), ("Type", "type"),
+                         ("Clone URL", "clone_url"), ("Created", lambda item: moment(item.get("created_at")))]
+VERSIONS: list[Column] = [("Address", "short"), ("Type", "type"), ("Branch", "metadata.branch"),
+                          ("Made by", made_by), ("Created", lambda item: moment(item.get("created_at")))]
+ITEM: list[Column] = [("Address", "address"), ("Short", "short"), ("Type", "type"), ("Location", "location"),
+                      ("Aliases", "aliases"), ("Labels", "labels"), ("Metadata", "metadata"), ("Change", "change"),
+                      ("Created", lambda item: moment(item.get("created_at")))]
+
+
+@click.group()
+def codeset() -> None:
+    """Push code, list and inspect its versions."""
+
+
+@codeset.command("push")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--name", help="Name of the codeset; by default the folder's.")
+@click.option("--branch", default="main", show_default=True, help="Branch at the server.")
+@click.option("--message", "-m", default="", help="Message of the snapshot's commit.")
+@click.option("--snapshot", is_flag=True, help="Push the files as a snapshot even if the folder is a clean git root.")
+@wait_options
+@project_option
+@output_option
+def push(*, folder: Path, name: str | None, branch: str, message: str, snapshot: bool, wait: bool,
+         timeout: float | None, project: str | None, output: str) -> None:
+    """Push FOLDER as a new version of a codeset and start what depends on it.
+
+    A clean git root is pushed as its own HEAD; any other folder as a snapshot without what .gitignore and
+    .fusemlignore exclude. Your repository is never touched. The same contents again make no new version.
+    """
+    from fuseml_core.cli.snapshot import Remote, check_branch
+    from fuseml_core.cli.snapshot import push as push_folder
+    from fuseml_core.cli.survey import survey
+
+    check_branch(branch)
+    found = survey(folder, snapshot=snapshot)
+    for warning in found.warnings:
+        echo(f"Warning: {warning}", err=True)
+    name = name or found.folder.name.lower()
+    client, project = enter(project)
+    made = client.post("projects", project, "codesets", body={"name": name}, repeatable=True)
+    pushed = push_folder(found, Remote(_git_url(client, made, project, name), branch), message)
+    version = client.post("projects", project, "codesets", name, "versions", timeout=120.0, repeatable=True,
+                          body={"commit": pushed.commit, "branch": branch})
+    if output == "table":
+        _say(version, pushed)
+    else:
+        show_data(version, output)
+    if wait and version.get("change"):
+        follow(client, version["change"], timeout=timeout, err=output != "table")
+
+
+@codeset.command("list")
+@project_option
+@output_option
+def list_(project: str | None, output: str) -> None:
+    """List the codesets of the project."""
+    client, project = enter(project)
+    show_list(client.get("projects", project, "codesets"), output, COLUMNS,
+              empty=f"There are no codesets in project {project}. Push one: fuseml codeset push FOLDER --name NAME")
+
+
+@codeset.command("get")
+@click.argument("name", metavar="NAME|ADDRESS")
+@project_option
+@output_option
+def get(name: str, project: str | None, output: str) -> None:
+    """Show the codeset NAME and its newest versions, or the one version at ADDRESS (code://myproj/myapp/f3b0924)."""
+    client, project = enter(project)
+    if "://" in name:
+        show_item(resolve(client, project, "codeset", name), output, ITEM)
+        return
+    found = client.get("projects", project, "codesets", name)
+    versions = fetch(client, {"kind": "codeset", "project": project, "name": name}, 20)
+    if output != "table":
+        show_data({**found, "versions": versions}, output)
+        return
+    show_item(found, output, COLUMNS)
+    echo("")
+    show_list(versions, output, VERSIONS, empty="It has no versions yet.")
+
+
+@codeset.command("delete")
+@click.argument("name")
+@project_option
+def delete(name: str, project: str | None) -> None:
+    """Delete the codeset NAME with its repository; what was made from it stays."""
+    client, project = enter(project)
+    client.delete("projects", project, "codesets", name, timeout=120.0)
+    echo(f"Codeset {name} deleted from project {project}.")
+
+
+def _git_url(client: Client, made: dict[str, Any], project: str, name: str) -> str:
+    """Where to push: below the base URL that the CLI itself uses, which the server need not know."""
+    if client.settings.url or not made.get("clone_url"):
+        return f"{client.base_url()}/git/{project}/{name}.git"
+    return str(made["clone_url"])
+
+
+def _say(version: dict[str, Any], pushed: Pushed) -> None:
+    """The address, which pipelines started, and which did not and why."""
+    artifact = version["artifact"]
+    new = bool(version.get("new", pushed.new))
+    echo(f"{artifact['short']}{'' if new else ' (unchanged: no new version)'}")
+    if pushed.note:
+        echo(f"  {pushed.note}")
+    decisions = version.get("decisions") or []
+    say_decisions(decisions)
+    if new and not decisions:
+        echo("  No pipeline takes it. Add one: fuseml pipeline add TEMPLATE --input NAME='code://*'")
+    if any(decision.get("decision") == "fired" for decision in decisions):
+        echo(f"  Watch: fuseml change watch {version['change']}")
