@@ -64,8 +64,9 @@ def manager_for(plugin: object) -> pluggy.PluginManager:
 
 def implemented(manager: pluggy.PluginManager) -> list[str]:
     """Names of the hooks that the manager's plugin implements."""
-    return [name for specs in FAMILIES.values() for name in vars(specs)
-            if hasattr(manager.hook, name) and getattr(manager.hook, name).get_hookimpls()]
+    from fuseml_sdk.contract import operations
+
+    return [name for name in operations() if getattr(manager.hook, name).get_hookimpls()]
 
 
 def families(manager: pluggy.PluginManager) -> list[str]:

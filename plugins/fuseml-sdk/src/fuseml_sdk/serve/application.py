@@ -94,6 +94,7 @@ class Application:
             "sdk_version": __version__,
             "hooks": {name: {"idempotent": self._operations[name].idempotent}
                       for name in loading.implemented(self._manager)},
+            "failure": problems.to_problem(self.failure) if self.failure else None,
         }
 
     def _ready(self) -> dict[str, Any]:

@@ -1,0 +1,66 @@
+"""Limits how many hook calls a plugin gets at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fuseml_sdk.calls import Call
+from fuseml_sdk.errors import NotReady
+
+#: Calls at once while the plugin has not said otherwise in `describe().concurrency`.
+DEFAULT_CONCURRENCY = 8
+
+
+class Gate:
+    """A counting lock whose limit may change and that can be waited on to become empty."""
+
+    def __init__(self, limit: int = DEFAULT_CONCURRENCY) -> None:
+        self._limit = limit
+        self._active = 0
+        self._changed = threading.Condition()
+
+    def resize(self, limit: int) -> None:
+        """Allow `limit` calls at once from now on."""
+        with self._changed:
+            self._limit = max(1, limit)
+            self._changed.notify_all()
+
+    @contextmanager
+    def entered(self, call: Call, title: str) -> Iterator[None]:
+        """Hold a place inside the block.
+
+        Raises:
+            NotReady: No place became free before the call's deadline.
+        """
+        self.enter(call, title)
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def enter(self, call: Call, title: str) -> None:
+        """Take a place, waiting until the call's deadline. Raises `NotReady` if none became free."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._active < self._limit, call.remaining()):
+                raise NotReady(f"{title} is busy with {self._active} calls",
+                               hint="Call again later, or raise `concurrency` in the plugin's description.")
+            self._active += 1
+
+    def leave(self) -> None:
+        """Give the place back."""
+        with self._changed:
+            self._active -= 1
+            self._changed.notify_all()
+
+    def wait_empty(self, seconds: float) -> bool:
+        """Wait until no call is inside. Returns False if some still were after `seconds`."""
+        until = time.monotonic() + seconds
+        with self._changed:
+            while self._active:
+                left = until - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    return not self._active
+        return True

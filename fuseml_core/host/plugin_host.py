@@ -1,0 +1,200 @@
+"""The plugin host: components in, typed facades out."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from fuseml_core.domain.errors import Conflict, Invalid, NotFound
+from fuseml_core.host.components import Component, ComponentInfo, Family, attribute
+from fuseml_core.host.facades import AgentFacade, BuilderFacade, StoreFacade, default_timeout
+from fuseml_core.host.gate import Gate
+from fuseml_core.host.in_process import InProcessHosting
+from fuseml_core.host.listener import remove_stale
+from fuseml_core.host.subprocess_hosting import SubprocessHosting
+from fuseml_sdk import calls, problems
+from fuseml_sdk.contract import Operation, operations
+from fuseml_sdk.errors import PluginError, Unsupported
+
+
+class Hosting(Protocol):
+    """Where one component runs."""
+
+    component: Component
+
+    def invoke(self, operation: Operation, arguments: dict[str, Any], call: calls.Call) -> Any:
+        """Call one hook, starting the plugin if need be."""
+
+    def info(self) -> ComponentInfo:
+        """The state now."""
+
+    def stop(self, drain: float) -> None:
+        """End it for good; calls in flight get `drain` seconds."""
+
+
+class PluginHost:
+    """Holds components and calls their hooks; safe to use from several threads.
+
+    Args:
+        runtime_dir: Private directory with a short path, for sockets; made if missing.
+        log_dir: Directory with one log file per extension.
+        drain_seconds: How long calls in flight may take at :meth:`shutdown`.
+        environ: Variables to choose those of plugin processes from; the server's own by default.
+        hosting: Makes the hosting of a component; by default by its `hosting` attribute.
+    """
+
+    def __init__(self, *, runtime_dir: Path, log_dir: Path, drain_seconds: float = 30.0,
+                 environ: Mapping[str, str] | None = None,
+                 hosting: Callable[[Component], Hosting] | None = None) -> None:
+        self._runtime_dir = runtime_dir
+        self._log_dir = log_dir
+        self._drain_seconds = drain_seconds
+        self._environ = os.environ if environ is None else environ
+        self._make = hosting or self._hosting_of
+        self._lock = threading.Lock()
+        self._entries: dict[str, tuple[Hosting, Gate]] = {}
+        runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remove_stale(runtime_dir)
+
+    # -- components ------------------------------------------------------------------------------------------------
+
+    def add(self, component: Component) -> None:
+        """Make a component known. Nothing is imported or started before its first call.
+
+        Raises:
+            Conflict: The id is taken.
+        """
+        entry = (self._make(component), Gate())
+        with self._lock:
+            if component.id in self._entries:
+                raise Conflict(f"component {component.id} is there already", hint="Use replace, or another id.")
+            self._entries[component.id] = entry
+
+    def replace(self, component: Component, drain: float | None = None) -> None:
+        """Put a component in the place of the one with the same id, at once for new calls, and drain the old one.
+
+        Raises:
+            NotFound: There is no component with this id.
+        """
+        entry = (self._make(component), Gate())
+        with self._lock:
+            if component.id not in self._entries:
+                raise _unknown(component.id)
+            old = self._entries[component.id]
+            self._entries[component.id] = entry
+        self._stop(old, drain)
+
+    def remove(self, identifier: str, drain: float | None = None) -> None:
+        """Take a component away: new calls find nothing, those in flight get `drain` seconds, then it ends.
+
+        Raises:
+            NotFound: There is no such component.
+        """
+        with self._lock:
+            entry = self._entries.pop(identifier, None)
+        if entry is None:
+            raise _unknown(identifier)
+        self._stop(entry, drain)
+
+    def components(self) -> list[ComponentInfo]:
+        """The state of every component, by id."""
+        with self._lock:
+            entries = sorted(self._entries.items())
+        return [hosting.info() for _, (hosting, _) in entries]
+
+    def shutdown(self) -> None:
+        """Remove all components, at the same time. The host can be used again afterwards."""
+        with self._lock:
+            entries = list(self._entries.values())
+            self._entries.clear()
+        threads = [threading.Thread(target=self._stop, args=(entry, None)) for entry in entries]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    # -- facades ---------------------------------------------------------------------------------------------------
+
+    def store(self, identifier: str) -> StoreFacade:
+        """Typed access to an artifact store. Raises `NotFound`, or `Invalid` if it is of another family."""
+        return StoreFacade(self._caller(identifier, "store"))
+
+    def agent(self, identifier: str) -> AgentFacade:
+        """Typed access to a workload agent. Raises `NotFound`, or `Invalid` if it is of another family."""
+        return AgentFacade(self._caller(identifier, "agent"))
+
+    def builder(self, identifier: str) -> BuilderFacade:
+        """Typed access to a builder. Raises `NotFound`, or `Invalid` if it is of another family."""
+        return BuilderFacade(self._caller(identifier, "builder"))
+
+    def call(self, identifier: str, hook: str, arguments: dict[str, Any], timeout: float | None = None) -> Any:
+        """Call one hook by name; what the facades do.
+
+        Args:
+            identifier: Id of the component.
+            hook: Name with prefix.
+            arguments: By parameter name.
+            timeout: Seconds; None takes the hook's default.
+
+        Raises:
+            NotFound: There is no such component.
+            PluginError: What the plugin raised or what happened to it, with attribution in `details`.
+        """
+        hosting, gate = self._entry(identifier)
+        operation = operations()[hook]
+        seconds = default_timeout(hook, arguments) if timeout is None else timeout
+        call = calls.Call(time.monotonic() + seconds, traceparent=_traceparent())
+        try:
+            with gate.entered(call, hosting.component.title):
+                result = hosting.invoke(operation, operation.check_arguments(arguments), call)
+        except PluginError as error:
+            if isinstance(error, Unsupported) and hook == "fuseml_health":
+                return {}
+            raise attribute(error, hosting.component, hook)
+        except Exception as error:
+            raise attribute(problems.unexpected(error), hosting.component, hook) from error
+        if hook.endswith("_describe"):
+            gate.resize(result.concurrency)
+        return result
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _caller(self, identifier: str, family: Family) -> Callable[[str, dict[str, Any], float | None], Any]:
+        component = self._entry(identifier)[0].component
+        if component.family != family:
+            raise Invalid(f"component {identifier} is of the family {component.family}, not {family}")
+        return lambda hook, arguments, timeout: self.call(identifier, hook, arguments, timeout)
+
+    def _entry(self, identifier: str) -> tuple[Hosting, Gate]:
+        with self._lock:
+            entry = self._entries.get(identifier)
+        if entry is None:
+            raise _unknown(identifier)
+        return entry
+
+    def _stop(self, entry: tuple[Hosting, Gate], drain: float | None) -> None:
+        hosting, gate = entry
+        seconds = self._drain_seconds if drain is None else drain
+        started = time.monotonic()
+        gate.wait_empty(seconds)
+        hosting.stop(max(0.5, seconds - (time.monotonic() - started)))
+
+    def _hosting_of(self, component: Component) -> Hosting:
+        if component.hosting == "in-process":
+            return InProcessHosting(component)
+        return SubprocessHosting(component, runtime_dir=self._runtime_dir, environ=self._environ,
+                                 log=self._log_dir / f"{component.extension}.log")
+
+
+def _unknown(identifier: str) -> NotFound:
+    return NotFound(f"there is no component {identifier}", hint="List them with: fuseml agent list")
+
+
+def _traceparent() -> str:
+    """Pass on the trace of the call being served; otherwise begin one (W3C Trace Context, version 00)."""
+    return calls.current().traceparent or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

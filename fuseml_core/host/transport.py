@@ -1,0 +1,158 @@
+"""HTTP over a Unix socket with a small pool of kept connections."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Idle connections kept open.
+KEPT = 8
+#: Most bytes of an answer.
+MAX_ANSWER = 64 * 1024 * 1024
+
+
+class Unsent(Exception):
+    """The request never reached the other side whole, so it was not acted upon."""
+
+
+class Lost(Exception):
+    """The connection ended before the answer; nobody knows whether the request was acted upon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response with its whole body."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("plugin")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class ConnectionPool:
+    """Connections to one plugin process. Closing it ends requests that still wait.
+
+    Args:
+        path: The Unix socket.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._idle: list[_Connection] = []
+        self._busy: set[_Connection] = set()
+        self._closed = False
+
+    def request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str],
+                timeout: float | None) -> Answer:
+        """Send one request and wait for its answer.
+
+        Args:
+            method, path, body, headers: Of the request.
+            timeout: Seconds to wait for the answer; None waits as long as the process lives.
+
+        Raises:
+            TimeoutError: No answer in time.
+            Unsent: The process is gone and did not get the request.
+            Lost: The process went away after it got the request.
+        """
+        while True:
+            connection, fresh = self._take(timeout)
+            try:
+                connection.request(method, path, body, dict(headers))
+            except TimeoutError:
+                self._discard(connection)
+                raise
+            except OSError as error:
+                self._discard(connection)
+                if fresh:
+                    raise Unsent(str(error)) from None
+                continue  # A kept connection that the other side has closed meanwhile.
+            return self._receive(connection)
+
+    def close(self) -> None:
+        """Refuse new requests and end those that wait: the process is gone."""
+        with self._lock:
+            self._closed = True
+            connections = [*self._idle, *self._busy]
+            self._idle.clear()
+            for connection in connections:
+                _hang_up(connection)
+
+    def _receive(self, connection: _Connection) -> Answer:
+        try:
+            response = connection.getresponse()
+            body = response.read(MAX_ANSWER)
+        except TimeoutError:
+            self._discard(connection)
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            self._discard(connection)
+            raise Lost(f"{type(error).__name__}: {error}") from None
+        answer = Answer(response.status, response.getheader("content-type", ""), body)
+        self._give_back(connection, keep=not response.will_close and response.isclosed())
+        return answer
+
+    def _take(self, timeout: float | None) -> tuple[_Connection, bool]:
+        with self._lock:
+            if self._closed:
+                raise Unsent("the process has ended")
+            connection = self._idle.pop() if self._idle else None
+            if connection is not None:
+                self._busy.add(connection)
+        if connection is not None:
+            connection.sock.settimeout(timeout)
+            return connection, False
+        return self._connect(timeout), True
+
+    def _connect(self, timeout: float | None) -> _Connection:
+        connection = _Connection(self._path)
+        connection.timeout = timeout
+        try:
+            connection.connect()
+        except OSError as error:
+            connection.close()
+            if isinstance(error, TimeoutError):
+                raise
+            raise Unsent(str(error)) from None
+        with self._lock:
+            if self._closed:
+                connection.close()
+                raise Unsent("the process has ended")
+            self._busy.add(connection)
+        return connection
+
+    def _give_back(self, connection: _Connection, *, keep: bool) -> None:
+        with self._lock:
+            self._busy.discard(connection)
+            if keep and not self._closed and len(self._idle) < KEPT:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _discard(self, connection: _Connection) -> None:
+        with self._lock:
+            self._busy.discard(connection)
+        connection.close()
+
+
+def _hang_up(connection: _Connection) -> None:
+    # Shut down and not closed: another thread may be waiting on this descriptor, and must wake up.
+    try:
+        connection.sock.shutdown(socket.SHUT_RDWR)
+    except (OSError, AttributeError):
+        return
