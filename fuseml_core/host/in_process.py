@@ -32,7 +32,8 @@ class InProcessHosting:
         strict: Round-trip arguments and results through JSON; by default what `FUSEML_STRICT_HOSTING` says.
     """
 
-    def __init__(self, component: Component, *, policy: RestartPolicy | None = None, strict: bool | None = None) -> None:
+    def __init__(self, component: Component, *, policy: RestartPolicy | None = None,
+                 strict: bool | None = None) -> None:
         self.component = component
         self._policy = policy or RestartPolicy()
         self._strict = os.environ.get(STRICT_VARIABLE) == "1" if strict is None else strict

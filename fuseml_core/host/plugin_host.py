@@ -155,7 +155,8 @@ class PluginHost:
         except PluginError as error:
             if isinstance(error, Unsupported) and hook == "fuseml_health":
                 return {}
-            raise attribute(error, hosting.component, hook)
+            attribute(error, hosting.component, hook)
+            raise
         except Exception as error:
             raise attribute(problems.unexpected(error), hosting.component, hook) from error
         if hook.endswith("_describe"):

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 _SIGNALS_SET_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE)
 
@@ -41,7 +41,7 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], *, stdin: int,
 
 
 @contextlib.contextmanager
-def _copy(descriptor: int):  # type: ignore[no-untyped-def]
+def _copy(descriptor: int) -> Iterator[int]:
     copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 16)
     try:
         yield copy

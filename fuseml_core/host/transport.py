@@ -62,7 +62,10 @@ class ConnectionPool:
         """Send one request and wait for its answer.
 
         Args:
-            method, path, body, headers: Of the request.
+            method: Of the request.
+            path: Of the request.
+            body: Of the request; None for none.
+            headers: Of the request.
             timeout: Seconds to wait for the answer; None waits as long as the process lives.
 
         Raises:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NotRequired, Required, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -87,10 +87,9 @@ class Operation:
     @cached_property
     def arguments_adapter(self) -> TypeAdapter[Any]:
         """Validates and serialises all arguments at once, as an object of named values."""
-        fields = {parameter.name: parameter.annotation for parameter in self.parameters}
-        shape = TypedDict(f"{self.hook}_arguments", fields, total=False)  # type: ignore[operator]
-        shape.__required_keys__ = frozenset(p.name for p in self.parameters if p.required)
-        shape.__optional_keys__ = frozenset(p.name for p in self.parameters if not p.required)
+        make: Any = TypedDict  # A type checker only understands the literal form.
+        shape = make(f"{self.hook}_arguments", {
+            p.name: Required[p.annotation] if p.required else NotRequired[p.annotation] for p in self.parameters})
         shape.__pydantic_config__ = ConfigDict(extra="ignore")
         return TypeAdapter(shape)
 
@@ -218,8 +217,8 @@ def documents() -> dict[str, dict[str, Any]]:
     files["contract.json"] = {
         "protocol": PROTOCOL,
         "digest": _digest(hooks),
-        "hooks": {name: {"family": o.family, "route": o.route, "idempotent": o.idempotent, "digest": _digest(hooks[name])}
-                  for name, o in operations().items()},
+        "hooks": {name: {"family": each.family, "route": each.route, "idempotent": each.idempotent,
+                         "digest": _digest(hooks[name])} for name, each in operations().items()},
     }
     return files
 

@@ -10,6 +10,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from io import BufferedReader
+from typing import Any
 
 from fuseml_sdk.serve import wire
 from fuseml_sdk.serve.application import problem, refusal
@@ -49,7 +51,7 @@ class Server:
         """Accept connections until told to stop."""
         while not self._stopping:
             room = len(self._connections) < MAX_CONNECTIONS
-            waited = [self._listener, self._wake_read] if room else [self._wake_read]
+            waited: list[Any] = [self._listener, self._wake_read] if room else [self._wake_read]
             ready, _, _ = select.select(waited, [], [], None if room else 0.05)
             if self._listener in ready and not self._stopping:
                 self._accept()
@@ -94,9 +96,9 @@ class Server:
                 self._connections.pop(connection, None)
                 self._lock.notify_all()
 
-    def _exchange(self, connection: socket.socket, stream: object) -> bool:
+    def _exchange(self, connection: socket.socket, stream: BufferedReader) -> bool:
         try:
-            request = wire.read_request(stream, connection)  # type: ignore[arg-type]
+            request = wire.read_request(stream, connection)
         except wire.BadRequest as error:
             connection.sendall(refusal(error).encode(keep_alive=False))
             return False
