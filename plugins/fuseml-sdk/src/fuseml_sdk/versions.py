@@ -1,4 +1,4 @@
-"""Semantic versions and ranges of them, as extension manifests write them. https://semver.org
+"""Semantic versions and ranges of them, as extension manifests write them (https://semver.org).
 
 A range is a list of comparisons joined by commas, such as `>=0.1,<1`; `*` or nothing accepts every version.
 Operators: `==`, `!=`, `>=`, `>`, `<=`, `<`, `~=` (compatible: `~=1.4` is `>=1.4,<2`). A pre-release is judged by

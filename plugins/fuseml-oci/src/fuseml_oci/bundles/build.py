@@ -228,7 +228,7 @@ def _file_list(read: _Source) -> list[FileEntry]:
 
 
 def _oci_manifest(descriptor: ExtensionDescriptor, config: bytes) -> dict[str, object]:
-    """The OCI image manifest. https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest.md"""
+    """The OCI image manifest (image-spec, manifest.md)."""
     manifest = descriptor.manifest
     annotations = {
         media.TITLE: manifest.name, media.VERSION: manifest.version, media.DESCRIPTION: manifest.summary,

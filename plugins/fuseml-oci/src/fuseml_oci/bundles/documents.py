@@ -44,8 +44,8 @@ def read_documents(files: list[SourceFile], listed: list[ContentFile], folder: s
             the message names file, field and reason.
     """
     by_path = {file.path: file for file in files}
-    names = {_path_of(entry, folder, by_path): entry.name for entry in listed}
-    found = [path for path in by_path if PurePosixPath(path).parent == PurePosixPath(folder)
+    names: dict[str, str] = {_path_of(entry, folder, by_path): entry.name for entry in listed}
+    found: list[str] = [path for path in by_path if PurePosixPath(path).parent == PurePosixPath(folder)
              and PurePosixPath(path).suffix in _SUFFIXES]
     documents = [_parse(by_path[path], model) for path in sorted({*names, *found})]
     for document in documents:

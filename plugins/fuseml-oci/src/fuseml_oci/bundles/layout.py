@@ -85,7 +85,8 @@ def open_layout(path: Path) -> Layout:
     index = read_object(_read(path, "index.json", MAX_MANIFEST) or b"", f"index.json of {path}")
     entries = index.get("manifests")
     if not isinstance(entries, list) or len(entries) != 1:
-        raise InvalidInput(f"{path} holds {len(entries) if isinstance(entries, list) else 'no'} manifests, not one bundle")
+        raise InvalidInput(f"{path} does not hold one bundle, but "
+                           f"{len(entries) if isinstance(entries, list) else 'no'} manifests")
     entry = read_descriptor(entries[0], f"manifests[0] of {path}")
     if entry.size > MAX_MANIFEST:
         raise InvalidInput(f"{path}: the manifest has {entry.size} bytes; at most {MAX_MANIFEST} are allowed")

@@ -86,7 +86,8 @@ def push(bundle: BuiltBundle | Layout, reference: Reference, client: RegistryCli
     return target.with_digest(bundle.digest)
 
 
-def inspect(subject: Reference | Layout | BuiltBundle | Path, client: RegistryClient | None = None) -> ExtensionDescriptor:
+def inspect(subject: Reference | Layout | BuiltBundle | Path,
+            client: RegistryClient | None = None) -> ExtensionDescriptor:
     """Describe a bundle in a registry, a layout, or the source folder of one, without unpacking anything.
 
     Args:

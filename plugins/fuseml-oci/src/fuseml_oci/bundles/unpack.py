@@ -99,7 +99,7 @@ def _members(stream: IO[bytes], layer: BundleLayer) -> Iterator[tuple[str, IO[by
 
 
 def _refuse_large_headers(stream: IO[bytes], layer: BundleLayer) -> None:
-    """tarfile reads extended headers into memory whatever their size, so look at the sizes first."""
+    """Look at the sizes first, because tarfile reads extended headers into memory whatever their size."""
     position, end = 0, layer.size
     while position < end:
         stream.seek(position)

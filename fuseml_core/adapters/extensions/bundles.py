@@ -1,0 +1,92 @@
+"""Bundles in registries, the embedded one and others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fuseml_core.adapters.extensions.errors import translated
+from fuseml_core.service.extensions.ports import FoundBundle, Progress
+from fuseml_oci.bundles.references import newest, read_reference, sorted_versions
+from fuseml_oci.bundles.transfer import RemoteBundle, look_up, pull
+from fuseml_oci.bundles.unpack import unpack
+from fuseml_oci.client import RegistryClient
+from fuseml_oci.reference import Reference, parse
+from fuseml_sdk.errors import InvalidInput, NotFound
+
+
+class RegistryBundles:
+    """Finds and fetches bundles; implements the port `Bundles`.
+
+    Args:
+        registry: Returns the base URL of the embedded registry, such as `http://127.0.0.1:8765`; asked each time,
+            because the port may be chosen when the server starts.
+        content: Folder of verified blobs.
+    """
+
+    def __init__(self, registry: Callable[[], str], content: Path) -> None:
+        self._registry, self._content = registry, content
+
+    def is_trusted(self, reference: str) -> bool:
+        """Whether it is in the embedded registry; nothing is trusted that only says so in its name."""
+        with translated():
+            return self._is_embedded(self._reference(reference).registry)
+
+    def find(self, reference: str) -> FoundBundle:
+        """Look a bundle up; without a tag, the highest release, else the last development build."""
+        with translated():
+            parsed = self._reference(reference)
+            client = self._client(parsed)
+            if not parsed.locator:
+                parsed = newest(client.tags(parsed.repository), parsed)
+            found = look_up(parsed, client)
+            name = parsed.repository.rpartition("/")[2]
+            if found.descriptor.name != name:
+                raise InvalidInput(f"{parsed} contains the extension {found.descriptor.name!r}",
+                                   hint="A bundle lies in a repository that ends with its name.")
+            return self._found(found)
+
+    def versions(self, sibling: str, name: str) -> Sequence[str]:
+        """Versions of another extension beside this one, releases first, the highest first."""
+        with translated():
+            reference = _beside(parse(sibling), name)
+            try:
+                tags = self._client(reference).tags(reference.repository)
+            except NotFound:
+                return []
+            return sorted_versions(tags)
+
+    def find_version(self, sibling: str, name: str, version: str) -> FoundBundle:
+        """Look up one of these versions."""
+        return self.find(str(_beside(parse(sibling), name).with_tag(version)))
+
+    def fetch(self, found: FoundBundle, destination: Path, progress: Progress) -> None:
+        """Download, verify and unpack a bundle."""
+        with translated(f"{found.name} {found.version}: "):
+            reference = parse(found.reference)
+            unpack(pull(reference, self._client(reference), self._content, progress), destination)
+
+    def _found(self, bundle: RemoteBundle) -> FoundBundle:
+        return FoundBundle(reference=str(bundle.reference), digest=bundle.digest,
+                           descriptor=bundle.descriptor.model_dump(mode="json", by_alias=True),
+                           trusted=self._is_embedded(bundle.reference.registry))
+
+    def _reference(self, text: str) -> Reference:
+        return read_reference(text, self._embedded())
+
+    def _embedded(self) -> str:
+        return urlsplit(self._registry()).netloc
+
+    def _is_embedded(self, registry: str) -> bool:
+        own = self._embedded()
+        port = own.rpartition(":")[2]
+        return registry in {own, f"localhost:{port}"} and own.startswith("127.0.0.1:")
+
+    def _client(self, reference: Reference) -> RegistryClient:
+        return RegistryClient.for_reference(reference)
+
+
+def _beside(reference: Reference, name: str) -> Reference:
+    namespace = reference.repository.rpartition("/")[0]
+    return Reference(reference.registry, f"{namespace}/{name}" if namespace else name)

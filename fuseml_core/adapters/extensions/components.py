@@ -1,0 +1,74 @@
+"""Components of installed extensions in the plugin host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fuseml_core.domain.errors import Conflict, Failed, NotFound
+from fuseml_core.domain.extensions import InstalledExtension
+from fuseml_core.host.components import Component
+from fuseml_core.host.plugin_host import PluginHost
+from fuseml_sdk.errors import PluginError
+
+#: Seconds a component has for its first answer; importing a large tool takes a while on a busy machine.
+_FIRST_ANSWER = 120.0
+
+
+def component_id(extension: InstalledExtension, family: str, name: str) -> str:
+    """Id of a component in the host: each version of an extension has its own."""
+    return f"{family}/{extension.name}/{name}@{extension.digest.partition(':')[2][:12]}"
+
+
+class HostedComponents:
+    """Registers, checks and removes components; implements the port `ComponentHost`.
+
+    Args:
+        host: The plugin host.
+        state: Folder that holds one state folder for each extension, shared by its versions.
+    """
+
+    def __init__(self, host: PluginHost, state: Path) -> None:
+        self._host, self._state = host, state
+
+    def load(self, extension: InstalledExtension) -> None:
+        """Register the components of a version without starting anything; done already is fine."""
+        for component in self._components(extension):
+            try:
+                self._host.add(component)
+            except Conflict:
+                continue
+
+    def check(self, extension: InstalledExtension) -> None:
+        """Start each component and ask it to describe itself."""
+        for component in self._components(extension):
+            try:
+                self._host.call(component.id, f"{component.family}_describe", {}, _FIRST_ANSWER)
+            except PluginError as error:
+                raise Failed(f"{component.title} does not work: {error.message}", hint=error.hint,
+                             details=error.details) from error
+
+    def unload(self, extension: InstalledExtension) -> None:
+        """Stop and remove the components of a version; those not registered are passed over."""
+        for component in self._components(extension):
+            try:
+                self._host.remove(component.id)
+            except NotFound:
+                continue
+
+    def state(self, extension: InstalledExtension) -> list[dict[str, Any]]:
+        """Components with `family`, `name`, `hosting`, `state`, `pid`, `restarts`, `last_crash`."""
+        infos = {info.component.id: info for info in self._host.components()}
+        return [{"family": component.family, "name": component.name, "hosting": component.hosting,
+                 "state": info.state if info else "stopped", "pid": info.pid if info else None,
+                 "restarts": info.restarts if info else 0, "last_crash": info.last_crash if info else ""}
+                for component in self._components(extension) for info in (infos.get(component.id),)]
+
+    def _components(self, extension: InstalledExtension) -> Iterator[Component]:
+        for entry in extension.components:
+            yield Component(
+                id=component_id(extension, entry["family"], entry["name"]), extension=extension.name,
+                version=extension.version, digest=extension.digest, family=entry["family"], name=entry["name"],
+                plugin=entry["plugin"], hosting="subprocess", config={}, state_dir=self._state / extension.name,
+                python=Path(extension.python) if extension.python else None)

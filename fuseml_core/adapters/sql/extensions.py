@@ -1,0 +1,91 @@
+"""Installed extensions in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Column, Engine, Float, Index, Row, case, delete, insert, select, text, update
+from sqlmodel import Field, SQLModel
+
+from fuseml_core.adapters.sql.tables import Json
+from fuseml_core.domain.extensions import ExtensionState, InstalledExtension
+
+_ACTIVE = text("state = 'active'")
+
+
+class ExtensionRow(SQLModel, table=True):
+    """One version of an extension. Its components, runnables and templates lie in the descriptor."""
+
+    __tablename__ = "extension"
+    __table_args__ = (
+        Index("uq_extension_active", "name", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
+    )
+    digest: str = Field(primary_key=True)
+    name: str = Field(index=True)
+    version: str
+    reference: str
+    descriptor: dict[str, Any] = Field(default_factory=dict, sa_column=Column(Json, nullable=False))
+    store: str
+    state: str
+    installed_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    environment: str | None = None
+    python: str | None = None
+
+
+_TABLE = SQLModel.metadata.tables["extension"]
+
+
+class SqlExtensions:
+    """Rows of installed extensions; implements the port `InstalledExtensions`.
+
+    Args:
+        engine: Of the core's database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def add(self, *records: InstalledExtension) -> None:
+        """Make versions active in one transaction; active versions of the same names become retired."""
+        with self._engine.begin() as connection:
+            for record in records:
+                connection.execute(delete(_TABLE).where(_TABLE.c.digest == record.digest))
+                connection.execute(update(_TABLE).values(state=ExtensionState.RETIRED.value).where(
+                    _TABLE.c.name == record.name, _TABLE.c.state == ExtensionState.ACTIVE.value))
+                connection.execute(insert(_TABLE).values(**{**asdict(record), "state": record.state.value}))
+
+    def list(self) -> Sequence[InstalledExtension]:
+        """The active extensions by name."""
+        return self._select(_TABLE.c.state == ExtensionState.ACTIVE.value)
+
+    def get(self, name: str) -> InstalledExtension | None:
+        """The active version of an extension."""
+        found = self._select((_TABLE.c.name == name) & (_TABLE.c.state == ExtensionState.ACTIVE.value))
+        return found[0] if found else None
+
+    def by_digest(self, digest: str) -> InstalledExtension | None:
+        """One version, active or retired."""
+        found = self._select(_TABLE.c.digest == digest)
+        return found[0] if found else None
+
+    def versions(self, name: str) -> Sequence[InstalledExtension]:
+        """All versions of an extension that are still there, the active one first."""
+        return self._select(_TABLE.c.name == name)
+
+    def remove(self, digest: str) -> None:
+        """Forget a version."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(_TABLE).where(_TABLE.c.digest == digest))
+
+    def _select(self, condition: Any) -> Sequence[InstalledExtension]:
+        active_first = case((_TABLE.c.state == ExtensionState.ACTIVE.value, 0), else_=1)
+        query = select(_TABLE).where(condition).order_by(_TABLE.c.name, active_first, _TABLE.c.installed_at.desc())
+        with self._engine.connect().execution_options(fuseml_read_only=True) as connection:
+            return [_record(row) for row in connection.execute(query)]
+
+
+def _record(row: Row[Any]) -> InstalledExtension:
+    values = dict(row._mapping)
+    return InstalledExtension(**{**values, "state": ExtensionState(values["state"])})

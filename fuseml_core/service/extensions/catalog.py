@@ -1,0 +1,90 @@
+"""Templates and runnables of the installed extensions, looked up by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from fuseml_core.domain.errors import Conflict, NotFound
+from fuseml_core.domain.extensions import InstalledExtension
+from fuseml_core.service.extensions.ports import InstalledExtensions
+
+#: Project in the addresses of runnables that extensions bring.
+PROJECT = "fuseml"
+
+
+class ExtensionCatalog:
+    """What pipelines can be made of.
+
+    Args:
+        records: Rows of installed extensions.
+    """
+
+    def __init__(self, records: InstalledExtensions) -> None:
+        self._records = records
+
+    def templates(self) -> list[dict[str, Any]]:
+        """Every template of the active extensions by name, as :meth:`template` gives them."""
+        entries = [_template(record, template) for record in self._records.list()
+                   for template in record.descriptor.get("templates") or []]
+        shorts = [entry["short"] for entry in entries]
+        for entry in entries:
+            if shorts.count(entry["short"]) > 1:
+                entry["short"] = entry["name"]
+        return sorted(entries, key=lambda entry: str(entry["name"]))
+
+    def template(self, name: str) -> dict[str, Any]:
+        """One template by `<extension>/<template>`, or by its short name where that is unique.
+
+        Returns:
+            `name`, `short`, `summary`, `extension`, `version`, `extension_digest`, `digest` (of the template) and
+            `template`, the document as the bundle has it.
+
+        Raises:
+            NotFound: There is none; the message lists what there is.
+            Conflict: The short name is ambiguous.
+        """
+        every = self.templates()
+        found = [entry for entry in every if name in (entry["name"], entry["template"]["name"])]
+        if not found:
+            there = ", ".join(entry["short"] for entry in every)
+            raise NotFound(f"there is no template {name!r}", hint=f"There are: {there}." if there else
+                           "No extension is installed; see: fuseml extension install --help")
+        if len(found) > 1:
+            names = ", ".join(entry["name"] for entry in found)
+            raise Conflict(f"the template name {name!r} is ambiguous: {names}", hint="Write the full name.")
+        return found[0]
+
+    def runnable(self, name: str, extension: str) -> dict[str, Any]:
+        """A runnable by `<extension>/<name>`, or by name within `extension`.
+
+        Args:
+            name: As a template step names it.
+            extension: The one whose template it is.
+
+        Returns:
+            `address`, `digest` (of the bundle), `descriptor`, and `contents`, the URI of the unpacked bundle.
+
+        Raises:
+            NotFound: There is none.
+        """
+        owner, _, short = name.rpartition("/")
+        record = self._records.get(owner or extension)
+        if record is None:
+            raise NotFound(f"the runnable {name!r} belongs to the extension {owner or extension!r}, which is not "
+                           "installed", hint=f"Install it: fuseml extension install {owner or extension}")
+        for descriptor in record.descriptor.get("runnables") or []:
+            if descriptor["name"] == short:
+                return {"address": f"runnable://{PROJECT}/{record.name}/{short}@{record.digest}",
+                        "digest": record.digest, "descriptor": descriptor, "contents": Path(record.store).as_uri()}
+        raise NotFound(f"the extension {record.name} {record.version} has no runnable {short!r}")
+
+
+def _template(record: InstalledExtension, template: dict[str, Any]) -> dict[str, Any]:
+    canonical = json.dumps(template, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return {"name": f"{record.name}/{template['name']}", "short": template["name"],
+            "summary": template.get("summary") or "", "extension": record.name, "version": record.version,
+            "extension_digest": record.digest, "digest": "sha256:" + hashlib.sha256(canonical.encode()).hexdigest(),
+            "template": template}

@@ -1,0 +1,128 @@
+"""One object for everything that can be done with extensions; the API and the composition root know only this."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fuseml_core.domain.errors import NotFound, Unavailable
+from fuseml_core.domain.extensions import InstalledExtension
+from fuseml_core.service.extensions.install import Installer
+from fuseml_core.service.extensions.ports import (
+    Bundles,
+    ComponentHost,
+    Environments,
+    InstalledExtensions,
+    Progress,
+)
+from fuseml_core.service.extensions.store import BundleStore
+from fuseml_core.service.extensions.uninstall import Uninstaller
+
+#: Seconds that an installation waits for another one.
+_PATIENCE = 3600.0
+
+
+class Extensions:
+    """Install, list, inspect and uninstall extensions; safe to use from several threads.
+
+    Args:
+        records: Rows of installed extensions.
+        bundles: Registries.
+        environments: Virtual environments.
+        host: The plugin host.
+        store: Folder of unpacked bundles, such as `<home>/extensions/store`.
+        engine: Version of FuseML, for `requires_fuseml`.
+        users: Pipelines that use an extension, by its name; they are shown when an uninstallation is refused.
+        pinned: Whether a pipeline or run still needs the files of a bundle digest; by default when it has users.
+        on_installed: Called for each version that became active, such as to detect types of codesets again.
+    """
+
+    def __init__(self, *, records: InstalledExtensions, bundles: Bundles, environments: Environments,
+                 host: ComponentHost, store: Path, engine: str, users: Callable[[str], list[str]],
+                 pinned: Callable[[str], bool] | None = None,
+                 on_installed: Callable[[InstalledExtension], None] | None = None) -> None:
+        self._records, self._host, self._store = records, host, BundleStore(store)
+        self._uninstaller = Uninstaller(records=records, environments=environments, host=host, store=self._store,
+                                        users=users, pinned=pinned)
+        self._installer = Installer(records=records, bundles=bundles, environments=environments, host=host,
+                                    store=self._store, engine=engine, retire=self._uninstaller.retire,
+                                    on_installed=on_installed or (lambda _extension: None))
+        self._pinned = pinned
+        self._lock = threading.Lock()
+
+    def install(self, reference: str, allow_unsigned: bool = False,
+                progress: Progress | None = None) -> dict[str, Any]:
+        """Install or upgrade; see :meth:`Installer.install`. Waits while another installation runs.
+
+        Returns:
+            The extension as :meth:`get` shows it.
+        """
+        say = progress or (lambda _text: None)
+        with self._alone(say):
+            record = self._installer.install(reference.strip(), allow_unsigned=allow_unsigned, progress=say)
+        return self._show(record)
+
+    def uninstall(self, name: str, force: bool = False) -> None:
+        """Uninstall; see :meth:`Uninstaller.uninstall`."""
+        with self._alone(lambda _text: None):
+            self._uninstaller.uninstall(name, force=force)
+
+    def list(self) -> list[dict[str, Any]]:
+        """The active extensions by name, as :meth:`get` shows them."""
+        return [self._show(record) for record in self._records.list()]
+
+    def get(self, name: str) -> dict[str, Any]:
+        """One extension, for people and programs.
+
+        Returns:
+            `name`, `version`, `digest`, `summary`, `state`, `installed_at`, `source`, `components`, `runnables`,
+            `templates`, `permissions` and `dependencies`.
+
+        Raises:
+            NotFound: It is not installed.
+        """
+        record = self._records.get(name)
+        if record is None:
+            raise NotFound(f"the extension {name!r} is not installed", hint="List them with: fuseml extension list")
+        return self._show(record)
+
+    def load_installed(self) -> Sequence[InstalledExtension]:
+        """At start: register the components of active extensions, starting none, and remove what a crash left.
+
+        Returns:
+            The active extensions.
+        """
+        active = self._records.list()
+        for record in active:
+            self._host.load(record)
+        if self._pinned is not None:
+            known = {version.digest for record in active for version in self._records.versions(record.name)}
+            there = [f"sha256:{path.name}" for path in self._store.root.glob("*") if not path.name.startswith(".")]
+            self._store.clean(known | {digest for digest in there if digest in known or self._pinned(digest)})
+        return active
+
+    @contextmanager
+    def _alone(self, say: Progress) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            say("waiting for another installation")
+            if not self._lock.acquire(timeout=_PATIENCE):
+                raise Unavailable("another installation is still running", hint="Try again when it has ended.")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _show(self, record: InstalledExtension) -> dict[str, Any]:
+        manifest = record.manifest
+        return {
+            "name": record.name, "version": record.version, "digest": record.digest,
+            "summary": manifest.get("summary") or "", "state": record.state.value, "installed_at": record.installed_at,
+            "source": record.reference, "components": self._host.state(record),
+            "runnables": [runnable["name"] for runnable in record.descriptor.get("runnables") or []],
+            "templates": [f"{record.name}/{template['name']}" for template in record.descriptor.get("templates") or []],
+            "permissions": list(manifest.get("permissions") or []),
+            "dependencies": record.dependencies,
+        }
