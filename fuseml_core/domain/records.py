@@ -253,7 +253,6 @@ class Instance:
     endpoint: str
     fingerprint: str
     step_id: int
-    spec: dict[str, Any]
     attempt: int
     drain_until: float | None
     not_before: float

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, or_, select, true, update
 
 from fuseml_core.adapters.sql.rows import Repository, table_of
 from fuseml_core.adapters.sql.tables import AliasRow, ArtifactRow, EventRow, VersionRow
@@ -31,9 +31,10 @@ class SqlArtifacts(Repository):
         return int(row["id"])
 
     def default_branch(self, artifact_id: int, first_pushed: str) -> str:
-        """The branch whose tip is the current code; the first one that is pushed becomes it."""
+        """The branch whose tip is the current code: `main` once it exists, before that the first one pushed."""
+        takes_over = _artifacts.c.default_branch == "" if first_pushed != "main" else true()
         self._connection.execute(update(_artifacts).where(
-            _artifacts.c.id == artifact_id, _artifacts.c.default_branch == "").values(default_branch=first_pushed))
+            _artifacts.c.id == artifact_id, takes_over).values(default_branch=first_pushed))
         row = self._first(select(_artifacts.c.default_branch).where(_artifacts.c.id == artifact_id))
         return str(row["default_branch"]) if row else first_pushed
 

@@ -91,5 +91,5 @@ def _service(row: RowMapping) -> Service:
 def _instance(row: RowMapping) -> Instance:
     return Instance(id=row["id"], service_id=row["service_id"], workload=row["workload"], agent=row["agent"],
                     state=InstanceState(row["state"]), endpoint=row["endpoint"], fingerprint=row["fingerprint"],
-                    step_id=row["step_id"], spec=row["spec"], attempt=row["attempt"], drain_until=row["drain_until"],
+                    step_id=row["step_id"], attempt=row["attempt"], drain_until=row["drain_until"],
                     not_before=row["not_before"], created_at=row["created_at"])

@@ -283,7 +283,6 @@ class InstanceRow(SQLModel, table=True):
     endpoint: str = ""
     fingerprint: str = ""
     step_id: int = Field(sa_column=Column(BigInteger, nullable=False))
-    spec: dict[str, Any] = _json()
     attempt: int = 1
     drain_until: float | None = _time(nullable=True)
     not_before: float = Field(default=0.0, sa_column=Column(Float(53), nullable=False))

@@ -1,0 +1,159 @@
+"""What follows when an agent reports about a job: progress, outputs registered with success, retries, failure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from fuseml_core.domain.errors import FusemlError
+from fuseml_core.domain.fingerprints import workload_name
+from fuseml_core.domain.records import Binding, NewVersion, Pipeline, Run, Step, StepState
+from fuseml_core.engine.binding import Bound, bind
+from fuseml_core.engine.naming import output_name
+from fuseml_core.engine.registration import register
+from fuseml_core.service.components import Components
+from fuseml_core.service.ports import Ledger, Transaction
+from fuseml_sdk.errors import PluginError
+from fuseml_sdk.types import ArtifactDescriptor, RegisterRequest, WorkloadOutput, WorkloadStatus
+
+log = structlog.get_logger(__name__)
+
+#: A workload that vanished (a reboot, a killed shim) is started again this often.
+MAX_LOST = 3
+#: Reasons of an agent that say nothing about the workload itself.
+LOST = frozenset({"Lost"})
+_LIVE = (StepState.RUNNING, StepState.COMPLETING)
+
+
+class Completion:
+    """Turns reports about jobs into states of steps."""
+
+    def __init__(self, ledger: Ledger, components: Components) -> None:
+        self._ledger = ledger
+        self._components = components
+
+    def report(self, step: Step, run: Run, pipeline: Pipeline, status: WorkloadStatus) -> None:
+        """Take in one report about the current attempt of a job step."""
+        if status.state in ("pending", "preparing", "running"):
+            self.note_phase(step, run, status)
+        elif status.state == "succeeded":
+            self._succeed(step, run, pipeline, status)
+        elif status.state in ("failed", "cancelled"):
+            self.fail(step, run, pipeline, status)
+
+    def note_phase(self, step: Step, run: Run, status: WorkloadStatus) -> None:
+        """Record what a running workload is doing now."""
+        phase = status.phase or status.state
+        if phase == step.phase:
+            return
+        with self._ledger.begin() as tx:
+            if tx.steps.change(step.id, [StepState.RUNNING], step.attempt, phase=phase, warnings=list(status.warnings)):
+                tx.feed.add(run.change, "step", f"{run.name} {step.name}: {phase}", now=time.time(), run=run.name,
+                            step=step.name, state="running")
+
+    def fail(self, step: Step, run: Run, pipeline: Pipeline, status: WorkloadStatus) -> None:
+        """End an attempt that did not succeed; start another one if there are any left."""
+        spec = pipeline.spec["steps"][step.name]
+        lost = status.reason in LOST
+        allowed = MAX_LOST if lost else int(spec.get("retries") or 0)
+        again = status.state == "failed" and step.attempt <= allowed and not run.cancel_requested
+        state = StepState.CANCELLED if status.state == "cancelled" else StepState.FAILED
+        facts = {"exit_code": status.exit_code, "reason": status.reason or status.state, "message": status.message,
+                 "log_tail": list(status.log_tail), "warnings": list(status.warnings),
+                 "metrics": [m.model_dump() for m in status.metrics], "phase": ""}
+        with self._ledger.begin() as tx:
+            if again:
+                attempt = step.attempt + 1
+                moved = tx.steps.change(step.id, _LIVE, step.attempt, state=StepState.QUEUED, attempt=attempt,
+                                        workload=workload_name(step.uid, attempt),
+                                        not_before=time.time() + (0 if lost else 2.0**step.attempt), **facts)
+                text = f"{run.name} {step.name}: {status.message or status.reason}; starting attempt {attempt}"
+            else:
+                moved = tx.steps.change(step.id, _LIVE, step.attempt, state=state, ended_at=status.ended_at or time.time(),
+                                        **facts)
+                text = f"{run.name} {step.name}: {state}: {status.message or status.reason or status.state}"
+            if moved:
+                tx.feed.add(run.change, "step", text, now=time.time(), run=run.name, step=step.name,
+                            state="queued" if again else str(state))
+
+    def _succeed(self, step: Step, run: Run, pipeline: Pipeline, status: WorkloadStatus) -> None:
+        with self._ledger.begin() as tx:
+            # A crash from here on finds the step completing, asks the agent again and comes back to this point.
+            if not tx.steps.change(step.id, _LIVE, step.attempt, state=StepState.COMPLETING, phase="registering outputs"):
+                return
+        try:
+            with self._ledger.read() as tx:
+                bound = bind(tx, pipeline, run, step.name)
+            taken = self._take_in(run, pipeline, step, bound, status)
+        except PluginError as error:
+            if error.retryable:
+                return
+            self.fail(step, run, pipeline, _refused(status, error))
+            return
+        except FusemlError as error:
+            self.fail(step, run, pipeline, _refused(status, error))
+            return
+        with self._ledger.begin() as tx:
+            self._record(tx, step, run, status, taken)
+
+    def _take_in(self, run: Run, pipeline: Pipeline, step: Step, bound: Bound,
+                 status: WorkloadStatus) -> list[tuple[WorkloadOutput, ArtifactDescriptor | None]]:
+        """Hand each output to the store of its kind; registering the same contents again changes nothing."""
+        declared = {o.name: o for o in bound.runnable.descriptor.outputs}
+        taken: list[tuple[WorkloadOutput, ArtifactDescriptor | None]] = []
+        for output in status.outputs:
+            spec = declared.get(output.name)
+            if output.location is None or spec is None or not spec.tracked:
+                taken.append((output, None))
+                continue
+            name = output_name(pipeline.spec["outputs"], step.name, output.name, output.artifact_name, bound)
+            request = RegisterRequest(
+                kind=output.kind, project=run.project, name=name, source=output.location, files=output.files or None,
+                type=output.type or spec.type, labels=output.labels, metadata=output.metadata)
+            taken.append((output, self._components.store(output.kind).register(request)))
+        return taken
+
+    def _record(self, tx: Transaction, step: Step, run: Run, status: WorkloadStatus,
+                taken: Sequence[tuple[WorkloadOutput, ArtifactDescriptor | None]]) -> None:
+        """Register the outputs and the success in one transaction (guarantee G4)."""
+        now = time.time()
+        moved = tx.steps.change(
+            step.id, [StepState.COMPLETING], step.attempt, state=StepState.SUCCEEDED, ended_at=status.ended_at or now,
+            exit_code=status.exit_code, warnings=list(status.warnings), phase="", reason="", message="",
+            metrics=[m.model_dump() for m in status.metrics], log_tail=[])
+        if not moved:
+            return
+        seconds = (status.ended_at or now) - (status.started_at or status.ended_at or now)
+        tx.feed.add(run.change, "step", f"{run.name} {step.name}: succeeded in {seconds:.1f} s", now=now, run=run.name,
+                    step=step.name, state="succeeded")
+        out = []
+        for output, descriptor in taken:
+            if descriptor is None:
+                value = output.value if output.location is None else output.location.uri
+                out.append(Binding(output.name, value=value))
+                continue
+            registered = register(tx, new_version(descriptor), change=run.change, producer=(run.name, step.name))
+            out.append(Binding(output.name, version_id=registered.version.id))
+        tx.steps.set_io(step.id, "out", out)
+        tx.steps.remember(step.fingerprint, step.id, now)
+
+
+def new_version(descriptor: ArtifactDescriptor) -> NewVersion:
+    """What the core registers of a store's descriptor."""
+    return NewVersion(
+        kind=descriptor.kind, project=descriptor.project, name=descriptor.name, digest=descriptor.digest,
+        type=descriptor.type, size=descriptor.size, location=descriptor.location, aliases=tuple(descriptor.aliases),
+        labels=dict(descriptor.labels), metadata=dict(descriptor.metadata), management=descriptor.management)
+
+
+def _refused(status: WorkloadStatus, error: Exception) -> WorkloadStatus:
+    return status.model_copy(update={"state": "failed", "reason": "Outputs",
+                                     "message": f"its outputs could not be registered: {error}"})
+
+
+def interruption(status: WorkloadStatus) -> WorkloadStatus:
+    """A job that the server itself stopped counts as lost, so that it starts again with the server."""
+    return status.model_copy(update={"state": "failed", "reason": "Lost",
+                                     "message": "interrupted because the server was stopped"})

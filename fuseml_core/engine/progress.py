@@ -1,0 +1,213 @@
+"""Moving runs forward: binding steps, reusing results, queueing, starting, ending."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from fuseml_core.domain.errors import FusemlError
+from fuseml_core.domain.fingerprints import workload_name
+from fuseml_core.domain.records import (
+    FINAL_STEP_STATES,
+    Binding,
+    InstanceState,
+    Pipeline,
+    Run,
+    RunState,
+    ServiceState,
+    Step,
+    StepState,
+    Version,
+)
+from fuseml_core.engine import workloads
+from fuseml_core.engine.binding import Bound, bind, dependencies, explain_change, fingerprint
+from fuseml_core.engine.naming import service_name
+from fuseml_core.service.components import Components
+from fuseml_core.service.ports import Ledger, Transaction
+from fuseml_sdk.errors import NotReady, PluginError
+
+log = structlog.get_logger(__name__)
+
+#: Records the instance that a serving step is about to start.
+PrepareService = Callable[[Transaction, Run, Step, Bound, dict[str, Any]], None]
+#: Seconds before an agent without room is asked again.
+RETRY_AFTER = 0.5
+
+
+class Progress:
+    """Looks at active runs and does whatever they wait for. Every change is fenced, so that doing it twice is safe."""
+
+    def __init__(self, ledger: Ledger, components: Components, prepare_service: PrepareService) -> None:
+        self._ledger = ledger
+        self._components = components
+        self._prepare_service = prepare_service
+
+    def advance(self) -> bool:
+        """Do what can be done now; returns whether anything changed."""
+        with self._ledger.read() as tx:
+            active = [(run, tx.pipelines.by_id(run.pipeline_id), tx.steps.of_run(run.id)) for run in tx.runs.active()]
+        changed = False
+        for run, pipeline, steps in active:
+            if pipeline is not None:
+                changed |= self._advance_run(run, pipeline, steps)
+        return changed
+
+    def _advance_run(self, run: Run, pipeline: Pipeline, steps: list[Step]) -> bool:
+        by_name = {s.name: s for s in steps}
+        changed = False
+        for step in steps:
+            if step.state == StepState.WAITING:
+                needed = [by_name[d] for d in dependencies(pipeline.spec["steps"][step.name])]
+                if run.cancel_requested or any(n.state in FINAL_STEP_STATES - {StepState.SUCCEEDED} for n in needed):
+                    changed |= self._skip(run, step)
+                elif all(n.state == StepState.SUCCEEDED for n in needed):
+                    changed |= self._bind(run, pipeline, step)
+            elif step.state == StepState.QUEUED and run.cancel_requested:
+                changed |= self._finish(run, step, StepState.CANCELLED, "cancelled before it started")
+            elif step.state == StepState.QUEUED and step.not_before <= time.time():
+                changed |= self._start(run, pipeline, step)
+        if all(s.state in FINAL_STEP_STATES for s in steps):
+            changed |= self._end(run)
+        return changed
+
+    def _skip(self, run: Run, step: Step) -> bool:
+        return self._finish(run, step, StepState.SKIPPED, "an earlier step did not succeed"
+                            if not run.cancel_requested else "the run was cancelled")
+
+    def _bind(self, run: Run, pipeline: Pipeline, step: Step) -> bool:
+        spec = pipeline.spec["steps"][step.name]
+        try:
+            with self._ledger.read() as tx:
+                bound = bind(tx, pipeline, run, step.name)
+                previous = tx.steps.previous(pipeline.id, step.name, run.id)
+                then = _versions_in(tx, previous)
+            key, parts = fingerprint(self._components, bound, spec, run.project)
+            why = "runs for the first time" if previous is None else explain_change(
+                self._components, parts, previous.parts, bound.versions, then)
+            agent, _ = workloads.choose_agent(self._components, bound.runnable.descriptor)
+        except (FusemlError, PluginError) as error:
+            return self._finish(run, step, StepState.FAILED, str(error), reason="Binding")
+        with self._ledger.begin() as tx:
+            return self._queue_or_reuse(tx, run, pipeline, step, bound, key, parts, why, agent)
+
+    def _queue_or_reuse(self, tx: Transaction, run: Run, pipeline: Pipeline, step: Step, bound: Bound, key: str,
+                        parts: dict[str, Any], why: str, agent: str) -> bool:
+        flows = [*bound.inputs.values(), *(Binding(n, value=str(e["value"]), defaulted=bool(e["default"]))
+                                           for n, e in bound.parameters.items())]
+        tx.steps.set_io(step.id, "in", flows)
+        done = None if run.no_cache else self._reusable(tx, run, pipeline, step, bound, key)
+        if done is None:
+            return self._queue(tx, run, step, key, parts, agent, "asked to run anew" if run.no_cache else why)
+        origin = tx.steps.run_name(done.id)
+        reason = f"reused from {origin}: {_sameness(parts)}"
+        now = time.time()
+        moved = tx.steps.change(step.id, [StepState.WAITING], step.attempt, state=StepState.SUCCEEDED, fingerprint=key,
+                                parts=parts, reused_from=done.id, why=reason, started_at=now, ended_at=now,
+                                metrics=list(done.metrics), phase="", agent=agent)
+        if moved:
+            tx.steps.set_io(step.id, "out", tx.steps.io(done.id, "out"))
+            tx.feed.add(run.change, "step", f"{run.name} {step.name}: {reason}", now=now, run=run.name, step=step.name,
+                        state="succeeded")
+        return moved
+
+    def _reusable(self, tx: Transaction, run: Run, pipeline: Pipeline, step: Step, bound: Bound, key: str) -> Step | None:
+        done = tx.steps.cached(key)
+        if done is None or not bound.is_service:
+            return done
+        # A service is there only as long as an instance of exactly this fingerprint serves.
+        name = service_name(pipeline.spec["steps"][step.name], bound)
+        service = tx.services.get(run.project, name)
+        if service is None or service.state != ServiceState.READY:
+            return None
+        ready = tx.services.instances(service_id=service.id, states=[InstanceState.READY])
+        return done if any(i.fingerprint == key for i in ready) else None
+
+    def _queue(self, tx: Transaction, run: Run, step: Step, key: str, parts: dict[str, Any], agent: str,
+               why: str) -> bool:
+        moved = tx.steps.change(step.id, [StepState.WAITING], step.attempt, state=StepState.QUEUED, fingerprint=key,
+                                parts=parts, why=why, agent=agent, workload=workload_name(step.uid, step.attempt))
+        if moved and run.started_at is None:
+            tx.runs.set(run.id, started_at=time.time())
+        return moved
+
+    def _start(self, run: Run, pipeline: Pipeline, step: Step) -> bool:
+        spec = pipeline.spec["steps"][step.name]
+        try:
+            with self._ledger.read() as tx:
+                bound = bind(tx, pipeline, run, step.name)
+            if bound.is_service:
+                with self._ledger.begin() as tx:
+                    self._prepare_service(tx, run, step, bound, spec)
+            agent = self._components.agent(step.agent)
+            workload = workloads.build(self._components, run, step, bound, spec, step.workload,
+                                       list(agent.describe().schemes))
+            agent.submit(workload)
+        except (NotReady, PluginError) as error:
+            if error.retryable:
+                return self._postpone(run, step, str(error))
+            return self._finish(run, step, StepState.FAILED, str(error), reason="Refused")
+        except FusemlError as error:
+            return self._finish(run, step, StepState.FAILED, str(error), reason="Refused")
+        with self._ledger.begin() as tx:
+            moved = tx.steps.change(step.id, [StepState.QUEUED], step.attempt, state=StepState.RUNNING,
+                                    started_at=time.time(), phase="")
+            if moved:
+                attempt = f" (attempt {step.attempt})" if step.attempt > 1 else ""
+                tx.feed.add(run.change, "step", f"{run.name} {step.name}: started{attempt}: {step.why}", now=time.time(),
+                            run=run.name, step=step.name, state="running")
+        return moved
+
+    def _postpone(self, run: Run, step: Step, reason: str) -> bool:
+        with self._ledger.begin() as tx:
+            tx.steps.change(step.id, [StepState.QUEUED], step.attempt, not_before=time.time() + RETRY_AFTER,
+                            phase=f"waiting: {reason}")
+            if step.phase != f"waiting: {reason}":
+                tx.feed.add(run.change, "step", f"{run.name} {step.name}: waiting: {reason}", now=time.time(),
+                            run=run.name, step=step.name, state="queued")
+        return False
+
+    def _finish(self, run: Run, step: Step, state: StepState, message: str, *, reason: str = "") -> bool:
+        now = time.time()
+        with self._ledger.begin() as tx:
+            moved = tx.steps.change(step.id, [step.state], step.attempt, state=state, message=message, reason=reason,
+                                    ended_at=now, phase="")
+            if moved:
+                tx.feed.add(run.change, "step", f"{run.name} {step.name}: {state}: {message}", now=now, run=run.name,
+                            step=step.name, state=str(state))
+        return moved
+
+    def _end(self, run: Run) -> bool:
+        now = time.time()
+        with self._ledger.begin() as tx:
+            steps = tx.steps.of_run(run.id)
+            state, error = outcome(steps, cancelled=run.cancel_requested)
+            tx.runs.set(run.id, state=state, error=error, ended_at=now, started_at=run.started_at or now)
+            suffix = f": {error}" if error else ""
+            tx.feed.add(run.change, "run", f"{run.name} {state}{suffix}", now=now, run=run.name, state=str(state))
+        return True
+
+
+def outcome(steps: list[Step], *, cancelled: bool) -> tuple[RunState, str]:
+    """State and error of a run whose steps have all ended."""
+    failed = next((s for s in steps if s.state == StepState.FAILED), None)
+    if failed is not None:
+        return RunState.FAILED, f"the step {failed.name} failed: {failed.message}"
+    if cancelled or any(s.state == StepState.CANCELLED for s in steps):
+        return RunState.CANCELLED, ""
+    return RunState.SUCCEEDED, ""
+
+
+def _versions_in(tx: Transaction, step: Step | None) -> dict[str, Version]:
+    if step is None:
+        return {}
+    found = {b.port: tx.artifacts.get(b.version_id) for b in tx.steps.io(step.id, "in") if b.version_id is not None}
+    return {port: version for port, version in found.items() if version is not None}
+
+
+def _sameness(parts: dict[str, Any]) -> str:
+    filters = [f"{port} ({', '.join(entry['filter'])})" for port, entry in parts["inputs"].items() if entry.get("filter")]
+    inputs = ", ".join(filters) if filters else ", ".join(parts["inputs"])
+    return f"same runnable, parameters and {inputs}" if inputs else "same runnable and parameters"

@@ -1,0 +1,191 @@
+"""The loop that drives everything: reports of agents in, states of runs and services out."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from fuseml_core.domain.errors import FusemlError
+from fuseml_core.domain.records import InstanceState, StepState
+from fuseml_core.engine.completion import Completion, interruption
+from fuseml_core.engine.progress import Progress
+from fuseml_core.engine.serving import CANCEL_GRACE, Serving
+from fuseml_core.service.components import Agent, Components
+from fuseml_core.service.ports import Ledger
+from fuseml_sdk.errors import PluginError
+from fuseml_sdk.types import WorkloadStatus
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two looks at everything, when nothing wakes the loop before.
+IDLE = 1.0
+#: Seconds between two full comparisons with the agents, which make up for reports that were missed.
+COMPARE_EVERY = 5.0
+EVENTS_WAIT = 10.0
+_LIVE_INSTANCES = (InstanceState.STARTING, InstanceState.READY)
+_LIVE_STEPS = (StepState.RUNNING, StepState.COMPLETING)
+
+
+class Reconciler:
+    """One thread that looks at the database and at agents, and lets what should happen next happen.
+
+    Nothing is kept in memory that cannot be read again: after a crash the next start goes on where this one was.
+    """
+
+    def __init__(self, ledger: Ledger, components: Components, progress: Progress, completion: Completion,
+                 serving: Serving) -> None:
+        self._ledger = ledger
+        self._components = components
+        self._progress = progress
+        self._completion = completion
+        self._serving = serving
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._stopping_workloads = False
+        self._reports: queue.SimpleQueue[WorkloadStatus] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._compared_at = 0.0
+        self._listening: set[str] = set()
+        self.heartbeat = time.time()
+
+    def start(self) -> None:
+        """Start the loop; reports of agents are listened to as they are found."""
+        thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def wake(self) -> None:
+        """Look at everything now: something was registered, added or asked for."""
+        self._wake.set()
+
+    def stop(self, timeout: float = 15.0) -> None:
+        """End the loop; workloads go on."""
+        self._stop.set()
+        self._wake.set()
+        for thread in self._threads:
+            if thread.name == "reconciler":
+                thread.join(timeout)
+
+    def stop_workloads(self, *, cancel_jobs: bool) -> None:
+        """Stop all service instances, and jobs if asked for. They start again with the server."""
+        self.stop()
+        self._drain_reports()
+        with self._ledger.read() as tx:
+            names = [(i.agent, i.workload) for i in tx.services.instances(
+                states=[*_LIVE_INSTANCES, InstanceState.DRAINING])]
+            if cancel_jobs:
+                names += [(s.agent, s.workload) for s in tx.steps.in_states(_LIVE_STEPS)]
+        for agent, workload in names:
+            self._quietly(lambda a=agent, w=workload: self._components.agent(a).cancel(w, CANCEL_GRACE))
+        self._stopping_workloads = True
+        self._compare()
+        self._serving.publish()
+
+    def activity(self) -> list[str]:
+        """Names of the steps whose jobs are running, as `<run> <step>`."""
+        with self._ledger.read() as tx:
+            services = {i.workload for i in tx.services.instances()}
+            return [f"{tx.steps.run_name(s.id)} {s.name}" for s in tx.steps.in_states(_LIVE_STEPS)
+                    if s.workload not in services]
+
+    def _run(self) -> None:
+        self._quietly(self._serving.publish)
+        while not self._stop.is_set():
+            self.heartbeat = time.time()
+            self._quietly(self._turn)
+            self._wake.wait(IDLE)
+            self._wake.clear()
+
+    def _turn(self) -> None:
+        self._listen()
+        self._drain_reports()
+        if time.time() - self._compared_at > COMPARE_EVERY:
+            self._compare()
+        self._cancel_requested()
+        while not self._stop.is_set() and self._progress.advance():
+            self._drain_reports()
+        self._serving.tend()
+
+    def _drain_reports(self) -> None:
+        while True:
+            try:
+                status = self._reports.get_nowait()
+            except queue.Empty:
+                return
+            self._quietly(lambda s=status: self._take(s))
+
+    def _take(self, status: WorkloadStatus) -> None:
+        with self._ledger.read() as tx:
+            instance = tx.services.instance_by_workload(status.name)
+            step = None if instance else tx.steps.by_workload(status.name)
+            run = tx.runs.by_id(step.run_id) if step else None
+            pipeline = tx.pipelines.by_id(run.pipeline_id) if run else None
+        if instance is not None:
+            if not self._stopping_workloads and instance.state in (*_LIVE_INSTANCES, InstanceState.DRAINING):
+                self._serving.report(instance, status)
+        elif step is not None and run is not None and pipeline is not None and step.state in _LIVE_STEPS:
+            if self._stopping_workloads and status.state == "cancelled" and not run.cancel_requested:
+                status = interruption(status)
+            self._completion.report(step, run, pipeline, status)
+
+    def _compare(self) -> None:
+        """Ask every agent about every live workload: reports may have been missed while the server was away."""
+        self._compared_at = time.time()
+        with self._ledger.read() as tx:
+            live = [(s.agent, s.workload) for s in tx.steps.in_states(_LIVE_STEPS)]
+            live += [(i.agent, i.workload) for i in tx.services.instances(states=_LIVE_INSTANCES)]
+        by_agent: dict[str, set[str]] = {}
+        for agent, workload in live:
+            by_agent.setdefault(agent, set()).add(workload)
+        for agent, names in by_agent.items():
+            self._quietly(lambda a=agent, n=sorted(names): self._compare_agent(a, n))
+
+    def _compare_agent(self, agent: str, names: list[str]) -> None:
+        for status in self._components.agent(agent).status(names):
+            if status.state == "unknown":
+                # Recorded as submitted, but the agent never heard of it: as good as lost.
+                status = status.model_copy(update={"state": "failed", "reason": "Lost",
+                                                   "message": "the agent does not know this workload"})
+            self._take(status)
+
+    def _cancel_requested(self) -> None:
+        with self._ledger.read() as tx:
+            running = [(s.agent, s.workload) for run in tx.runs.active() if run.cancel_requested
+                       for s in tx.steps.of_run(run.id) if s.state == StepState.RUNNING]
+        for agent, workload in running:
+            self._quietly(lambda a=agent, w=workload: self._take(self._components.agent(a).cancel(w, CANCEL_GRACE)))
+
+    def _listen(self) -> None:
+        for name, agent in self._components.agents():
+            if name not in self._listening:
+                self._listening.add(name)
+                thread = threading.Thread(target=self._hear, args=(name, agent), name=f"events-{name}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _hear(self, name: str, agent: Agent) -> None:
+        cursor, pause = "", 1.0
+        while not self._stop.is_set():
+            try:
+                events = agent.events(cursor, EVENTS_WAIT)
+                cursor, pause = events.cursor, 1.0
+            except (FusemlError, PluginError) as error:
+                log.warning("agent gives no events", agent=name, error=str(error))
+                self._stop.wait(pause)
+                pause = min(pause * 2, 30.0)
+                continue
+            for status in events.statuses:
+                self._reports.put(status)
+            if events.statuses:
+                self._wake.set()
+
+    def _quietly(self, act: Callable[[], object]) -> None:
+        """One thing that goes wrong must not stop the others; it is logged and tried again at the next turn."""
+        try:
+            act()
+        except Exception:
+            log.exception("the engine met an error and goes on")

@@ -1,0 +1,234 @@
+"""Services: switching to a new instance when it is ready, draining the old one, starting again what ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from fuseml_core.domain.errors import Conflict, FusemlError
+from fuseml_core.domain.fingerprints import workload_name
+from fuseml_core.domain.records import (
+    Binding,
+    Instance,
+    InstanceState,
+    Pipeline,
+    Run,
+    Service,
+    ServiceState,
+    Step,
+    StepState,
+)
+from fuseml_core.engine import workloads
+from fuseml_core.engine.binding import Bound, bind
+from fuseml_core.engine.completion import Completion
+from fuseml_core.engine.naming import service_name
+from fuseml_core.service.components import Components, Gateway
+from fuseml_core.service.ports import Ledger, Transaction
+from fuseml_sdk.errors import PluginError
+from fuseml_sdk.types import WorkloadStatus
+
+log = structlog.get_logger(__name__)
+
+#: Seconds an old instance keeps running at least, for requests that were on their way during the switch.
+MIN_DRAIN = 2.0
+#: Longest pause between two starts of a service that keeps failing, in seconds.
+MAX_BACKOFF = 60.0
+#: Attempt numbers of instances that the engine itself starts again lie above those of the step.
+RESTART_BASE = 1000
+CANCEL_GRACE = 10.0
+_LIVE = (InstanceState.STARTING, InstanceState.READY)
+
+
+class Serving:
+    """Keeps every desired service running and routed."""
+
+    def __init__(self, ledger: Ledger, components: Components, gateway: Gateway, completion: Completion, *,
+                 url: Callable[[str, str, str], str], drain: float) -> None:
+        self._ledger = ledger
+        self._components = components
+        self._gateway = gateway
+        self._completion = completion
+        self._url = url
+        self._drain = drain
+
+    def prepare(self, tx: Transaction, run: Run, step: Step, bound: Bound, spec: dict[str, object]) -> None:
+        """Record the instance that a serving step is about to start.
+
+        Raises:
+            Conflict: Another pipeline owns the service.
+        """
+        name, now = service_name(spec, bound), time.time()
+        descriptor = bound.runnable.descriptor
+        assert descriptor.service is not None
+        service = tx.services.ensure(run.project, name, run.pipeline_id, run.pipeline, descriptor.service.predict_path, now)
+        if service.pipeline_id != run.pipeline_id:
+            raise Conflict(f"the service {name} belongs to the pipeline {service.pipeline}",
+                           hint="Give this pipeline's service another name, or remove the other pipeline.")
+        if tx.services.instance_by_workload(step.workload) is None:
+            tx.services.add_instance({
+                "service_id": service.id, "workload": step.workload, "agent": step.agent, "created_at": now,
+                "state": InstanceState.STARTING, "fingerprint": step.fingerprint, "step_id": step.id})
+            tx.services.set(service.id, desired="running", updated_at=now)
+
+    def report(self, instance: Instance, status: WorkloadStatus) -> None:
+        """Take in one report about an instance."""
+        with self._ledger.read() as tx:
+            step = tx.steps.by_id(instance.step_id)
+            run = tx.runs.by_id(step.run_id) if step else None
+            pipeline = tx.pipelines.by_id(run.pipeline_id) if run else None
+        if step is None or run is None or pipeline is None:
+            return
+        first = step.state in (StepState.RUNNING, StepState.COMPLETING) and step.workload == instance.workload
+        if status.state == "ready" and instance.state in _LIVE:
+            self._switch(instance, status, run, step, first=first)
+        elif status.state in ("failed", "cancelled", "succeeded", "unknown"):
+            self._ended(instance, status)
+            if first:
+                self._completion.fail(step, run, pipeline, _as_failure(status))
+        elif first:
+            self._completion.note_phase(step, run, status)
+
+    def _switch(self, instance: Instance, status: WorkloadStatus, run: Run, step: Step, *, first: bool) -> None:
+        if instance.state == InstanceState.READY and not first:
+            return
+        now = time.time()
+        with self._ledger.begin() as tx:
+            service = tx.services.by_id(instance.service_id)
+            assert service is not None
+            for old in tx.services.instances(service_id=service.id, states=[InstanceState.READY]):
+                if old.id != instance.id:
+                    tx.services.set_instance(old.id, state=InstanceState.DRAINING, drain_until=now + self._drain)
+            tx.services.set_instance(instance.id, state=InstanceState.READY, endpoint=status.endpoint or "")
+            model = next((b.version_id for b in tx.steps.io(step.id, "in") if b.version_id is not None), None)
+            tx.services.set(service.id, state=ServiceState.READY, run=run.name, model_id=model, message="", updated_at=now)
+        self.publish()
+        if not first:
+            return
+        url = self._url(service.project, service.name, service.predict_path)
+        with self._ledger.begin() as tx:
+            if tx.steps.change(step.id, [StepState.RUNNING, StepState.COMPLETING], step.attempt, phase="",
+                               state=StepState.SUCCEEDED, ended_at=now, warnings=list(status.warnings)):
+                tx.steps.set_io(step.id, "out", [Binding("url", value=url)])
+                tx.steps.remember(step.fingerprint, step.id, now)
+                tx.feed.add(run.change, "service", f"{run.name} {step.name}: serving at {url}", now=now, run=run.name,
+                            step=step.name, state="succeeded")
+
+    def _ended(self, instance: Instance, status: WorkloadStatus) -> None:
+        now = time.time()
+        with self._ledger.begin() as tx:
+            wanted_to_end = instance.state == InstanceState.DRAINING
+            tx.services.set_instance(instance.id, state=InstanceState.ENDED if wanted_to_end else InstanceState.FAILED)
+            service = tx.services.by_id(instance.service_id)
+            if wanted_to_end or service is None:
+                return
+            message = status.message or status.reason or "the process ended"
+            others = [i for i in tx.services.instances(service_id=service.id, states=[InstanceState.READY])
+                      if i.id != instance.id]
+            if service.desired == "running":
+                restarting = instance.state == InstanceState.READY or instance.attempt > RESTART_BASE
+                tx.services.set(service.id, message=message, updated_at=now,
+                                restarts=service.restarts + (1 if restarting else 0),
+                                state=ServiceState.READY if others else ServiceState.FAILED)
+        log.warning("service instance ended", service=f"{service.project}/{service.name}", workload=instance.workload,
+                    reason=message)
+        self.publish()
+
+    def publish(self) -> None:
+        """Put the routing table that follows from the database into force."""
+        with self._ledger.read() as tx:
+            table = {}
+            for instance in tx.services.instances(states=[InstanceState.READY]):
+                service = tx.services.by_id(instance.service_id)
+                if service is not None and service.desired == "running":
+                    table[f"{service.project}/{service.name}"] = {
+                        "endpoint": instance.endpoint, "instance": instance.workload, "predict_path": service.predict_path}
+        self._gateway.publish(table)
+
+    def tend(self) -> None:
+        """End drained instances and start again the services that should run and do not."""
+        with self._ledger.read() as tx:
+            draining = tx.services.instances(states=[InstanceState.DRAINING])
+            services = [(s, tx.services.instances(service_id=s.id)) for s in tx.services.all()]
+        for instance in draining:
+            self._drain_one(instance)
+        for service, instances in services:
+            live = [i for i in instances if i.state in _LIVE]
+            if service.desired == "stopped":
+                for instance in live:
+                    self._retire(instance)
+            elif not live and instances:
+                self._restart(service, instances[-1])
+
+    def _drain_one(self, instance: Instance) -> None:
+        until = instance.drain_until or 0.0
+        waited = time.time() - (until - self._drain)
+        if time.time() < until and (waited < MIN_DRAIN or self._gateway.in_flight(instance.workload) > 0):
+            return
+        self._retire(instance)
+
+    def _retire(self, instance: Instance) -> None:
+        with self._ledger.begin() as tx:
+            tx.services.set_instance(instance.id, state=InstanceState.ENDED)
+        try:
+            agent = self._components.agent(instance.agent)
+            agent.cancel(instance.workload, CANCEL_GRACE)
+            agent.collect(instance.workload)
+        except (FusemlError, PluginError) as error:
+            log.warning("instance could not be ended", workload=instance.workload, error=str(error))
+
+    def _restart(self, service: Service, last: Instance) -> None:
+        now = time.time()
+        failures = max(0, service.restarts - 1)
+        # A service that ran well for a while starts again at once; one that keeps failing waits longer each time.
+        pause = 0.0 if last.state == InstanceState.ENDED or failures == 0 else min(MAX_BACKOFF, 2.0 ** min(failures, 6))
+        if now < service.updated_at + pause:
+            return
+        with self._ledger.read() as tx:
+            step = tx.steps.by_id(last.step_id)
+            run = tx.runs.by_id(step.run_id) if step else None
+            pipeline = tx.pipelines.by_id(run.pipeline_id) if run else None
+            if step is None or run is None or pipeline is None or step.state != StepState.SUCCEEDED:
+                # The first instance never became ready: the run failed and says so; there is nothing to restore.
+                step = self._last_good(tx, service, pipeline)
+                run = tx.runs.by_id(step.run_id) if step else None
+            if step is None or run is None or pipeline is None:
+                return
+            bound = bind(tx, pipeline, run, step.name)
+        self._start_again(service, last, pipeline, run, step, bound)
+
+    def _last_good(self, tx: Transaction, service: Service, pipeline: Pipeline | None) -> Step | None:
+        for instance in reversed(tx.services.instances(service_id=service.id)):
+            step = tx.steps.by_id(instance.step_id)
+            if step is not None and step.state == StepState.SUCCEEDED and pipeline is not None:
+                return step
+        return None
+
+    def _start_again(self, service: Service, last: Instance, pipeline: Pipeline, run: Run, step: Step,
+                     bound: Bound) -> None:
+        attempt = max(last.attempt, RESTART_BASE) + 1
+        name = workload_name(step.uid, attempt)
+        try:
+            agent = self._components.agent(last.agent)
+            workload = workloads.build(self._components, run, step, bound, pipeline.spec["steps"][step.name], name,
+                                       list(agent.describe().schemes))
+            with self._ledger.begin() as tx:
+                if tx.services.instance_by_workload(name) is None:
+                    tx.services.add_instance({
+                        "service_id": service.id, "workload": name, "agent": last.agent, "created_at": time.time(),
+                        "state": InstanceState.STARTING, "fingerprint": step.fingerprint, "step_id": step.id,
+                        "attempt": attempt})
+                tx.services.set(service.id, state=ServiceState.STARTING, updated_at=time.time())
+            agent.submit(workload)
+        except (FusemlError, PluginError) as error:
+            with self._ledger.begin() as tx:
+                tx.services.set(service.id, message=str(error), updated_at=time.time(), restarts=service.restarts + 1)
+
+
+def _as_failure(status: WorkloadStatus) -> WorkloadStatus:
+    if status.state == "succeeded":
+        return status.model_copy(update={"state": "failed", "reason": "Exited",
+                                         "message": "the service ended by itself before it was ready"})
+    return status if status.state in ("failed", "cancelled") else status.model_copy(
+        update={"state": "failed", "reason": "Lost", "message": "the agent does not know the service any more"})

@@ -1,0 +1,67 @@
+"""Listening to stores: versions that appear without FuseML being told, such as by a plain `git push`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from fuseml_core.domain.errors import FusemlError
+from fuseml_core.service.components import Components, Store
+from fuseml_core.service.ports import Ledger
+from fuseml_sdk.errors import PluginError
+from fuseml_sdk.types import StoreEvent
+
+log = structlog.get_logger(__name__)
+
+EVENTS_WAIT = 20.0
+
+
+class StoreWatcher:
+    """One thread for each store that has events; each event is handled before its cursor is stored."""
+
+    def __init__(self, ledger: Ledger, components: Components, handle: Callable[[StoreEvent], None]) -> None:
+        self._ledger = ledger
+        self._components = components
+        self._handle = handle
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Begin to listen."""
+        for name, store in self._components.stores():
+            if "events" in store.describe().capabilities:
+                threading.Thread(target=self._listen, args=(name, store), name=f"store-{name}", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop listening; what happens meanwhile is found at the next start."""
+        self._stop.set()
+
+    def _listen(self, name: str, store: Store) -> None:
+        source, pause = f"store/{name}", 1.0
+        with self._ledger.read() as tx:
+            cursor = tx.feed.cursor(source)
+        while not self._stop.is_set():
+            try:
+                events = store.events(cursor, EVENTS_WAIT)
+                pause = 1.0
+            except (FusemlError, PluginError) as error:
+                log.warning("store gives no events", store=name, error=str(error))
+                self._stop.wait(pause)
+                pause = min(pause * 2, 30.0)
+                continue
+            for event in events.events:
+                self._one(name, event)
+            if events.cursor != cursor:
+                cursor = events.cursor
+                with self._ledger.begin() as tx:
+                    tx.feed.set_cursor(source, cursor)
+
+    def _one(self, name: str, event: StoreEvent) -> None:
+        try:
+            self._handle(event)
+        except (FusemlError, PluginError) as error:
+            log.warning("store event was not handled", store=name, kind=event.kind, artifact=f"{event.project}/{event.name}",
+                        error=str(error))
+        except Exception:
+            log.exception("store event was not handled", store=name)

@@ -1,0 +1,80 @@
+"""From a bound step to the workload that an agent is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fuseml_core.domain.errors import Unavailable
+from fuseml_core.domain.records import Run, Step, Version
+from fuseml_core.engine.binding import Bound
+from fuseml_core.service.components import Components
+from fuseml_sdk.types import ArtifactRef, Location, Resources, RunnableDescriptor, Workload, WorkloadInput
+
+
+def choose_agent(components: Components, descriptor: RunnableDescriptor) -> tuple[str, list[str]]:
+    """Name and accepted location schemes of the first agent that can run a runnable.
+
+    Raises:
+        Unavailable: No agent can, with what each one lacks.
+    """
+    kind = "service" if descriptor.service else "job"
+    environment = "image" if descriptor.environment.image and not descriptor.environment.lock else "python"
+    reasons = []
+    for name, agent in components.agents():
+        description = agent.describe()
+        if kind not in description.kinds:
+            reasons.append(f"{name} runs no {kind}s")
+        elif environment not in description.environments:
+            reasons.append(f"{name} has no {environment} environments")
+        else:
+            lacking = {k: v for k, v in descriptor.capabilities.items() if description.capabilities.get(k) != v}
+            if not lacking:
+                return name, list(description.schemes)
+            reasons.append(f"{name} lacks {', '.join(f'{k}={v}' for k, v in lacking.items())}")
+    raise Unavailable(f"no workload agent can run {descriptor.name}", hint="; ".join(reasons))
+
+
+def build(components: Components, run: Run, step: Step, bound: Bound, spec: dict[str, Any], name: str,
+          schemes: list[str]) -> Workload:
+    """Describe one attempt of a step to an agent; locations are asked for anew each time, being short-lived."""
+    descriptor = bound.runnable.descriptor
+    return Workload(
+        name=name,
+        kind="service" if descriptor.service else "job",
+        runnable=descriptor,
+        contents=_contents(components, bound, schemes),
+        inputs=[_input(components, port, bound, schemes) for port in bound.inputs],
+        parameters={n: e["value"] for n, e in bound.parameters.items()},
+        env={"FUSEML_PROJECT": run.project, "FUSEML_RUN": run.name, "FUSEML_STEP": step.name},
+        resources=_resources(descriptor.resources, spec.get("resources") or {}),
+        timeout=spec.get("timeout") or descriptor.timeout,
+        labels={"project": run.project, "pipeline": run.pipeline, "run": run.name, "step": step.name},
+    )
+
+
+def _contents(components: Components, bound: Bound, schemes: list[str]) -> Location | None:
+    if bound.runnable.contents:
+        return Location(uri=bound.runnable.contents)
+    version = bound.runnable.version
+    return _locate(components, version, schemes) if version else None
+
+
+def _input(components: Components, port: str, bound: Bound, schemes: list[str]) -> WorkloadInput:
+    spec = next((i for i in bound.runnable.descriptor.inputs if i.name == port), None)
+    version = bound.versions.get(port)
+    if version is None:
+        return WorkloadInput(name=port, kind=spec.kind if spec else "dataset",
+                             location=Location(uri=str(bound.inputs[port].value)))
+    facts = {**version.metadata, "project": version.project, "name": version.name, "digest": version.digest,
+             "address": version.address, "type": version.type}
+    return WorkloadInput(name=port, kind=version.kind, location=_locate(components, version, schemes),
+                         digest=version.digest, metadata=facts)
+
+
+def _locate(components: Components, version: Version, schemes: list[str]) -> Location:
+    ref = ArtifactRef(kind=version.kind, project=version.project, name=version.name, digest=version.digest)
+    return components.store(version.kind).locate(ref, schemes)
+
+
+def _resources(declared: Resources, override: dict[str, Any]) -> Resources:
+    return declared.model_copy(update={k: v for k, v in override.items() if v is not None})
