@@ -73,8 +73,9 @@ def push(*, folder: Path, name: str | None, branch: str, message: str, snapshot:
         _say(version, pushed)
     else:
         show_data(version, output)
-    if wait and version.get("change"):
-        follow(client, version["change"], timeout=timeout, err=output != "table")
+    change = version.get("change") or version["artifact"].get("change")
+    if wait and change and (version.get("new") or client.get("changes", change)["state"] == "active"):
+        follow(client, change, timeout=timeout, err=output != "table")
 
 
 @codeset.command("list")

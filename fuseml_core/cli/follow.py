@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 #: Seconds of one long poll.
-POLL = 25
+POLL = 10
+#: Seconds without an event after which a line says that work goes on.
+QUIET = 9.0
 #: Seconds for which a server that does not answer is asked again: it may be starting after a crash or an upgrade.
 PATIENCE = 60.0
 
@@ -96,6 +98,7 @@ def say_decisions(decisions: Sequence[Mapping[str, Any]], *, err: bool = False) 
 
 def _watch(client: Client, change: str, timeout: float | None, err: bool) -> list[dict[str, Any]]:
     began, cursor = time.monotonic(), 0
+    spoke = began
     while True:
         left = POLL if timeout is None else min(POLL, began + timeout - time.monotonic())
         if left < 0:
@@ -104,10 +107,15 @@ def _watch(client: Client, change: str, timeout: float | None, err: bool) -> lis
         state = client.get("changes", change, query={"after": cursor, "wait": round(max(left, 0.01), 2)},
                            timeout=POLL + 30.0, patience=PATIENCE)
         for event in state.get("events") or []:
-            echo(f"{time.monotonic() - began:8.1f} s  {event.get('text') or _text(event)}", err=err)
+            spoke = time.monotonic()
+            echo(f"{spoke - began:8.1f} s  {event.get('text') or _text(event)}", err=err)
         cursor = max(cursor, int(state.get("cursor") or 0))
         if state.get("state") == "settled" and not state.get("more"):
             return list(state.get("runs") or [])
+        if time.monotonic() - spoke >= QUIET:
+            spoke = time.monotonic()
+            running = [run["name"] for run in state.get("runs") or [] if run.get("state") in ("pending", "running")]
+            echo(f"{spoke - began:8.1f} s  ... {', '.join(running) or 'still working'}", err=err)
 
 
 def _text(event: Mapping[str, Any]) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
 
 from fuseml_core.cli.context import enter, project_option
 from fuseml_core.cli.render import Column, echo, output_option, show_item, show_list
-from fuseml_core.domain.errors import Failed, Invalid, Unavailable
+from fuseml_core.domain.errors import Failed, Invalid, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from fuseml_core.cli.client import Client
 
 COLUMNS: list[Column] = [
     ("Name", "name"), ("State", "state"), ("URL", "url"),
@@ -84,20 +88,27 @@ def start(name: str, project: str | None) -> None:
 
 @service.command("predict")
 @click.argument("name")
-@click.option("--data", "-d", metavar="JSON|@FILE|-", required=True,
+@click.option("--data", "-d", metavar="JSON|@FILE|-",
               help="Rows as JSON, @ and the name of a file with them, or - for standard input.")
+@click.option("--example", is_flag=True, help="Send the rows that were saved with the model as its input example.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
               metavar="SECONDS", help="How long the answer may take.")
 @project_option
-def predict(name: str, data: str, timeout: float, project: str | None) -> None:
+def predict(*, name: str, data: str | None, example: bool, timeout: float, project: str | None) -> None:
     """Send rows to the service NAME and print its answer.
 
     Rows are a list of lists, a list of objects, or a document of the Open Inference protocol.
     """
+    if example is (data is not None):
+        raise click.UsageError("Give either --data or --example.")
+    rows = None if data is None else _document(data)
     client, project = enter(project)
-    client.get("projects", project, "services", name)
+    found = client.get("projects", project, "services", name)
+    if rows is None:
+        rows = example_rows(client, found)
+        click.echo(f"Rows: {json.dumps(rows)}", err=True)
     path = f"/serve/{quote(project, safe='')}/{quote(name, safe='')}/predict"
-    status, answer = client.raw("POST", path, _document(data), timeout=timeout)
+    status, answer = client.raw("POST", path, rows, timeout=timeout)
     text = answer.decode(errors="replace").strip()
     if status >= 500:
         raise Unavailable(f"Service {name} answered with HTTP status {status}: {text[:2000]}",
@@ -106,6 +117,37 @@ def predict(name: str, data: str, timeout: float, project: str | None) -> None:
         raise Failed(f"Service {name} refused the rows (HTTP status {status}): {text[:2000]}",
                      hint="The model's columns and types: fuseml model get NAME")
     echo(text, raw=True)
+
+
+def example_rows(client: Client, found: Mapping[str, Any], most: int = 3) -> Any:
+    """The first rows of the input example that was saved with a service's model.
+
+    Args:
+        client: For the server.
+        found: The service.
+        most: How many rows.
+
+    Raises:
+        NotFound: The model was saved without an example, or with a large one.
+    """
+    model = client.get("artifacts", "resolve", query={"address": found["model"], "project": found["project"]})
+    example = (model.get("metadata") or {}).get("input_example")
+    if not example:
+        raise NotFound(f"The model of service {found['name']} was saved without an input example.",
+                       hint="Give the rows yourself: --data '[[1.0, 2.0]]'")
+    return first_rows(example, most)
+
+
+def first_rows(example: Any, most: int) -> Any:
+    """Plain rows out of an input example of MLflow: a data frame in split form, `inputs`, `instances` or rows."""
+    if not isinstance(example, dict):
+        return example[:most] if isinstance(example, list) else example
+    for key in ("dataframe_split", "dataframe_records", "inputs", "instances"):
+        if key in example:
+            return first_rows(example[key], most)
+    if "columns" in example and "data" in example:
+        return [dict(zip(example["columns"], row, strict=True)) for row in example["data"][:most]]
+    return example
 
 
 def _document(data: str) -> Any:

@@ -1,0 +1,196 @@
+"""`fuseml quickstart`: the whole of FuseML on an example, by the same commands that a user would type."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fuseml_core.cli.cells import span
+from fuseml_core.cli.context import connect
+from fuseml_core.cli.render import echo
+from fuseml_core.domain.errors import Failed, Invalid, NotFound
+
+#: Bundles to push, and the extensions in them to install.
+EXTENSIONS = ("mlflow", "kserve")
+EXAMPLE = "diabetes"
+TRAINING = ("training-pipeline", "mlflow-training", "mlflow_code=code://*")
+SERVING = ("serving-pipeline", "kserve-serving", "model=model://*")
+#: Seconds between two signs of life of a command that takes long.
+TICK = 5.0
+
+
+@click.command()
+@click.option("--project", default="quickstart", show_default=True, metavar="NAME", help="Project to work in.")
+def quickstart(project: str) -> None:
+    """Start the server, install MLflow and KServe, train and serve an example, ask it for a prediction.
+
+    Prints each command it runs. Can be repeated at any time: what is there already is kept.
+    """
+    began = time.monotonic()
+    root = repository()
+    _refuse_remote()
+    _command("server", "start")
+    _install(root)
+    _prepare(project)
+    _train(root, project)
+    _command("pipeline", "results", "show", "--current-code", "--recursive", "--project", project)
+    service = _predict(project)
+    _farewell(project, service, time.monotonic() - began)
+
+
+def repository() -> Path:
+    """The root of the checkout that the command runs from.
+
+    Raises:
+        Invalid: It runs from an installation without bundles and examples.
+    """
+    here = Path.cwd()
+    for root in (Path(__file__).resolve().parents[2], here, *here.parents):
+        if (root / "bundles" / EXTENSIONS[0]).is_dir() and (root / "examples" / EXAMPLE).is_dir():
+            return root
+    raise Invalid("The quickstart needs the bundles and examples of FuseML's repository.",
+                  hint="Clone the repository and run the command in it: uv run fuseml quickstart")
+
+
+def _refuse_remote() -> None:
+    from fuseml_core.settings import from_environment
+
+    url = from_environment().url
+    if url:
+        raise Invalid(f"The quickstart works with the local server, but FUSEML_URL names {url}.",
+                      hint="Run it with FUSEML_URL unset.")
+
+
+def _install(root: Path) -> None:
+    """Push the bundles that are not in the registry yet, install the extensions that are not installed yet."""
+    for name in EXTENSIONS:
+        _command("bundle", "push", _shown(root / "bundles" / name))
+    for name in EXTENSIONS:
+        _command("extension", "install", name)
+
+
+def _prepare(project: str) -> None:
+    """Make and choose the project, add the pipelines; what exists is kept."""
+    client = connect()
+    if _exists(client, "projects", project):
+        echo(f"\nProject {project} exists already.")
+    else:
+        _command("project", "create", project, "--description", "Made by the quickstart")
+    _command("project", "set", project)
+    for name, template, binding in (TRAINING, SERVING):
+        if _exists(client, "projects", project, "pipelines", name):
+            echo(f"\nPipeline {name} exists already.")
+        else:
+            _command("pipeline", "add", template, "--name", name, "--input", binding)
+
+
+def _train(root: Path, project: str) -> None:
+    """Push the example and wait; if it is there and was never trained with success, train it by hand."""
+    _command("codeset", "push", _shown(root / "examples" / EXAMPLE), "--name", EXAMPLE, "--wait")
+    client = connect()
+    for name, _, _ in (TRAINING, SERVING):
+        runs = client.get("projects", project, "runs", query={"pipeline": name, "limit": 1000})
+        if not any(run["state"] == "succeeded" for run in runs):
+            _command("run", "start", name, "--wait", *_missing_input(client, project, name))
+
+
+def _missing_input(client: Any, project: str, pipeline: str) -> list[str]:
+    """The binding that a run by hand needs where the pipeline's own is a wildcard."""
+    name, kind = ("mlflow_code", "codeset") if pipeline == TRAINING[0] else ("model", "model")
+    found = client.get("artifacts", query={"kind": kind, "project": project, "limit": 1})["items"]
+    if not found:
+        raise Failed(f"Pipeline {pipeline} did not run: there is no {kind} in project {project}.",
+                     hint=f"See: fuseml run list --project {project}")
+    return ["--input", f"{name}={found[0]['address']}"]
+
+
+def _predict(project: str) -> dict[str, Any]:
+    """Ask the served model for a prediction; returns the service."""
+    services = connect().get("projects", project, "services")
+    ready = [item for item in services if item["pipeline"] == SERVING[0] and item["state"] == "ready"]
+    if not ready:
+        stopped = [item["name"] for item in services if item["state"] == "stopped"]
+        hint = f"fuseml service start {stopped[0]}" if stopped else f"See: fuseml service list --project {project}"
+        raise Failed(f"No service of project {project} is ready.", hint=hint)
+    service: dict[str, Any] = ready[0]
+    _command("service", "predict", service["name"], "--example")
+    return service
+
+
+def _farewell(project: str, service: dict[str, Any], seconds: float) -> None:
+    client = connect()
+    server = client.get("server")
+    base = client.base_url()
+    echo(f"""
+Done in {span(seconds)}.
+
+  Service     {service['url']}
+  Server      {base}
+  State       {server.get('home') or client.settings.home}
+  Code        git clone {base}/git/{project}/{EXAMPLE}.git
+  What ran    fuseml run list, fuseml run get {TRAINING[0]}
+  Push again  fuseml codeset push FOLDER --name NAME --wait
+  Stop        fuseml server stop""")
+
+
+def _exists(client: Any, *segments: str) -> bool:
+    try:
+        client.get(*segments)
+    except NotFound:
+        return False
+    return True
+
+
+def _shown(path: Path) -> str:
+    """A path as a user in the current directory would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _command(*arguments: str) -> None:
+    """Print a command and run it in this process.
+
+    Raises:
+        Failed: It ended with an exit code that is not 0.
+        FusemlError: Whatever the command raised.
+    """
+    from fuseml_core.cli.root import fuseml
+
+    echo(f"\n$ fuseml {shlex.join(arguments)}")
+    sys.stdout.flush()
+    began = time.monotonic()
+    with _signs_of_life():
+        code = fuseml.main(args=list(arguments), prog_name="fuseml", standalone_mode=False)
+    sys.stdout.flush()
+    if isinstance(code, int) and code:
+        raise Failed(f"fuseml {arguments[0]} ended with exit code {code}.")
+    if time.monotonic() - began > 1:
+        echo(f"({span(time.monotonic() - began)})")
+
+
+@contextlib.contextmanager
+def _signs_of_life() -> Iterator[None]:
+    """Print on stderr every few seconds how long a command has been at work."""
+    ended, began = threading.Event(), time.monotonic()
+
+    def tick() -> None:
+        while not ended.wait(TICK):
+            click.echo(f"  ... {time.monotonic() - began:.0f} s", err=True)
+
+    thread = threading.Thread(target=tick, name="signs-of-life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(1.0)
+
+
