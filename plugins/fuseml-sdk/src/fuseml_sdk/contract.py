@@ -8,7 +8,6 @@ from here, and this is generated from the hookspecs, so a hook is written down o
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import inspect
 import json
@@ -249,6 +248,8 @@ def render(document: Mapping[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Compare the frozen schemas with the code, or write them with `--write`. Returns the exit code."""
+    import argparse
+
     parser = argparse.ArgumentParser(prog="python -m fuseml_sdk.contract", description=main.__doc__)
     parser.add_argument("--write", action="store_true", help="write the files instead of comparing them")
     write = parser.parse_args(arguments).write

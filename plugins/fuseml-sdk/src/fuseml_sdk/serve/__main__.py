@@ -38,7 +38,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(USAGE)
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
     faulthandler.enable()
-    os.dup2(2, 1)  # Whatever the plugin prints belongs to the log.
+    os.dup2(2, 1)  # Whatever the plugin prints belongs to the log, at once and by whatever means.
+    sys.stdout = sys.stderr
     try:
         listener = _listener(Path(arguments[2]) if len(arguments) == 3 else None)
         settings = configuration.read()
