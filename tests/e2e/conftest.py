@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -133,6 +134,16 @@ class Fuseml:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             return json.load(answer)
 
+    @staticmethod
+    def wait_for(condition: Callable[[], Any], timeout: float, what: str) -> Any:
+        """Ask until the answer is true; the answer is returned."""
+        return wait_for(condition, timeout, what)
+
+    def workload_processes(self, word: str) -> list[int]:
+        """Ids of processes of this installation whose arguments contain a word, such as the name of a script."""
+        return [pid for pid in processes_of(self.home)
+                if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
     def git(self, *arguments: str, cwd: Path) -> str:
         """Run git as a person with a name would."""
         identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "init.defaultBranch=main"]
@@ -184,3 +195,68 @@ def shared() -> Iterator[Fuseml]:
     with installation() as instance:
         instance.install("mlflow", "kserve")
         yield instance
+
+
+@pytest.fixture(scope="session")
+def numbers() -> Iterator[Fuseml]:
+    """One installation with the extension `numbers`, whose steps need nothing but Python and take milliseconds."""
+    with installation() as instance:
+        instance("bundle", "push", "tests/e2e/bundles/numbers")
+        instance("extension", "install", "numbers")
+        yield instance
+
+
+_projects = itertools.count(1)
+
+
+@dataclass
+class Project:
+    """A project of its own in an installation that several tests share."""
+
+    fuseml: Fuseml
+    name: str
+    folder: Path
+
+    def __call__(self, *arguments: str, code: int | None = 0) -> Result:
+        """Run a command in this project."""
+        return self.fuseml(*arguments, "--project", self.name, code=code)
+
+    def json(self, *arguments: str) -> Any:
+        """Run a command in this project with `-o json`."""
+        return self.fuseml.json(*arguments, "--project", self.name)
+
+    def write(self, **files: str) -> Path:
+        """Put files into the code of the project; `numbers` is written to `numbers.txt`."""
+        for name, text in files.items():
+            (self.folder / {"numbers": "numbers.txt", "readme": "README.md"}.get(name, name)).write_text(text)
+        return self.folder
+
+    def begin_push(self, name: str = "myapp", **files: str) -> subprocess.Popen[str]:
+        """Start a push that waits, and go on."""
+        return self.fuseml.begin("codeset", "push", str(self.write(**files)), "--name", name, "--wait",
+                                 "--project", self.name)
+
+    def push(self, name: str = "myapp", code: int | None = 0, **files: str) -> Result:
+        """Write files, push the code and wait for everything that follows."""
+        return self("codeset", "push", str(self.write(**files)), "--name", name, "--wait", code=code)
+
+    def run(self, name: str) -> dict[str, Any]:
+        """One run with its steps by name."""
+        run = self.json("run", "get", name)
+        return {**run, "steps": {step["name"]: step for step in run["steps"]}}
+
+    def add_pipelines(self, *, serve: bool = True) -> None:
+        """Train whatever is pushed and serve whatever is trained."""
+        self("pipeline", "add", "mean-training", "--name", "training-pipeline", "--input", "code=code://*")
+        if serve:
+            self("pipeline", "add", "mean-serving", "--name", "serving-pipeline", "--input", "model=model://*")
+
+
+@pytest.fixture
+def project(numbers: Fuseml, tmp_path: Path) -> Project:
+    """A new project with an empty folder for code, in the installation with `numbers`."""
+    name = f"p{next(_projects)}"
+    numbers("project", "create", name)
+    folder = tmp_path / "code"
+    folder.mkdir()
+    return Project(numbers, name, folder)
