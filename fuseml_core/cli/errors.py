@@ -31,13 +31,14 @@ def guarded(command: click.Command, arguments: list[str]) -> int:
     Returns:
         The exit code for the process.
     """
+    stdout = sys.stdout
     try:
         result = command.main(args=arguments, prog_name="fuseml", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         return _silence()
-    except SystemExit as stop:  # click's own answer to a broken pipe, and shell completion
-        return _silence() if isinstance(stop.__context__, BrokenPipeError) else _code(stop)
+    except SystemExit as stop:  # shell completion; or a broken pipe, on which click also replaces stdout
+        return _silence() if sys.stdout is not stdout else _code(stop)
     except (KeyboardInterrupt, click.Abort):
         click.echo("Stopped.", err=True)
         return INTERRUPTED
