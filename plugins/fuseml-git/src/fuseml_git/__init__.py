@@ -1,1 +1,1 @@
-"""The built-in codeset store: bare git repositories over smart HTTP."""
+"""The built-in codeset store: bare git repositories, served over smart HTTP, with a journal of pushes."""
