@@ -91,10 +91,11 @@ class ConnectionPool:
         """Refuse new requests and end those that wait: the process is gone."""
         with self._lock:
             self._closed = True
-            connections = [*self._idle, *self._busy]
+            for connection in self._busy:
+                _hang_up(connection)  # Its own thread wakes up and closes it.
+            for connection in self._idle:
+                connection.close()
             self._idle.clear()
-            for connection in connections:
-                _hang_up(connection)
 
     def _receive(self, connection: _Connection) -> Answer:
         try:
