@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import shlex
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +72,26 @@ def _refuse_remote() -> None:
 
 
 def _install(root: Path) -> None:
-    """Push the bundles that are not in the registry yet, install the extensions that are not installed yet."""
+    """Push all bundles of the repository as development versions and install what the example needs."""
+    pushed = {path.parent.name: _pushed(path.parent) for path in sorted((root / "bundles").glob("*/extension.toml"))}
+    installed = {item["name"]: item["digest"] for item in connect().get("extensions")}
     for name in EXTENSIONS:
-        _command("bundle", "push", _shown(root / "bundles" / name))
-    for name in EXTENSIONS:
-        _command("extension", "install", name)
+        if installed.get(name) == pushed[name]["digest"]:
+            echo(f"\nExtension {name} {pushed[name]['version']} is installed already.")
+        else:
+            _command("extension", "install", f"{name}:{pushed[name]['version']}")
+
+
+def _pushed(folder: Path) -> dict[str, Any]:
+    """Build and push a bundle; returns what `bundle push --output json` prints."""
+    arguments = ("bundle", "push", _shown(folder), "--dev")
+    _announce(arguments)
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        _run((*arguments, "--output", "json"))
+    found: dict[str, Any] = json.loads(text.getvalue())
+    echo(f"Pushed {found['name']} {found['version']}: {found['reference']}")
+    return found
 
 
 def _prepare(project: str) -> None:
@@ -156,7 +173,23 @@ def _shown(path: Path) -> str:
 
 
 def _command(*arguments: str) -> None:
-    """Print a command and run it in this process.
+    """Print a command and run it, saying how long it took if that was more than a second."""
+    _announce(arguments)
+    began = time.monotonic()
+    _run(arguments)
+    if time.monotonic() - began > 1:
+        echo(f"({span(time.monotonic() - began)})")
+    sys.stdout.flush()
+
+
+def _announce(arguments: Sequence[str]) -> None:
+    """Print a command as a user would type it."""
+    echo(f"\n$ fuseml {shlex.join(arguments)}")
+    sys.stdout.flush()
+
+
+def _run(arguments: Sequence[str]) -> None:
+    """Run a command in this process.
 
     Raises:
         Failed: It ended with an exit code that is not 0.
@@ -164,16 +197,10 @@ def _command(*arguments: str) -> None:
     """
     from fuseml_core.cli.root import fuseml
 
-    echo(f"\n$ fuseml {shlex.join(arguments)}")
-    sys.stdout.flush()
-    began = time.monotonic()
     with _signs_of_life():
         code = fuseml.main(args=list(arguments), prog_name="fuseml", standalone_mode=False)
-    sys.stdout.flush()
     if isinstance(code, int) and code:
         raise Failed(f"fuseml {arguments[0]} ended with exit code {code}.")
-    if time.monotonic() - began > 1:
-        echo(f"({span(time.monotonic() - began)})")
 
 
 @contextlib.contextmanager

@@ -345,7 +345,8 @@ class Backend(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.serve()
 
-    do_POST = do_GET
+    def do_POST(self) -> None:
+        self.serve()
 
     def serve(self) -> None:
         path, _, query = self.path.partition("?")
@@ -371,7 +372,7 @@ class Backend(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         pass
 
 
@@ -387,7 +388,8 @@ def over_http(bare: Path) -> Iterator[Remote]:
     thread.join(10)
 
 
-def test_r195_pushes_over_smart_http(code: Path, over_http: Remote, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_r195_pushes_over_smart_http(
+        code: Path, over_http: Remote, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     first = push(survey(code), over_http)
     (code / "big").write_bytes(os.urandom(3 << 20))

@@ -55,12 +55,19 @@ class Server(socketserver.ThreadingUnixStreamServer):
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_DELETE = serve
+            def do_GET(self) -> None:
+                self.serve()
+
+            def do_POST(self) -> None:
+                self.serve()
+
+            def do_DELETE(self) -> None:
+                self.serve()
 
             def address_string(self) -> str:
                 return "test"
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, *args: object) -> None:
                 pass
 
         super().__init__(path, Handler)

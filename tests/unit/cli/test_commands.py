@@ -86,7 +86,8 @@ def pushing(api: Api, folder: Path, bare: Path, **version: Any) -> list[str]:
     folder.mkdir()
     (folder / "a.py").write_text("a")
     api.on("POST /projects/default/codesets", {"name": "myapp", "clone_url": str(bare)})
-    api.on("POST /projects/default/codesets/myapp/versions", {"artifact": ARTIFACT, "new": True, "change": "c1", **version})
+    made = {"artifact": ARTIFACT, "new": True, "change": "c1", **version}
+    api.on("POST /projects/default/codesets/myapp/versions", made)
     return ["codeset", "push", str(folder), "--name", "myapp"]
 
 
@@ -126,8 +127,8 @@ def test_push_of_a_missing_folder_asks_nobody(api: Api, run: Run, tmp_path: Path
 
 def test_r186_wait_prints_events_as_they_happen_and_fails_with_the_run(api: Api, run: Run, tmp_path: Path) -> None:
     arguments = pushing(api, tmp_path / "code", tmp_path / "b.git")
-    api.on("GET /changes/c1",
-           {"state": "active", "cursor": 1, "events": [{"seq": 1, "text": "training-pipeline/1 build started"}], "runs": []},
+    started = [{"seq": 1, "text": "training-pipeline/1 build started"}]
+    api.on("GET /changes/c1", {"state": "active", "cursor": 1, "events": started, "runs": []},
            {"state": "settled", "cursor": 2, "events": [{"seq": 2, "text": "training-pipeline/1 train failed"}],
             "runs": [RUN, {**RUN, "name": "x/1", "state": "succeeded"}]})
     api.on("GET /projects/default/runs/training-pipeline/1", RUN)
@@ -277,7 +278,8 @@ def test_streams_yield_lines_and_end_in_errors(api: Api, settings: Settings) -> 
         next(stream)
 
 
-def test_a_server_that_is_not_there_is_a_clear_error(run: Run, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+def test_a_server_that_is_not_there_is_a_clear_error(
+        run: Run, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     monkeypatch.setenv("FUSEML_URL", "http://127.0.0.1:9")
     with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:9 does not answer"):
         Client(from_environment()).post("projects")

@@ -28,7 +28,8 @@ sys.stderr.write(json.dumps([code, sorted(sys.modules)]))
 
 
 def modules_after(*arguments: str) -> tuple[int, str, set[str]]:
-    done = subprocess.run([sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, timeout=60,
+                          check=True)
     code, modules = json.loads(done.stderr)
     return code, done.stdout, set(modules)
 
@@ -173,14 +174,14 @@ def test_a_broken_pipe_is_quiet(arguments: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shell_completion_is_clicks_own_and_in_the_help(shell: str) -> None:
     env = {**os.environ, "_FUSEML_COMPLETE": f"{shell}_source"}
-    done = subprocess.run([sys.executable, "-m", "fuseml_core.cli"], env=env, capture_output=True, text=True, timeout=60,
-                          check=True)
+    done = subprocess.run([sys.executable, "-m", "fuseml_core.cli"], env=env, capture_output=True, text=True,
+                          timeout=60, check=True)
     assert "_FUSEML_COMPLETE" in done.stdout
     assert f"_FUSEML_COMPLETE={shell}_source" in fuseml.get_help(click.Context(fuseml))
 
 
 def test_shell_completion_completes_commands() -> None:
     env = {**os.environ, "_FUSEML_COMPLETE": "bash_complete", "COMP_WORDS": "fuseml pro", "COMP_CWORD": "1"}
-    done = subprocess.run([sys.executable, "-m", "fuseml_core.cli"], env=env, capture_output=True, text=True, timeout=60,
-                          check=True)
+    done = subprocess.run([sys.executable, "-m", "fuseml_core.cli"], env=env, capture_output=True, text=True,
+                          timeout=60, check=True)
     assert done.stdout.strip() == "plain,project"
