@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +83,6 @@ def test_a_current_project_that_is_gone_is_said_so(api: Api, run: Run, settings:
 
 
 def pushing(api: Api, folder: Path, bare: Path, **version: Any) -> list[str]:
-    import subprocess
-
     subprocess.run(["git", "init", "-q", "--bare", str(bare)], check=True)
     folder.mkdir()
     (folder / "a.py").write_text("a")
@@ -287,3 +288,25 @@ def test_a_server_that_is_not_there_is_a_clear_error(
     code, _, err = run("project", "list")
     assert code == 2
     assert "FUSEML_URL" in err
+
+
+def test_r186_ctrl_c_leaves_the_runs_alone_and_says_how_to_look(api: Api) -> None:
+    api.on("GET /changes/c1", {"state": "active", "cursor": 1, "events": [{"seq": 1, "text": "x"}], "runs": []})
+    watching = subprocess.Popen([sys.executable, "-m", "fuseml_core.cli", "change", "watch", "c1"],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert watching.stdout is not None
+    assert watching.stdout.readline().endswith("x\n")
+    watching.send_signal(signal.SIGINT)
+    _, err = watching.communicate(timeout=30)
+    assert watching.returncode == 130
+    assert "The runs go on. Watch again: fuseml change watch c1" in err
+    assert "Traceback" not in err
+
+
+def test_r186_a_long_silence_is_broken_by_a_sign_of_life(
+        api: Api, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fuseml_core.cli.follow.QUIET", 0.0)
+    going = {"name": "training-pipeline/1", "state": "running"}
+    api.on("GET /changes/c1", {"state": "active", "cursor": 0, "events": [], "runs": [going]},
+           {"state": "settled", "cursor": 0, "events": [], "runs": []})
+    assert "... training-pipeline/1" in run("change", "watch", "c1")[1]
