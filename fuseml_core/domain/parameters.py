@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from fuseml_core.domain.errors import Invalid
@@ -29,7 +30,7 @@ def convert(name: str, spec: dict[str, Any], value: Any) -> Any:
     if choices and result not in choices:
         raise Invalid(f"the parameter {name} cannot be {result!r}",
                       hint=f"Choose one of {', '.join(map(str, choices))}.")
-    for bound, wrong in (("minimum", lambda a, b: a < b), ("maximum", lambda a, b: a > b)):
+    for bound, wrong in (("minimum", operator.lt), ("maximum", operator.gt)):
         limit = spec.get(bound)
         if limit is not None and isinstance(result, int | float) and wrong(result, limit):
             raise Invalid(f"the parameter {name} is {result}, its {bound} is {limit}")

@@ -244,7 +244,7 @@ class Steps(Protocol):
         """Steps in any of these states, oldest first."""
         ...
 
-    def change(self, step_id: int, expected: Iterable[StepState], attempt: int, **values: Any) -> bool:
+    def change(self, step_id: int, expected: Iterable[StepState], attempt: int, /, **values: Any) -> bool:
         """Change a step only if it is still in an expected state and attempt; returns whether it was.
 
         This is the fence: a late report about an earlier attempt changes nothing (G3, G4).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, Table, delete, func, select
 
 from fuseml_core.adapters.sql.rows import Repository, table_of
 from fuseml_core.adapters.sql.tables import ArtifactRow, PipelineRow, ProjectRow, ServiceRow
@@ -31,7 +31,7 @@ class SqlProjects(Repository):
 
     def counts(self, name: str) -> dict[str, int]:
         """How many codesets, pipelines and services a project has."""
-        def count(table, *where):  # type: ignore[no-untyped-def]
+        def count(table: Table, *where: ColumnElement[bool]) -> int:
             return int(self._connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one())
 
         return {

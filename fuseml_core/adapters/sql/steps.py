@@ -43,7 +43,7 @@ class SqlSteps(Repository):
         rows = self._all(select(_steps).where(_steps.c.state.in_([str(s) for s in states])).order_by(_steps.c.id))
         return [_step(r) for r in rows]
 
-    def change(self, step_id: int, expected: Iterable[StepState], attempt: int, **values: Any) -> bool:
+    def change(self, step_id: int, expected: Iterable[StepState], attempt: int, /, **values: Any) -> bool:
         """Change a step only if it is still in an expected state and attempt; returns whether it was.
 
         This is the fence: a late report about an earlier attempt changes nothing (G3, G4).
