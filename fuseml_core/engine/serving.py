@@ -138,12 +138,13 @@ class Serving:
     def publish(self) -> None:
         """Put the routing table that follows from the database into force."""
         with self._ledger.read() as tx:
-            table = {}
-            for instance in tx.services.instances(states=[InstanceState.READY]):
-                service = tx.services.by_id(instance.service_id)
-                if service is not None and service.desired == "running":
-                    table[f"{service.project}/{service.name}"] = {
-                        "endpoint": instance.endpoint, "instance": instance.workload, "predict_path": service.predict_path}
+            ready = {i.service_id: i for i in tx.services.instances(states=[InstanceState.READY])}
+            table: dict[str, dict[str, str | None]] = {}
+            for service in tx.services.all():
+                instance = ready.get(service.id) if service.desired == "running" else None
+                table[f"{service.project}/{service.name}"] = {
+                    "endpoint": instance.endpoint if instance else None, "state": str(service.state),
+                    "instance": instance.workload if instance else "", "predict_path": service.predict_path}
         self._gateway.publish(table)
 
     def tend(self) -> None:

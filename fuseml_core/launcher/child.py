@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,12 +34,14 @@ class Program:
         command: Program and arguments; `--lifeline-fd N` and the descriptors below are added.
         health: Unix socket that answers `GET /healthz`.
         descriptors: Options and the listening sockets that the process inherits.
+        environment: Variables beyond the launcher's own.
     """
 
     name: str
     command: Sequence[str]
     health: Path
     descriptors: tuple[tuple[str, socket.socket], ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Child:
@@ -76,7 +78,7 @@ class Child:
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            pass_fds=[s.fileno() for _, s in options], env={**environment, "PYTHONUNBUFFERED": "1"},
+            pass_fds=[s.fileno() for _, s in options], env={**environment, **self.program.environment, "PYTHONUNBUFFERED": "1"},
             start_new_session=True)
         theirs.close()
         ours.setblocking(False)

@@ -117,8 +117,10 @@ class Supervisor:
     def _make_children(self, tcp: socket.socket, unix: socket.socket) -> None:
         inherited = {CONTROL: (), DATA: (("--tcp-fd", tcp), ("--unix-fd", unix))}
         health = {CONTROL: self.settings.control_socket, DATA: self.settings.data_socket}
+        # A port that was chosen must be known to both: URLs are made of it.
+        chosen = {"FUSEML_PORT": str(self._port)}
         for name in (CONTROL, DATA):
-            program = Program(name, self._commands[name], health[name], inherited[name])
+            program = Program(name, self._commands[name], health[name], inherited[name], chosen)
             file = RotatingLog(self.settings.path("logs", f"{name}.log"))
             self._children[name] = Child(program, file, echo=self._echo)
 

@@ -148,8 +148,8 @@ class Components(Protocol):
 class Gateway(Protocol):
     """The part of the data process that sends requests to services."""
 
-    def publish(self, services: dict[str, dict[str, str]]) -> None:
-        """Put a routing table into force: `<project>/<service>` to endpoint, instance and predict path."""
+    def publish(self, services: dict[str, dict[str, str | None]]) -> None:
+        """Put a routing table into force: `<project>/<service>` to endpoint, state, instance and predict path."""
         ...
 
     def in_flight(self, workload: str) -> int:
@@ -161,7 +161,9 @@ class Catalog(Protocol):
     """Templates and runnables of installed extensions."""
 
     def templates(self) -> list[dict[str, Any]]:
-        """Every template of the active extensions: `name`, `short`, `extension`, `version`, `digest`, `template`."""
+        """Every template of the active extensions: `name`, `short`, `extension`, `version`,
+        `extension_digest`, `digest`, `template`.
+        """
         ...
 
     def template(self, name: str) -> dict[str, Any]:

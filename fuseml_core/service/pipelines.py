@@ -94,7 +94,7 @@ class Pipelines:
                 inputs: dict[str, str], parameters: dict[str, Any]) -> Pipeline:
         added = tx.pipelines.add({
             "project": project, "name": name, "template": entry["name"], "template_digest": spec_digest(spec),
-            "extension": entry["extension"], "extension_digest": entry["digest"], "spec": spec, "inputs": inputs,
+            "extension": entry["extension"], "extension_digest": entry["extension_digest"], "spec": spec, "inputs": inputs,
             "parameters": parameters, "created_at": time.time()})
         if added is None:
             raise Conflict(f"the pipeline {name!r} exists already in project {project!r}",

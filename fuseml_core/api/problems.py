@@ -1,0 +1,59 @@
+"""Errors as problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from fuseml_core.domain.errors import FusemlError, Internal
+from fuseml_sdk.errors import PluginError
+
+log = structlog.get_logger(__name__)
+
+#: Code that a plugin's problem type becomes; the type says what the caller should do.
+_PLUGIN_CODES = {"invalid-input": ("invalid", 400), "not-found": ("not-found", 404), "unsupported": ("refused", 403),
+                 "not-ready": ("unavailable", 503), "retryable": ("unavailable", 503), "permanent": ("failed", 500),
+                 "cancelled": ("unavailable", 503), "internal": ("failed", 500)}
+
+
+def problem(code: str, status: int, detail: str, hint: str = "", details: dict[str, Any] | None = None) -> JSONResponse:
+    """A problem document as a response."""
+    body = {"type": f"urn:fuseml:problem:{code}", "title": code.replace("-", " "), "status": status, "detail": detail,
+            "code": code, "hint": hint, "details": details or {}}
+    return JSONResponse(body, status_code=status, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Turn every error of a route into a problem document."""
+
+    @app.exception_handler(FusemlError)
+    async def _fuseml(_request: Request, error: FusemlError) -> JSONResponse:
+        return problem(error.code, error.status, error.message, error.hint, error.details)
+
+    @app.exception_handler(PluginError)
+    async def _plugin(_request: Request, error: PluginError) -> JSONResponse:
+        code, status = _PLUGIN_CODES.get(error.type, ("failed", 500))
+        return problem(code, status, error.message, error.hint, error.details)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
+        return problem("invalid", 400, f"{where}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        code = {404: "not-found", 405: "invalid"}.get(error.status_code, "invalid")
+        return problem(code, error.status_code, f"there is no {request.method} {request.url.path}"
+                       if error.status_code in (404, 405) else str(error.detail))
+
+    @app.exception_handler(Exception)
+    async def _defect(request: Request, error: Exception) -> JSONResponse:
+        log.error("a request met a defect", method=request.method, path=request.url.path, exc_info=error)
+        return problem(Internal.code, 500, f"{type(error).__name__} in {request.method} {request.url.path}",
+                       "This is a defect of FuseML; `fuseml server logs` has the traceback.")

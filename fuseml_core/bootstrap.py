@@ -1,0 +1,172 @@
+"""The composition root: the only place that knows which adapter implements which port."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fuseml_core import __version__
+from fuseml_core.adapters.components import HostedPlugins
+from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments
+from fuseml_core.adapters.gateway import DataProcess
+from fuseml_core.adapters.sql.database import open_database
+from fuseml_core.adapters.sql.extensions import SqlExtensions
+from fuseml_core.adapters.sql.ledger import SqlLedger
+from fuseml_core.adapters.sql.migration import migrate
+from fuseml_core.engine.completion import Completion
+from fuseml_core.engine.progress import Progress
+from fuseml_core.engine.reconciler import Reconciler
+from fuseml_core.engine.serving import Serving
+from fuseml_core.engine.watcher import StoreWatcher
+from fuseml_core.host import PluginHost, discover, first_party
+from fuseml_core.launcher.state import read_state
+from fuseml_core.service.application import Application
+from fuseml_core.service.artifacts import Artifacts
+from fuseml_core.service.codesets import Codesets
+from fuseml_core.service.extensions import ExtensionCatalog, Extensions
+from fuseml_core.service.pipelines import Pipelines
+from fuseml_core.service.projects import Projects
+from fuseml_core.service.runs import Runs
+from fuseml_core.service.services import Services
+from fuseml_core.settings import Settings
+from fuseml_sdk.environments import IndexSettings
+
+#: Plugins that the server hosts in its own process.
+BUILT_IN = ("files", "git", "oci", "process")
+
+
+def bootstrap(settings: Settings) -> Application:
+    """Put the application of the control process together; nothing starts before `Application.start`.
+
+    Args:
+        settings: Where everything lies and how much there may be.
+    """
+    database = open_database(settings.database_url)
+    ledger, records = SqlLedger(database), SqlExtensions(database)
+    # The next release writes its secrets into configurations, so the log directory is the server's own.
+    host = PluginHost(runtime_dir=settings.runtime_dir, log_dir=settings.path("logs", "extensions"))
+    plugins, gateway = HostedPlugins(host), DataProcess(settings)
+    completion = Completion(ledger, plugins)
+    serving = Serving(ledger, plugins, gateway, completion, url=service_urls(settings), drain=settings.drain_seconds)
+    progress = Progress(ledger, plugins, serving.prepare)
+    reconciler = Reconciler(ledger, plugins, progress, completion, serving)
+    services = Services(ledger, plugins, service_urls(settings))
+    services.changed = lambda: (serving.publish(), reconciler.wake())[1]
+    projects = Projects(ledger, plugins, services.stop_of_project)
+    codesets = Codesets(ledger, plugins, projects, reconciler.wake, clone_urls(settings))
+    extensions = Extensions(
+        records=records, bundles=RegistryBundles(lambda: _registry(settings), settings.path("extensions", "content")),
+        environments=UvEnvironments(settings), host=HostedComponents(host, settings.path("extensions", "state")),
+        store=settings.path("extensions", "store"), engine=__version__, users=_users(ledger), pinned=_pinned(ledger),
+        on_installed=lambda _extension: codesets.redetect())
+    pipelines = Pipelines(ledger, ExtensionCatalog(records), projects, reconciler.wake, services.stop_of_pipeline)
+    watcher = StoreWatcher(ledger, plugins, codesets.observe)
+    started_at = time.time()
+
+    def start() -> None:
+        migrate(database)
+        for component in built_in(settings):
+            host.add(component)
+        extensions.load_installed()
+        reconciler.start()
+        watcher.start()
+
+    def stop() -> None:
+        watcher.stop()
+        reconciler.stop()
+        host.shutdown()
+        database.dispose()
+
+    return Application(
+        projects=projects, codesets=codesets, artifacts=Artifacts(ledger), pipelines=pipelines,
+        runs=Runs(ledger, plugins, reconciler.wake), services=services, extensions=extensions, components=plugins,
+        describe=lambda: describe(settings, started_at), start=start, stop=stop, activity=reconciler.activity,
+        stop_workloads=lambda jobs: reconciler.stop_workloads(cancel_jobs=jobs),
+        alive=lambda: time.time() - reconciler.heartbeat < 60.0, started_at=started_at)
+
+
+def built_in(settings: Settings) -> list[Any]:
+    """Components of the built-in plugins, configured."""
+    index = IndexSettings(index_url=settings.index_url, proxy=settings.proxy, ca_bundle=settings.ca_bundle,
+                          offline=settings.offline)
+    configs: dict[str, dict[str, Any]] = {
+        "files": {"root": str(settings.path("artifacts")), "take_over": [str(settings.path("work"))]},
+        "git": {"root": str(settings.path("git")), "base_url": base_url(settings)},
+        "oci": {"registry": _registry(settings), "cache": str(settings.path("cache", "runnables"))},
+        "process": {
+            "root": str(settings.path("work")), "environments": str(settings.path("envs")),
+            "cache": str(settings.path("cache")), "sockets": str(settings.runtime_dir), "index": asdict(index),
+            "pythons": list(settings.pythons), "strict_python": settings.strict_python,
+            "limits": {"jobs": settings.max_jobs, "services": settings.max_services, "memory": settings.max_memory},
+            "job_timeout": settings.job_timeout},
+    }
+    return [component for found in discover(BUILT_IN)
+            for component in first_party(found, state_root=settings.path("state"), config=configs[found.name])]
+
+
+def base_url(settings: Settings) -> str:
+    """URL of the data process."""
+    return f"http://127.0.0.1:{settings.port}"
+
+
+def _registry(settings: Settings) -> str:
+    return settings.registry_url or base_url(settings)
+
+
+def service_urls(settings: Settings) -> Callable[[str, str, str], str]:
+    """How the URL of a service is made: below the domain if there is one, else as a path."""
+    def url(project: str, name: str, predict_path: str) -> str:
+        if settings.domain:
+            port = "" if ":" in settings.domain else f":{settings.port}"
+            return f"http://{name}.{project}.{settings.domain}{port}{predict_path}"
+        return f"{base_url(settings)}/serve/{project}/{name}{predict_path}"
+
+    return url
+
+
+def clone_urls(settings: Settings) -> Callable[[str, str], str]:
+    """How the clone URL of a codeset is made."""
+    return lambda project, name: f"{base_url(settings)}/git/{project}/{name}.git"
+
+
+def _users(ledger: SqlLedger) -> Callable[[str], list[str]]:
+    def users(extension: str) -> list[str]:
+        with ledger.read() as tx:
+            return [f"{p.project}/{p.name}" for p in tx.pipelines.all() if _uses(p.spec, p.extension, extension)]
+
+    return users
+
+
+def _uses(spec: dict[str, Any], owner: str, extension: str) -> bool:
+    prefix = f"runnable://fuseml/{extension}/"
+    return owner == extension or any(r["address"].startswith(prefix) for r in _runnables(spec))
+
+
+def _runnables(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [r for step in spec["steps"].values() for r in (step["runnable"], *step["variants"].values()) if r]
+
+
+def _pinned(ledger: SqlLedger) -> Callable[[str], bool]:
+    def pinned(digest: str) -> bool:
+        with ledger.read() as tx:
+            return any(digest == p.extension_digest or digest in {r["digest"] for r in _runnables(p.spec)}
+                       for p in tx.pipelines.all())
+
+    return pinned
+
+
+def describe(settings: Settings, started_at: float) -> dict[str, Any]:
+    """Facts about the running server; the database URL is shown without its password."""
+    state = read_state(settings.state_file)
+    parsed = urlsplit(settings.database_url)
+    database = settings.database_url if not parsed.password else settings.database_url.replace(parsed.password, "***")
+    return {
+        "version": __version__, "home": str(settings.home), "port": settings.port, "base_url": base_url(settings),
+        "domain": settings.domain, "registry": _registry(settings), "database": database, "started_at": started_at,
+        "pids": state.pids if state else {"control": os.getpid()}, "logs": str(Path(settings.home) / "logs"),
+        "limits": {"jobs": settings.max_jobs, "services": settings.max_services, "memory": settings.max_memory}}

@@ -1,0 +1,49 @@
+"""The application: every use case, put together by the composition root, used by the API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fuseml_core.service.artifacts import Artifacts
+from fuseml_core.service.codesets import Codesets
+from fuseml_core.service.components import Components
+from fuseml_core.service.extensions import Extensions
+from fuseml_core.service.pipelines import Pipelines
+from fuseml_core.service.projects import Projects
+from fuseml_core.service.runs import Runs
+from fuseml_core.service.services import Services
+
+
+@dataclass(frozen=True)
+class Application:
+    """Use cases by noun, and the life of the engine behind them.
+
+    Attributes:
+        projects, codesets, artifacts, pipelines, runs, services, extensions: Use cases.
+        components: Plugins, for `agent list`.
+        describe: Facts about the server.
+        start: Begin to work: migrate, load extensions, start the engine.
+        stop: End in order; workloads go on.
+        activity: Names of running jobs.
+        stop_workloads: Stop services, and jobs too when asked; both start again with the server.
+        alive: Whether the engine's loop moves.
+    """
+
+    projects: Projects
+    codesets: Codesets
+    artifacts: Artifacts
+    pipelines: Pipelines
+    runs: Runs
+    services: Services
+    extensions: Extensions
+    components: Components
+    describe: Callable[[], dict[str, Any]]
+    start: Callable[[], None]
+    stop: Callable[[], None]
+    activity: Callable[[], list[str]]
+    stop_workloads: Callable[[bool], None]
+    alive: Callable[[], bool]
+    started_at: float = field(default_factory=time.time)
