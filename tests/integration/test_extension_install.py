@@ -1,0 +1,411 @@
+"""Installing extensions: real bundles, the real registry application, real uv environments, real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import uvicorn
+from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments, component_id
+from fuseml_core.adapters.sql.database import open_database
+from fuseml_core.adapters.sql.extensions import SqlExtensions
+from fuseml_core.domain.errors import Conflict, Failed, FusemlError, Invalid, NotFound, Refused
+from fuseml_core.host.plugin_host import PluginHost
+from fuseml_core.service.extensions import ExtensionCatalog, Extensions
+from fuseml_core.settings import from_environment
+from fuseml_oci.bundles import build, push
+from fuseml_oci.bundles.references import read_reference
+from fuseml_oci.client import RegistryClient
+from fuseml_registry.app import standalone_app
+from fuseml_sdk.environments import compile_lock
+from fuseml_sdk.errors import InvalidInput
+from sqlmodel import SQLModel
+
+ROOT = Path(__file__).parents[2]
+PROJECT = """
+[build-system]
+requires = ["hatchling>=1.30"]
+build-backend = "hatchling.build"
+[project]
+name = "greeter"
+version = "{version}"
+requires-python = ">=3.11"
+"""
+PLUGIN = """
+import os, sys
+from fuseml_sdk import hookimpl
+from fuseml_sdk.types import BuilderDescription, Detection
+
+class Greeter:
+    @hookimpl
+    def builder_describe(self):
+        {describe}
+        return BuilderDescription(name="greeter", types=["greeting"], reads=["hello.txt"], makes=["{marker}"])
+
+    @hookimpl
+    def builder_detect(self, listing):
+        return Detection(matches=True, type="greeting", why=f"{{sys.prefix}} {{os.getpid()}}")
+
+plugin = Greeter()
+"""
+RUNNABLE = '{"name": "hello", "command": ["{python}", "-V"], "inputs": [{"name": "code", "kind": "codeset"}]}'
+TEMPLATE = "name: greeting\ninputs: {code: {kind: codeset}}\nsteps:\n  hello: {runnable: hello, inputs: {code: inputs.code}}\n"
+
+
+@contextlib.contextmanager
+def registry(root: Path):
+    """The registry application on a free port; yields `host:port`."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(standalone_app({"root": str(root)}), log_level="warning", lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 20
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        try:
+            yield "{}:{}".format(*listener.getsockname())
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def lock():
+    return compile_lock(["pluggy>=1.7,<2", "pydantic>=2.13"])
+
+
+class World:
+    """A registry and everything the core has for extensions, in one place."""
+
+    def __init__(self, home: Path, sockets: Path, place: str, envs: Path) -> None:
+        self.home, self.place = home, place
+        settings = replace(from_environment({"FUSEML_HOME": str(home), "HOME": str(home)}), home=home)
+        self.engine = open_database(f"sqlite:///{home}/fuseml.db")
+        SQLModel.metadata.create_all(self.engine)
+        self.records = SqlExtensions(self.engine)
+        self.host = PluginHost(runtime_dir=sockets, log_dir=home / "logs", drain_seconds=2.0)
+        self.bundles = RegistryBundles(lambda: f"http://{place}", home / "extensions/content")
+        self.installed, self.users, self.pinned = [], [], set()
+        (home / "envs").symlink_to(envs)
+        self.extensions = Extensions(
+            records=self.records, bundles=self.bundles, environments=UvEnvironments(settings),
+            host=HostedComponents(self.host, home / "extensions/state"), store=home / "extensions/store",
+            engine="0.1.0", users=lambda _name: self.users, pinned=lambda digest: digest in self.pinned,
+            on_installed=self.installed.append)
+        self.catalog = ExtensionCatalog(self.records)
+        self.progress = []
+
+    def install(self, reference: str, **options):
+        return self.extensions.install(reference, progress=self.progress.append, **options)
+
+    def push(self, source: Path, reference: str = "", *, dev: bool = False):
+        built = build(source, dev=dev)
+        place = read_reference(reference or built.descriptor.name, self.place)
+        return push(built, place, RegistryClient.for_reference(place))
+
+    def nothing_is_half_made(self) -> bool:
+        stored = sorted(path.name for path in (self.home / "extensions/store").glob("*"))
+        known = sorted(record.digest[7:] for record in self.records.list())
+        running = {info.component.digest for info in self.host.components()}
+        return stored == known and running <= {record.digest for record in self.records.list()}
+
+
+@pytest.fixture(scope="module")
+def environments(tmp_path_factory):
+    return tmp_path_factory.mktemp("envs")
+
+
+@pytest.fixture
+def world(tmp_path, environments, short_folder):
+    with registry(tmp_path / "registry") as place:
+        (tmp_path / "home").mkdir()
+        world = World(tmp_path / "home", short_folder, place, environments)
+        try:
+            yield world
+        finally:
+            world.host.shutdown()
+            world.engine.dispose()
+
+
+@pytest.fixture
+def short_folder():
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="fz-") as folder:
+        yield Path(folder)
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def greeter(folder: Path, lock: str, *, version: str = "0.1.0", marker: str = "one", describe: str = "pass") -> Path:
+    """The source of an extension with a builder of its own."""
+    write(folder / "plugin", {"pyproject.toml": PROJECT.format(version=version), "src/greeter/__init__.py": "",
+                              "src/greeter/plugin.py": PLUGIN.format(marker=marker, describe=describe)})
+    return write(folder / "bundle", {
+        "extension.toml": f"""
+name = "greeter"
+version = "{version}"
+summary = "Says hello."
+permissions = [{{name = "network", reason = "to greet"}}]
+[environment]
+wheels = ["../plugin", "{ROOT}/plugins/fuseml-sdk"]
+[[components]]
+family = "builder"
+name = "greeter"
+plugin = "greeter.plugin:plugin"
+""", "requirements.lock": lock, "runnables/hello.json": RUNNABLE, "templates/greeting.yaml": TEMPLATE})
+
+
+def data_only(folder: Path, name: str, version: str = "0.1.0", more: str = "") -> Path:
+    """The source of an extension without code."""
+    return write(folder, {"extension.toml": f'name = "{name}"\nversion = "{version}"\nsummary = "Data."\n{more}',
+                          "runnables/hello.json": RUNNABLE, "templates/greeting.yaml": TEMPLATE})
+
+
+def test_r40_r169_an_extension_is_installed_from_the_registry_answers_and_is_uninstalled(world, tmp_path, lock):
+    pushed = world.push(greeter(tmp_path / "source", lock))
+    shown = world.install("greeter")
+    assert (shown["name"], shown["version"], shown["state"]) == ("greeter", "0.1.0", "active")
+    assert shown["digest"] == pushed.digest
+    assert shown["source"] == str(pushed)
+    assert shown["components"][0]["state"] == "ready"
+    assert shown["templates"] == ["greeter/greeting"]
+    assert [extension.name for extension in world.installed] == ["greeter"]
+    assert any(text.startswith("downloading 1 of ") for text in world.progress)
+    assert any(text.startswith("building environment (") for text in world.progress)
+
+    record = world.records.get("greeter")
+    builder = world.host.builder(component_id(record, "builder", "greeter"))
+    assert builder.describe().makes == ["one"]
+    from fuseml_sdk.types import FileListing
+
+    prefix, pid = builder.detect(FileListing()).why.split()
+    assert prefix == record.environment, "it runs in the extension's own environment"
+    assert int(pid) == world.extensions.get("greeter")["components"][0]["pid"]
+    assert world.extensions.list() == [world.extensions.get("greeter")]
+
+    world.progress.clear()
+    assert world.install("greeter:0.1.0")["digest"] == pushed.digest
+    assert "greeter 0.1.0 is already installed" in world.progress
+
+    world.extensions.uninstall("greeter")
+    assert world.extensions.list() == []
+    assert world.host.components() == []
+    assert not Path(record.store).exists()
+    with pytest.raises(NotFound, match="not installed"):
+        world.extensions.uninstall("greeter")
+
+
+def test_r128_r172_templates_and_runnables_of_installed_extensions_are_a_catalog(world, tmp_path):
+    world.push(data_only(tmp_path / "a", "alpha"))
+    world.install("alpha")
+    assert world.catalog.template("greeting")["name"] == "alpha/greeting"
+    runnable = world.catalog.runnable("hello", "alpha")
+    digest = world.records.get("alpha").digest
+    assert runnable["address"] == f"runnable://fuseml/alpha/hello@{digest}"
+    assert Path(runnable["contents"].removeprefix("file://"), "runnables/hello.json").is_file()
+    world.push(data_only(tmp_path / "b", "beta"))
+    world.install("beta")
+    with pytest.raises(Conflict, match="ambiguous: alpha/greeting, beta/greeting"):
+        world.catalog.template("greeting")
+    assert [entry["short"] for entry in world.catalog.templates()] == ["alpha/greeting", "beta/greeting"]
+    with pytest.raises(NotFound, match="no template 'nothing'"):
+        world.catalog.template("nothing")
+
+
+def test_r171_an_upgrade_switches_after_the_health_check_and_keeps_what_is_pinned(world, tmp_path, lock):
+    old = world.push(greeter(tmp_path / "one", lock))
+    world.install("greeter")
+    new = world.push(greeter(tmp_path / "two", lock, version="0.2.0", marker="two"))
+    world.pinned = {old.digest}
+    assert world.install("greeter")["version"] == "0.2.0"
+    assert [info.component.digest for info in world.host.components()] == [new.digest]
+    assert world.records.by_digest(old.digest).state == "retired"
+    assert Path(world.records.by_digest(old.digest).store, "extension.json").is_file()
+    world.pinned = set()
+    assert world.install("greeter:0.1.0")["version"] == "0.1.0", "and back again"
+    assert world.records.by_digest(new.digest) is None
+    assert world.nothing_is_half_made()
+
+
+def test_a_broken_upgrade_leaves_the_old_version_serving(world, tmp_path, lock):
+    world.push(greeter(tmp_path / "one", lock))
+    world.install("greeter")
+    pid = world.extensions.get("greeter")["components"][0]["pid"]
+    world.push(greeter(tmp_path / "two", lock, version="0.2.0", describe="raise RuntimeError('no voice today')"))
+    with pytest.raises(Failed, match=r"extension greeter 0\.2\.0 \(builder greeter\) does not work: .*no voice today"):
+        world.install("greeter")
+    shown = world.extensions.get("greeter")
+    assert (shown["version"], shown["components"][0]["pid"]) == ("0.1.0", pid)
+    assert world.nothing_is_half_made()
+
+
+def test_a_broken_extension_leaves_nothing(world, tmp_path, lock):
+    world.push(greeter(tmp_path / "one", lock, describe="import os; os._exit(3)"))
+    with pytest.raises(FusemlError, match="greeter"):
+        world.install("greeter")
+    assert world.extensions.list() == []
+    assert world.host.components() == []
+    assert world.nothing_is_half_made()
+
+
+def test_an_environment_that_cannot_be_built_leaves_nothing(world, tmp_path, lock):
+    wrong = f"no-such-distribution-of-anybody==1.0 --hash=sha256:{'0' * 64}\n"
+    world.push(greeter(tmp_path / "one", wrong))
+    with pytest.raises(FusemlError, match="environment of greeter 0.1.0 cannot be built"):
+        world.install("greeter")
+    assert world.extensions.list() == []
+    assert world.nothing_is_half_made()
+
+
+def test_bytes_that_the_registry_changed_are_refused(world, tmp_path):
+    world.push(data_only(tmp_path / "a", "alpha"))
+    layer = build(tmp_path / "a").descriptor.layers[0]
+    stored = [path for path in (tmp_path / "registry").rglob("*")
+              if path.is_file() and path.stat().st_size == layer.size and layer.digest[7:] in str(path)]
+    assert stored
+    for path in stored:
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(FusemlError, match="digest"):
+        world.install("alpha")
+    assert world.extensions.list() == []
+    assert world.nothing_is_half_made()
+    assert not [path for path in (world.home / "extensions/content").rglob("*") if path.is_file()]
+
+
+def test_r172_a_dependency_is_installed_first_from_the_same_registry(world, tmp_path):
+    world.push(data_only(tmp_path / "base1", "base", "0.1.0"))
+    world.push(data_only(tmp_path / "base2", "base", "0.2.0"))
+    world.push(data_only(tmp_path / "base3", "base", "1.0.0"))
+    world.push(data_only(tmp_path / "top", "top", more='[[dependencies]]\nname = "base"\nrange = ">=0.1,<1"\n'))
+    world.install("top")
+    assert [(e["name"], e["version"]) for e in world.extensions.list()] == [("base", "0.2.0"), ("top", "0.1.0")]
+    with pytest.raises(Refused, match="the extension top depends on it"):
+        world.extensions.uninstall("base")
+    with pytest.raises(Conflict, match=r"top 0\.1\.0 is installed and needs base >=0\.1,<1, not 1\.0\.0"):
+        world.install("base:1.0.0")
+    world.extensions.uninstall("base", force=True)
+    assert [e["name"] for e in world.extensions.list()] == ["top"]
+
+
+def test_a_missing_or_unsuitable_dependency_is_explained(world, tmp_path):
+    source = data_only(tmp_path / "top", "top", more='[[dependencies]]\nname = "base"\nrange = ">=2"\n')
+    world.push(source)
+    with pytest.raises(Conflict, match=r"top 0\.1\.0 needs base >=2, and there is no version"):
+        world.install("top")
+    world.push(data_only(tmp_path / "base", "base", "0.1.0"))
+    with pytest.raises(Conflict, match=r"top 0\.1\.0 needs base >=2, and there is 0\.1\.0"):
+        world.install("top")
+    assert world.extensions.list() == []
+    assert world.nothing_is_half_made()
+
+
+def test_conflicts_and_engine_ranges_are_refused_with_the_reason(world, tmp_path):
+    world.push(data_only(tmp_path / "a", "alpha"))
+    world.push(data_only(tmp_path / "b", "beta", more='[[conflicts]]\nname = "alpha"\nrange = "<1"\n'))
+    world.install("alpha")
+    with pytest.raises(Conflict, match=r"beta 0\.1\.0 conflicts with alpha <1"):
+        world.install("beta")
+    world.push(data_only(tmp_path / "c", "gamma", more='requires_fuseml = ">=7"\n'))
+    with pytest.raises(Invalid, match="needs FuseML >=7; this is 0.1.0"):
+        world.install("gamma")
+
+
+def test_only_the_embedded_registry_is_trusted(world, tmp_path):
+    with registry(tmp_path / "elsewhere") as other:
+        pushed = push(build(data_only(tmp_path / "a", "alpha")), read_reference(f"oci://{other}/team/alpha", ""),
+                      RegistryClient(other, insecure=True))
+        with pytest.raises(Refused, match="not trusted") as refused:
+            world.install(str(pushed))
+        assert "--allow-unsigned" in refused.value.hint
+        assert world.install(str(pushed), allow_unsigned=True)["source"] == str(pushed)
+
+
+def test_pipelines_that_use_an_extension_keep_it(world, tmp_path):
+    world.push(data_only(tmp_path / "a", "alpha"))
+    world.install("alpha")
+    store = Path(world.records.get("alpha").store)
+    world.users, world.pinned = ["myproj/training"], {world.records.get("alpha").digest}
+    with pytest.raises(Refused, match="the pipeline myproj/training uses it"):
+        world.extensions.uninstall("alpha")
+    world.extensions.uninstall("alpha", force=True)
+    assert (store / "extension.json").is_file(), "files stay while something pins them"
+    world.pinned = set()
+    world.extensions.load_installed()
+    assert not store.exists()
+
+
+def test_after_a_restart_components_are_known_and_nothing_is_started(world, tmp_path, lock):
+    world.push(greeter(tmp_path / "one", lock))
+    world.install("greeter")
+    world.host.shutdown()
+    (world.home / "extensions/store/.tmp-left").mkdir()
+    assert [record.name for record in world.extensions.load_installed()] == ["greeter"]
+    assert [info.state for info in world.host.components()] == ["idle"]
+    assert world.nothing_is_half_made()
+    record = world.records.get("greeter")
+    assert world.host.builder(component_id(record, "builder", "greeter")).describe().name == "greeter"
+
+
+def test_two_installations_at_once_wait_for_each_other(world, tmp_path):
+    names = [f"ext{number}" for number in range(4)]
+    for name in names:
+        world.push(data_only(tmp_path / name, name, more='[[dependencies]]\nname = "base"\n'))
+    world.push(data_only(tmp_path / "base", "base"))
+    errors = []
+
+    def install(name):
+        try:
+            world.install(name)
+        except FusemlError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=install, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert [e["name"] for e in world.extensions.list()] == ["base", *names]
+    assert [record.name for record in world.installed].count("base") == 1
+
+
+def test_a_version_is_published_once_and_development_builds_replace_each_other(world, tmp_path):
+    source = data_only(tmp_path / "a", "alpha")
+    world.push(source)
+    world.push(source)
+    (source / "README.md").write_text("changed")
+    with pytest.raises(InvalidInput, match=r"published already with other contents"):
+        world.push(source)
+    with pytest.raises(InvalidInput, match=r"names version 0\.7\.0, but the bundle is version 0\.1\.0"):
+        world.push(source, "alpha:0.7.0")
+    beta = data_only(tmp_path / "b", "beta")
+    for text in ("one", "two", "three"):
+        (beta / "README.md").write_text(text)
+        pushed = world.push(beta, dev=True)
+        assert world.install("beta")["digest"] == pushed.digest, "the last development build is meant"
+    (beta / "README.md").write_text("one")
+    again = world.push(beta, dev=True)
+    assert world.install("beta")["digest"] == again.digest
+
+
+@pytest.mark.parametrize(("reference", "message"), [
+    ("nothing", "extensions/nothing"), ("Nothing", "not the name of an extension"), ("alpha:9.9.9", "9.9.9"),
+    ("alpha@sha256:12", "64"), ("http://x/y", "scheme"), ("a/b", "registry"), ("alpha:!", "tag"),
+])
+def test_a_wrong_reference_has_one_clear_message(world, tmp_path, reference, message):
+    world.push(data_only(tmp_path / "a", "alpha"))
+    with pytest.raises(FusemlError, match=message):
+        world.install(reference)
