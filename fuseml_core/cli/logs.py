@@ -7,9 +7,6 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from fuseml_core.cli.render import echo
 from fuseml_core.domain.errors import NotFound
 
 if TYPE_CHECKING:
@@ -17,7 +14,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at a log that has not grown.
 PAUSE = 0.5
-ENDED = ("succeeded", "failed", "cancelled", "skipped")
 
 
 def print_logs(client: Client, run: Mapping[str, Any], step: str | None, *, following: bool) -> None:
@@ -36,15 +32,8 @@ def print_logs(client: Client, run: Mapping[str, Any], step: str | None, *, foll
     if step is not None and step not in names:
         raise NotFound(f"Run {run['name']} has no step {step!r}.", hint=f"Its steps: {', '.join(names) or 'none'}")
     pipeline, _, number = str(run["name"]).rpartition("/")
-    path = ("projects", str(run["project"]), "runs", pipeline, number)
-    for entry in run.get("steps") or []:
-        if step is None and len(names) > 1:
-            click.echo(f"==> {entry['name']} <==", err=True)
-        if step in (None, entry["name"]):
-            if entry.get("reused"):
-                echo(f"(not executed: {entry.get('why') or 'an earlier result is reused'})", err=True)
-            else:
-                print_growing(client, (*path, "logs"), {"step": entry["name"]}, following=following)
+    path = ("projects", str(run["project"]), "runs", pipeline, number, "logs")
+    print_growing(client, path, {"step": step}, following=following)
 
 
 def print_growing(client: Client, path: tuple[str, ...], query: Mapping[str, Any], *, following: bool) -> None:

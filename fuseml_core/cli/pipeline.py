@@ -128,8 +128,7 @@ def template_list(output: str) -> None:
 @output_option
 def template_get(name: str, output: str) -> None:
     """Show the template NAME (`mlflow-training`, or `mlflow/mlflow-training` where several share the short name)."""
-    client = connect()
-    found = client.get("templates", *(name.split("/") if "/" in name else _qualified(client.get("templates"), name)))
+    found = connect().get("templates", *name.split("/"))
     if output != "table":
         show_data(found, output)
         return
@@ -181,19 +180,3 @@ def _declared(entries: Any, key: str) -> list[str]:
         shown = "" if default is None or default == "" else f" (default {default})"
         lines.append(f"{name}: {facts.get(key) or ''}{shown}")
     return lines
-
-
-def _qualified(templates: list[dict[str, Any]], name: str) -> tuple[str, str]:
-    """Extension and name of the one template with a short name.
-
-    Raises:
-        NotFound: There is none, or more than one.
-    """
-    from fuseml_core.domain.errors import NotFound
-
-    found = [item["name"] for item in templates if item["name"].rpartition("/")[2] == name]
-    if len(found) != 1:
-        several = f"Several templates are named {name}: {', '.join(found)}."
-        raise NotFound(several if found else f"There is no template {name}.", hint="See: fuseml pipeline template list")
-    extension, _, short = found[0].partition("/")
-    return extension, short

@@ -35,7 +35,7 @@ def run() -> None:
 @run.command("list")
 @click.option("--pipeline", help="Only runs of this pipeline.")
 @click.option("--state", type=click.Choice(STATES), help="Only runs in this state.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many at most.")
 @project_option
 @output_option
 def list_(pipeline: str | None, state: str | None, limit: int, project: str | None, output: str) -> None:
