@@ -1,1 +1,1 @@
-"""The built-in model and dataset store: content-addressed files."""
+"""The built-in store for models and datasets: content-addressed directories on this machine."""
