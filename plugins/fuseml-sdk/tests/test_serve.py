@@ -297,7 +297,14 @@ def test_sigterm_waits_no_longer_than_the_drain(tmp_path):
     with serving(tmp_path) as served:
         client = UnixClient(served.path)
         client.ask("GET", "/healthz")
-        thread = threading.Thread(target=lambda: pytest.raises(OSError, client.get, "sleep60"))
+        broken = []
+
+        def call():
+            with pytest.raises(OSError) as caught:
+                client.get("sleep60")
+            broken.append(caught.value)
+
+        thread = threading.Thread(target=call)
         thread.start()
         time.sleep(0.3)
         started = time.monotonic()
@@ -305,6 +312,7 @@ def test_sigterm_waits_no_longer_than_the_drain(tmp_path):
         assert served.process.wait(20) == 1
         assert 4 < time.monotonic() - started < 10
         thread.join(20)
+        assert len(broken) == 1
         client.close()
 
 

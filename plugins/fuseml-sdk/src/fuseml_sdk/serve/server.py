@@ -78,6 +78,11 @@ class Server:
             connection, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
+        except OSError as error:
+            # Out of descriptors or memory: calls in flight will give some back.
+            sys.stderr.write(f"fuseml_sdk.serve: no connection could be accepted: {error}\n")
+            time.sleep(0.1)
+            return
         with self._lock:
             self._connections[connection] = False
         threading.Thread(target=self._serve, args=(connection,), name="fuseml-connection", daemon=True).start()

@@ -1,0 +1,49 @@
+"""The limit on calls at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from fuseml_core.host.gate import Gate
+from fuseml_sdk.calls import Call
+from fuseml_sdk.errors import NotReady
+
+
+def _call(seconds):
+    return Call(time.monotonic() + seconds)
+
+
+def test_a_full_gate_refuses_at_the_deadline():
+    gate = Gate(1)
+    with gate.entered(_call(1), "extension x"), pytest.raises(NotReady, match="extension x is busy with 1 calls"):
+        gate.enter(_call(0.05), "extension x")
+
+
+def test_a_place_that_becomes_free_is_taken():
+    gate = Gate(1)
+    gate.enter(_call(1), "x")
+    threading.Timer(0.1, gate.leave).start()
+    gate.enter(_call(5), "x")
+    gate.leave()
+    assert gate.wait_empty(0)
+
+
+def test_a_raised_limit_lets_waiting_calls_in():
+    gate = Gate(1)
+    gate.enter(_call(1), "x")
+    threading.Timer(0.1, gate.resize, (2,)).start()
+    gate.enter(_call(5), "x")
+    gate.leave()
+    assert not gate.wait_empty(0.05)
+    gate.leave()
+    assert gate.wait_empty(0)
+
+
+def test_the_place_is_given_back_after_an_error():
+    gate = Gate(1)
+    with pytest.raises(KeyError), gate.entered(_call(1), "x"):
+        raise KeyError
+    assert gate.wait_empty(0)
