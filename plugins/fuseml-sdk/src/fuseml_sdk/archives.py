@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from tarfile import EmptyHeaderError, TruncatedHeaderError  # type: ignore[attr-defined]
+from typing import IO, Self
 
 from fuseml_sdk.errors import InvalidInput
 
@@ -86,7 +87,7 @@ def unpack(source: Path | IO[bytes], destination: Path, *, limits: Limits | None
     try:
         with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
             counted = _Counted(stream)
-            with tarfile.open(fileobj=counted, mode="r|*") as archive:  # type: ignore[call-overload]
+            with tarfile.open(fileobj=counted, mode="r|*", tarinfo=_Whole) as archive:  # type: ignore[call-overload]
                 return sorted(_unpack_members(archive, counted, destination, caps))
     except BaseException as error:
         shutil.rmtree(destination, ignore_errors=True)
@@ -95,6 +96,17 @@ def unpack(source: Path | IO[bytes], destination: Path, *, limits: Limits | None
         if isinstance(error, tarfile.TarError | EOFError | UnicodeError):
             raise InvalidInput(f"the archive cannot be read: {error}") from error
         raise
+
+
+class _Whole(tarfile.TarInfo):
+    """Header blocks that insist on an end: tarfile takes an archive that was cut off for a complete one."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except (TruncatedHeaderError, EmptyHeaderError):
+            raise InvalidInput("the archive is cut off or empty") from None
 
 
 class _Counted:
