@@ -56,7 +56,7 @@ class Application:
         if self._manager.hook.fuseml_shutdown.get_hookimpls():
             try:
                 loading.call(self._manager, "fuseml_shutdown", {})
-            except Exception:
+            except (Exception, SystemExit):
                 traceback.print_exc(file=sys.stderr)
 
     def _route(self, request: Request) -> Response:
