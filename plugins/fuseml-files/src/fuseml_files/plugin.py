@@ -43,13 +43,13 @@ class FileStore:
     def fuseml_configure(self, config: dict[str, Any], state_dir: str) -> None:
         """Take the configuration.
 
-        `root`: directory of the store. `owned`: directories from which contents may be moved instead of copied (by
+        `root`: directory of the store. `take_over`: directories from which contents may be moved instead of copied (by
         default the process agent's, `work` beside the root). `garbage_age`: seconds for which new contents are kept.
         """
         root = Path(config.get("root") or state_dir).absolute()
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         (root / "sha256").mkdir(mode=0o700, exist_ok=True)
-        self._owned = [Path(path) for path in config.get("owned") or [root.parent / "work"]]
+        self._owned = [Path(path) for path in config.get("take_over") or [root.parent / "work"]]
         self._garbage_age = float(config.get("garbage_age", GARBAGE_AGE))
         self._layout = Layout(root)
         remove_tree(root / "trash")
