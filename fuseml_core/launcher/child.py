@@ -78,8 +78,8 @@ class Child:
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            pass_fds=[s.fileno() for _, s in options], env={**environment, **self.program.environment, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True)
+            pass_fds=[s.fileno() for _, s in options], start_new_session=True,
+            env={**environment, **self.program.environment, "PYTHONUNBUFFERED": "1"})
         theirs.close()
         ours.setblocking(False)
         self.lifeline, self.ready = ours, False

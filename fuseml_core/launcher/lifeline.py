@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 READY = b"R"
 #: Seconds an orderly exit may take after the launcher is gone.
-EXIT_TIMEOUT = 20.0
+EXIT_TIMEOUT = 10.0
 
 
 class Lifeline:

@@ -30,7 +30,7 @@ START_TIMEOUT = 60.0
 LEFTOVER_TIMEOUT = 25.0
 #: Seconds for control to stop services and agents, and for a process to end after SIGTERM.
 SHUTDOWN_TIMEOUT = 60.0
-TERM_TIMEOUT = 20.0
+TERM_TIMEOUT = 45.0
 CONTROL_COMMAND = (sys.executable, "-m", "fuseml_core.control")
 DATA_COMMAND = (sys.executable, "-m", "fuseml_core.gateway")
 
