@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from fuseml_oci.digests import is_digest, split_digest
 from fuseml_oci.reference import check_repository, check_tag
-from fuseml_sdk.errors import InvalidInput
-
 from fuseml_registry.errors import RegistryError, digest_invalid, manifest_invalid, name_invalid, name_unknown
 from fuseml_registry.storage import Storage
+from fuseml_sdk.errors import InvalidInput
 
 
 def repository(name: str) -> str:

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from fuseml_oci import media
-from fuseml_oci.descriptor import canonical_json
-from fuseml_oci.digests import is_digest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from fuseml_oci import media
+from fuseml_oci.descriptor import canonical_json
+from fuseml_oci.digests import is_digest
 from fuseml_registry import checks
 from fuseml_registry.manifests import MAX_MANIFEST, Manifests
 from fuseml_registry.referrers import Referrers

@@ -10,12 +10,11 @@ from typing import Any
 from fuseml_oci import media
 from fuseml_oci.descriptor import Descriptor, read_descriptor, read_object
 from fuseml_oci.digests import HEX_LENGTH, digest_bytes, is_digest
-from fuseml_sdk.errors import InvalidInput
-
 from fuseml_registry.errors import RegistryError, digest_invalid, manifest_invalid, manifest_unknown
 from fuseml_registry.referrers import Referrers, artifact_type_of
 from fuseml_registry.storage import Storage
 from fuseml_registry.tags import Tags
+from fuseml_sdk.errors import InvalidInput
 
 #: Largest manifest that is accepted (distribution-spec: at least 4 MiB).
 MAX_MANIFEST = 4 << 20

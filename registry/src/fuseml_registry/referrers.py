@@ -9,7 +9,6 @@ from typing import Any
 from fuseml_oci import media
 from fuseml_oci.descriptor import Descriptor, canonical_json
 from fuseml_oci.digests import split_digest
-
 from fuseml_registry.storage import Storage
 
 #: Descriptors in one answer; a Link header leads to the rest.

@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from fuseml_oci.digests import BUFFER
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
+from fuseml_oci.digests import BUFFER
 from fuseml_registry.errors import RegistryError, manifest_invalid
 
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fuseml_oci.digests import split_digest
-from fuseml_sdk.manifest import SEMVER
-
 from fuseml_registry.errors import RegistryError, manifest_unknown
 from fuseml_registry.storage import Storage
+from fuseml_sdk.manifest import SEMVER
 
 
 class Tags:

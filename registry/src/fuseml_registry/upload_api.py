@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from fuseml_oci.digests import HEX_LENGTH
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from fuseml_oci.digests import HEX_LENGTH
 from fuseml_registry import checks
 from fuseml_registry.errors import RegistryError, digest_invalid
 from fuseml_registry.ranges import chunk_range

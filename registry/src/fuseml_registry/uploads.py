@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fuseml_oci.digests import BUFFER, Hasher, digest_file, new_hasher, split_digest
-
 from fuseml_registry.errors import digest_invalid, storage_full, upload_unknown
 from fuseml_registry.storage import Storage
 
