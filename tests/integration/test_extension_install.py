@@ -203,6 +203,8 @@ def test_r40_r169_an_extension_is_installed_from_the_registry_answers_and_is_uni
     assert world.extensions.list() == []
     assert world.host.components() == []
     assert not Path(record.store).exists()
+    assert not Path(record.environment).exists()
+    assert not list((world.home / "extensions/content/sha256").iterdir())
     with pytest.raises(NotFound, match="not installed"):
         world.extensions.uninstall("greeter")
 
@@ -402,7 +404,7 @@ def test_a_version_is_published_once_and_development_builds_replace_each_other(w
 
 
 @pytest.mark.parametrize(("reference", "message"), [
-    ("nothing", "extensions/nothing"), ("Nothing", "not the name of an extension"), ("alpha:9.9.9", "9.9.9"),
+    ("nothing", "there is no extension 'nothing'"), ("Nothing", "not the name of an extension"), ("alpha:9.9.9", "9.9.9"),
     ("alpha@sha256:12", "64"), ("http://x/y", "scheme"), ("a/b", "registry"), ("alpha:!", "tag"),
 ])
 def test_a_wrong_reference_has_one_clear_message(world, tmp_path, reference, message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,7 +39,7 @@ class RegistryBundles:
             parsed = self._reference(reference)
             client = self._client(parsed)
             if not parsed.locator:
-                parsed = newest(client.tags(parsed.repository), parsed)
+                parsed = self._newest(parsed, client)
             found = look_up(parsed, client)
             name = parsed.repository.rpartition("/")[2]
             if found.descriptor.name != name:
@@ -67,10 +67,25 @@ class RegistryBundles:
             reference = parse(found.reference)
             unpack(pull(reference, self._client(reference), self._content, progress), destination)
 
-    def _found(self, bundle: RemoteBundle) -> FoundBundle:
+    def clean(self, keep: Collection[str]) -> None:
+        """Drop downloaded layers whose digest is not in `keep`."""
+        names = {digest.partition(":")[2] for digest in keep}
+        for path in (self._content / "sha256").glob("*"):
+            if path.name not in names and path.is_file():
+                path.unlink(missing_ok=True)
+
+    def _newest(self, reference: Reference, client: RegistryClient) -> Reference:
+        try:
+            return newest(client.tags(reference.repository), reference)
+        except NotFound:
+            name = reference.repository.rpartition("/")[2]
+            raise NotFound(f"there is no extension {name!r} at {reference}",
+                           hint=f"Push its bundle there first: fuseml bundle push DIR {reference}") from None
+
+    @staticmethod
+    def _found(bundle: RemoteBundle) -> FoundBundle:
         return FoundBundle(reference=str(bundle.reference), digest=bundle.digest,
-                           descriptor=bundle.descriptor.model_dump(mode="json", by_alias=True),
-                           trusted=self._is_embedded(bundle.reference.registry))
+                           descriptor=bundle.descriptor.model_dump(mode="json", by_alias=True))
 
     def _reference(self, text: str) -> Reference:
         return read_reference(text, self._embedded())

@@ -44,7 +44,7 @@ class Extensions:
                  host: ComponentHost, store: Path, engine: str, users: Callable[[str], list[str]],
                  pinned: Callable[[str], bool] | None = None,
                  on_installed: Callable[[InstalledExtension], None] | None = None) -> None:
-        self._records, self._host, self._store = records, host, BundleStore(store)
+        self._records, self._bundles, self._host, self._store = records, bundles, host, BundleStore(store)
         self._uninstaller = Uninstaller(records=records, environments=environments, host=host, store=self._store,
                                         users=users, pinned=pinned)
         self._installer = Installer(records=records, bundles=bundles, environments=environments, host=host,
@@ -69,6 +69,7 @@ class Extensions:
         """Uninstall; see :meth:`Uninstaller.uninstall`."""
         with self._alone(lambda _text: None):
             self._uninstaller.uninstall(name, force=force)
+            self._clean_layers()
 
     def list(self) -> list[dict[str, Any]]:
         """The active extensions by name, as :meth:`get` shows them."""
@@ -101,8 +102,15 @@ class Extensions:
         if self._pinned is not None:
             known = {version.digest for record in active for version in self._records.versions(record.name)}
             there = [f"sha256:{path.name}" for path in self._store.root.glob("*") if not path.name.startswith(".")]
-            self._store.clean(known | {digest for digest in there if digest in known or self._pinned(digest)})
+            self._store.clean(known | {digest for digest in there if self._pinned(digest)})
+        self._clean_layers()
         return active
+
+    def _clean_layers(self) -> None:
+        """Downloaded layers are kept while a version has them, so that the next version need not fetch them again."""
+        self._bundles.clean({layer["digest"] for record in self._records.list()
+                             for version in self._records.versions(record.name)
+                             for layer in version.descriptor.get("layers") or []})
 
     @contextmanager
     def _alone(self, say: Progress) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,13 +49,11 @@ class FoundBundle:
         reference: With digest.
         digest: `sha256:<hex>` of its OCI manifest.
         descriptor: As in :class:`InstalledExtension`.
-        trusted: Whether policy lets it be installed without asking.
     """
 
     reference: str
     digest: str
     descriptor: dict[str, Any]
-    trusted: bool
 
     @property
     def name(self) -> str:
@@ -93,6 +91,10 @@ class Bundles(Protocol):
 
     def fetch(self, found: FoundBundle, destination: Path, progress: Progress) -> None:
         """Download, verify and unpack a bundle into a folder that does not exist yet; nothing is left on failure."""
+        ...
+
+    def clean(self, keep: Collection[str]) -> None:
+        """Drop downloaded layers whose digest is not in `keep`."""
         ...
 
 

@@ -1,0 +1,102 @@
+"""`fuseml bundle` and `fuseml extension` against a real server, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TEMPLATE = "name: greeting\ninputs: {code: {kind: codeset}}\nsteps:\n  hello: {runnable: hello, inputs: {code: inputs.code}}\n"
+RUNNABLE = '{"name": "hello", "command": ["{python}", "-V"], "inputs": [{"name": "code", "kind": "codeset"}]}'
+
+
+class Fuseml:
+    """The command in a home of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.env = {**os.environ, "FUSEML_HOME": str(home), "FUSEML_PORT": "0"}
+        for name in ("FUSEML_URL", "XDG_RUNTIME_DIR", "FUSEML_PROJECT"):
+            self.env.pop(name, None)
+
+    def __call__(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([sys.executable, "-m", "fuseml_core.cli", *arguments], env=self.env, text=True,
+                              capture_output=True, timeout=120)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+
+@pytest.fixture(scope="module")
+def fuseml(tmp_path_factory):
+    command = Fuseml(tmp_path_factory.mktemp("home"))
+    command("server", "start")
+    yield command
+    command("server", "stop", "--force")
+
+
+@pytest.fixture
+def source(tmp_path):
+    (tmp_path / "source/runnables").mkdir(parents=True)
+    (tmp_path / "source/templates").mkdir()
+    (tmp_path / "source/extension.toml").write_text(
+        'name = "greeter"\nversion = "0.1.0"\nsummary = "Says hello."\n'
+        'permissions = [{name = "network", reason = "to greet"}]\n')
+    (tmp_path / "source/runnables/hello.json").write_text(RUNNABLE)
+    (tmp_path / "source/templates/greeting.yaml").write_text(TEMPLATE)
+    return tmp_path / "source"
+
+
+def test_r168_r169_r171_a_bundle_goes_from_a_folder_to_an_installed_extension_and_away(fuseml, source, tmp_path):
+    file = str(tmp_path / "greeter.oci.tar")
+    built = fuseml("bundle", "build", str(source), "-o", file).stdout
+    assert "Built greeter 0.1.0" in built
+    digest = built.split()[-1]
+    assert json.loads(fuseml("bundle", "inspect", file, "-o", "json").stdout)["templates"][0]["name"] == "greeting"
+
+    pushed = fuseml("bundle", "push", file)
+    assert pushed.stdout.splitlines()[1].endswith(f"/extensions/greeter:0.1.0@{digest}")
+    assert "uploading 1 of 2" in pushed.stderr
+    assert "network: to greet" in fuseml("bundle", "inspect", "greeter").stdout
+
+    installed = fuseml("extension", "install", "greeter")
+    assert installed.stderr.splitlines()[:2] == ["resolving greeter", "downloading 1 of 2 (10.0 KiB)"]
+    assert installed.stdout.splitlines() == [
+        "Extension greeter 0.1.0 is active.", "It may use network: to greet", "Templates: greeter/greeting"]
+    assert "already installed" in fuseml("extension", "install", "greeter").stderr
+    [listed] = json.loads(fuseml("extension", "list", "-o", "json").stdout)
+    assert (listed["name"], listed["digest"]) == ("greeter", digest)
+    assert "Says hello." in fuseml("extension", "list").stdout
+    assert digest in fuseml("extension", "info", "greeter").stdout
+    assert "greeting" in fuseml("pipeline", "template", "list").stdout
+
+    fuseml("pipeline", "add", "greeting", "--name", "greet", "--input", "code=code://*")
+    refused = fuseml("extension", "uninstall", "greeter", code=5).stderr
+    assert "the pipeline default/greet uses it" in refused
+    fuseml("pipeline", "remove", "greet")
+    assert "uninstalled" in fuseml("extension", "uninstall", "greeter").stdout
+    assert json.loads(fuseml("extension", "list", "-o", "json").stdout) == []
+
+
+def test_what_goes_wrong_is_said_once_with_an_exit_code(fuseml, source, tmp_path):
+    assert "there is no extension 'nothing'" in fuseml("extension", "install", "nothing", code=3).stderr
+    assert "not trusted" in fuseml("extension", "install", "oci://registry.example/x/y:1.0.0", code=5).stderr
+    assert "not installed" in fuseml("extension", "info", "nothing", code=3).stderr
+    assert "not installed" in fuseml("extension", "uninstall", "nothing", code=3).stderr
+    wrong = fuseml("bundle", "push", str(source), "other", code=2).stderr
+    assert "does not end with 'greeter'" in wrong
+    (source / "templates/greeting.yaml").write_text(TEMPLATE.replace("runnable: hello", "runnable: hallo"))
+    broken = fuseml("bundle", "build", str(source), code=2).stderr
+    assert "templates/greeting.yaml: steps.hello.runnable: the bundle has no runnable 'hallo'" in broken
+    assert "Traceback" not in wrong + broken
+
+
+def test_bundles_are_built_and_inspected_without_a_server(source, tmp_path):
+    fuseml = Fuseml(tmp_path / "nowhere")
+    layout = str(tmp_path / "layout")
+    assert "-dev." in fuseml("bundle", "build", str(source), "-o", layout, "--dev").stdout
+    assert "greeting" in fuseml("bundle", "inspect", layout).stdout
+    assert "greeting" in fuseml("bundle", "inspect", str(source)).stdout
+    assert not (tmp_path / "nowhere").exists(), "no server was started"
