@@ -9,6 +9,7 @@ import click
 from fuseml_core.cli.cells import moment, size
 from fuseml_core.cli.context import connect, enter, project_option
 from fuseml_core.cli.render import Column, output_option, show_item, show_list
+from fuseml_core.domain.errors import Invalid
 
 if TYPE_CHECKING:
     from fuseml_core.cli.client import Client
@@ -52,7 +53,13 @@ def fetch(client: Client, query: dict[str, Any], limit: int) -> list[dict[str, A
 
 
 def resolve(client: Client, project: str, kind: str, name: str) -> dict[str, Any]:
-    """The artifact at an address, or the newest one of a kind with a name in a project."""
+    """The artifact at an address, or the newest one of a kind with a name in a project.
+
+    Raises:
+        Invalid: No kind is given, and what is named is not an address.
+    """
+    if not kind and "://" not in name:
+        raise Invalid(f"{name!r} is not an address.", hint="An address is such as model://myproj/churn.")
     address = name if "://" in name else f"{SCHEMES[kind]}://{project}/{name}"
     found: dict[str, Any] = client.get("artifacts", "resolve", query={"address": address, "project": project})
     return found
@@ -67,7 +74,8 @@ def _list(*, kind: str | None, name: str | None, limit: int, everywhere: bool, p
         client, project = enter(project)
         place = f"in project {project}"
     items = fetch(client, {"kind": kind, "name": name, "project": project}, limit)
-    show_list(items, output, LIST, empty=f"There are no such {kind or 'artifact'}s {place}.")
+    what = "".join([f" of kind {kind}" if kind else "", f" named {name}" if name else ""])
+    show_list(items, output, LIST, empty=f"There are no artifacts{what} {place}.")
 
 
 def _noun(kind: str | None) -> click.Group:
@@ -81,7 +89,7 @@ def _noun(kind: str | None) -> click.Group:
 
     def get(name: str, project: str | None, output: str) -> None:
         client, project = enter(project)
-        show_item(resolve(client, project, kind or "codeset", name), output, ITEM)
+        show_item(resolve(client, project, kind or "", name), output, ITEM)
 
     command = output_option(project_option(list_))
     command = click.option("--all-projects", "-A", "everywhere", is_flag=True, help="In all projects.")(command)

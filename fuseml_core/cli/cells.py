@@ -47,8 +47,9 @@ def bindings(items: Any) -> list[str]:
     """Inputs or outputs as `name: value` lines, in short form, defaulted ones marked `(default)` (R183, R185)."""
     lines = []
     for item in items or []:
-        value = item.get("short") or item.get("value")
+        value = item["value"] if item.get("short") in (None, "") and "value" in item else item.get("short")
         shown = item.get("address", "") if value is None else value
+        shown = "''" if shown == "" else shown
         lines.append(f"{item.get('name', '')}: {shown}{' (default)' if item.get('default') else ''}")
     return lines
 

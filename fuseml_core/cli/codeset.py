@@ -69,8 +69,10 @@ def push(*, folder: Path, name: str | None, branch: str, message: str, snapshot:
     pushed = push_folder(found, Remote(_git_url(client, made, project, name), branch), message)
     version = client.post("projects", project, "codesets", name, "versions", timeout=120.0, repeatable=True,
                           body={"commit": pushed.commit, "branch": branch})
+    if pushed.new and not version.get("new"):
+        version = _noticed(client, version)
     if output == "table":
-        _say(version, pushed)
+        _say(version, pushed, hint=not wait)
     else:
         show_data(version, output)
     change = version.get("change") or version["artifact"].get("change")
@@ -118,6 +120,14 @@ def delete(name: str, project: str | None) -> None:
     echo(f"Codeset {name} deleted from project {project}.")
 
 
+def _noticed(client: Client, version: dict[str, Any]) -> dict[str, Any]:
+    """The answer for a version that the server noticed in its git before it was told: new all the same."""
+    artifact = version["artifact"]
+    followed = client.get("changes", artifact["change"]) if artifact.get("change") else {}
+    decisions = [entry for entry in followed.get("decisions") or [] if entry.get("address") == artifact["address"]]
+    return {**version, "new": True, "change": artifact.get("change"), "decisions": decisions}
+
+
 def _git_url(client: Client, made: dict[str, Any], project: str, name: str) -> str:
     """Where to push: below the base URL that the CLI itself uses, which the server need not know."""
     if client.settings.url or not made.get("clone_url"):
@@ -125,16 +135,16 @@ def _git_url(client: Client, made: dict[str, Any], project: str, name: str) -> s
     return str(made["clone_url"])
 
 
-def _say(version: dict[str, Any], pushed: Pushed) -> None:
+def _say(version: dict[str, Any], pushed: Pushed, *, hint: bool) -> None:
     """The address, which pipelines started, and which did not and why."""
     artifact = version["artifact"]
-    new = bool(version.get("new", pushed.new))
+    new = bool(version["new"])
     echo(f"{artifact['short']}{'' if new else ' (unchanged: no new version)'}")
     if pushed.note:
         echo(f"  {pushed.note}")
-    decisions = version.get("decisions") or []
+    decisions = version.get("decisions") or [] if new else []
     say_decisions(decisions)
     if new and not decisions:
-        echo("  No pipeline takes it. Add one: fuseml pipeline add TEMPLATE --input NAME='code://*'")
-    if any(decision.get("decision") == "fired" for decision in decisions):
+        echo("  No active pipeline takes it. Add one: fuseml pipeline add TEMPLATE --input NAME='code://*'")
+    if hint and any(decision.get("decision") == "fired" for decision in decisions):
         echo(f"  Watch: fuseml change watch {version['change']}")

@@ -97,8 +97,7 @@ def say_decisions(decisions: Sequence[Mapping[str, Any]], *, err: bool = False) 
 
 
 def _watch(client: Client, change: str, timeout: float | None, err: bool) -> list[dict[str, Any]]:
-    began, cursor = time.monotonic(), 0
-    spoke = began
+    began, cursor, clock = time.monotonic(), 0, _Clock()
     while True:
         left = POLL if timeout is None else min(POLL, began + timeout - time.monotonic())
         if left < 0:
@@ -107,15 +106,37 @@ def _watch(client: Client, change: str, timeout: float | None, err: bool) -> lis
         state = client.get("changes", change, query={"after": cursor, "wait": round(max(left, 0.01), 2)},
                            timeout=POLL + 30.0, patience=PATIENCE)
         for event in state.get("events") or []:
-            spoke = time.monotonic()
-            echo(f"{spoke - began:8.1f} s  {event.get('text') or _text(event)}", err=err)
+            echo(f"{clock.tell(event):8.1f} s  {event.get('text') or _text(event)}", err=err)
         cursor = max(cursor, int(state.get("cursor") or 0))
         if state.get("state") == "settled" and not state.get("more"):
             return list(state.get("runs") or [])
-        if time.monotonic() - spoke >= QUIET:
-            spoke = time.monotonic()
+        if clock.silence() >= QUIET:
             running = [run["name"] for run in state.get("runs") or [] if run.get("state") in ("pending", "running")]
-            echo(f"{spoke - began:8.1f} s  ... {', '.join(running) or 'still working'}", err=err)
+            echo(f"{clock.tell({}):8.1f} s  ... {', '.join(running) or 'still working'}", err=err)
+
+
+class _Clock:
+    """Seconds since a change's first event, by the server's clock, and since the last line by ours."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._elapsed = 0.0
+        self._spoke = time.monotonic()
+
+    def silence(self) -> float:
+        """Seconds since the last line."""
+        return time.monotonic() - self._spoke
+
+    def tell(self, event: Mapping[str, Any]) -> float:
+        """The time to print before an event, or before a line of our own if it has none."""
+        at = event.get("at")
+        if isinstance(at, int | float):
+            self._first = at if self._first is None else self._first
+            self._elapsed = max(self._elapsed, at - self._first)
+        else:
+            self._elapsed += self.silence()
+        self._spoke = time.monotonic()
+        return self._elapsed
 
 
 def _text(event: Mapping[str, Any]) -> str:

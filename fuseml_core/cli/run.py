@@ -42,7 +42,8 @@ def list_(pipeline: str | None, state: str | None, limit: int, project: str | No
     """List runs, newest first."""
     client, name = enter(project)
     runs = client.get("projects", name, "runs", query={"pipeline": pipeline, "state": state, "limit": limit})
-    show_list(runs, output, COLUMNS, empty=f"There are no such runs in project {name}.")
+    such = "such " if pipeline or state else ""
+    show_list(runs, output, COLUMNS, empty=f"There are no {such}runs in project {name}.")
 
 
 @run.command("get")

@@ -12,7 +12,7 @@ import click
 
 from fuseml_core.cli.context import enter, project_option
 from fuseml_core.cli.render import Column, echo, output_option, show_item, show_list
-from fuseml_core.domain.errors import Failed, Invalid, NotFound, Unavailable
+from fuseml_core.domain.errors import Failed, FusemlError, Invalid, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from fuseml_core.cli.client import Client
@@ -110,12 +110,8 @@ def predict(*, name: str, data: str | None, example: bool, timeout: float, proje
     path = f"/serve/{quote(project, safe='')}/{quote(name, safe='')}/predict"
     status, answer = client.raw("POST", path, rows, timeout=timeout)
     text = answer.decode(errors="replace").strip()
-    if status >= 500:
-        raise Unavailable(f"Service {name} answered with HTTP status {status}: {text[:2000]}",
-                          hint=f"See: fuseml service logs {name}")
     if status >= 400:
-        raise Failed(f"Service {name} refused the rows (HTTP status {status}): {text[:2000]}",
-                     hint="The model's columns and types: fuseml model get NAME")
+        raise _refusal(name, status, text)
     echo(text, raw=True)
 
 
@@ -148,6 +144,24 @@ def first_rows(example: Any, most: int) -> Any:
     if "columns" in example and "data" in example:
         return [dict(zip(example["columns"], row, strict=True)) for row in example["data"][:most]]
     return example
+
+
+def _refusal(name: str, status: int, text: str) -> FusemlError:
+    """The error for an answer that is no prediction: the gateway's problem document, or what the model server says."""
+    from fuseml_core.cli.client import problem_error
+
+    try:
+        problem = json.loads(text)
+    except ValueError:
+        problem = None
+    if isinstance(problem, dict) and problem.get("code"):
+        return problem_error(problem, status)
+    said = problem["error"] if isinstance(problem, dict) and isinstance(problem.get("error"), str) else text[:2000]
+    if status >= 500:
+        return Unavailable(f"Service {name} failed (HTTP status {status}): {said}",
+                           hint=f"See: fuseml service logs {name}")
+    return Failed(f"Service {name} refused the rows (HTTP status {status}): {said}",
+                  hint="The model's columns and types are in its signature: fuseml model list, fuseml model get NAME")
 
 
 def _document(data: str) -> Any:

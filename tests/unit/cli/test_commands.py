@@ -107,8 +107,21 @@ def test_r178_push_says_what_started_and_what_did_not_and_why(api: Api, run: Run
 def test_r178_push_of_equal_contents_says_so(api: Api, run: Run, tmp_path: Path) -> None:
     arguments = pushing(api, tmp_path / "code", tmp_path / "b.git", new=False, change=None)
     api.on("GET /changes/c1", {"id": "c1", "state": "settled", "cursor": 9, "events": [], "runs": []})
+    run(*arguments)
     code, out, _ = run(*arguments, "--wait")
     assert (code, out) == (0, "code://default/myapp/f3b0924 (unchanged: no new version)\n")
+
+
+def test_r194_a_push_that_the_server_noticed_by_itself_is_new_all_the_same(
+        api: Api, run: Run, tmp_path: Path) -> None:
+    arguments = pushing(api, tmp_path / "code", tmp_path / "b.git", new=False, change=None)
+    fired = {"pipeline": "p", "decision": "fired", "run": "p/1", "address": ARTIFACT["address"]}
+    later = {"pipeline": "q", "decision": "fired", "run": "q/1", "address": "model://default/m@sha256:0"}
+    api.on("GET /changes/c1", {"id": "c1", "state": "active", "cursor": 9, "events": [], "runs": [],
+                               "decisions": [fired, later]})
+    code, out, _ = run(*arguments)
+    assert (code, out.splitlines()) == (0, ["code://default/myapp/f3b0924", "  p: started p/1",
+                                            "  Watch: fuseml change watch c1"])
 
 
 def test_r28_push_warns_about_models_in_code(api: Api, run: Run, tmp_path: Path) -> None:
