@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from sqlmodel import SQLModel
+
 from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments, component_id
 from fuseml_core.adapters.sql.database import open_database
 from fuseml_core.adapters.sql.extensions import SqlExtensions
@@ -24,7 +26,6 @@ from fuseml_oci.client import RegistryClient
 from fuseml_registry.app import standalone_app
 from fuseml_sdk.environments import compile_lock
 from fuseml_sdk.errors import InvalidInput
-from sqlmodel import SQLModel
 
 ROOT = Path(__file__).parents[2]
 PROJECT = """

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from fuseml_oci import media
 from fuseml_oci.bundles import build, inspect, open_layout, write
 from fuseml_oci.bundles.build import development_version
@@ -107,7 +108,8 @@ def test_skopeo_reads_the_layout(source, tmp_path):
     if shutil.which("skopeo") is None:
         pytest.skip("skopeo is not installed")
     path = write(build(source), tmp_path / "greeter.oci.tar")
-    done = subprocess.run(["skopeo", "inspect", "--raw", f"oci-archive:{path}"], capture_output=True, timeout=60)
+    done = subprocess.run(["skopeo", "inspect", "--raw", f"oci-archive:{path}"], capture_output=True, timeout=60,
+                          check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == build(source).manifest
 
@@ -140,7 +142,8 @@ def test_r170_the_same_source_gives_the_same_digest_whoever_builds_it(tmp_path):
         finally:
             os.umask(old)
         done = subprocess.run([sys.executable, "-c", BUILD, str(source), str(root / "out.oci.tar")], umask=mask,
-                              env={**os.environ, **env}, capture_output=True, text=True, timeout=120)
+                              env={**os.environ, **env}, capture_output=True, text=True, timeout=120,
+                              check=False)
         assert done.returncode == 0, done.stderr
         results.append((done.stdout, (root / "out.oci.tar").read_bytes()))
     assert results[0] == results[1]
@@ -259,3 +262,45 @@ def test_a_damaged_layout_is_refused(source, tmp_path):
         pass
     with pytest.raises(InvalidInput, match="not an OCI image layout"):
         open_layout(tmp_path / "empty.oci.tar")
+
+
+BUILT_RUNNABLES = """
+name: build-and-train
+inputs:
+  code: {kind: codeset}
+parameters:
+  predictor: {type: string, default_from: inputs.code.metadata.flavor}
+steps:
+  build:
+    runnable: maker
+    inputs: {code: inputs.code}
+  train:
+    from: build.trainer
+    interface:
+      kind: trainer
+      inputs: [{name: code, kind: codeset}]
+      outputs: [{name: model, kind: model}]
+    inputs: {code: inputs.code}
+    parameters: {anything: "{parameters.predictor}"}
+    open_parameters: true
+outputs:
+  model: {from: train.model, name: m}
+"""
+MAKER = ('{"name": "maker", "kind": "builder", "command": ["{python}"], "inputs": [{"name": "code", "kind": "codeset"}],'
+         ' "outputs": [{"name": "trainer", "kind": "runnable"}, {"name": "notes", "kind": "value"}]}')
+
+
+def test_r172_a_step_may_run_what_an_earlier_step_builds(source, tmp_path):
+    (source / "runnables/maker.json").write_text(MAKER)
+    (source / "templates/build.yaml").write_text(BUILT_RUNNABLES)
+    descriptor = open_layout(write(build(source), tmp_path / "x.oci.tar")).descriptor
+    template = next(t for t in descriptor.templates if t.name == "build-and-train")
+    assert template.steps["train"].from_ == "build.trainer"
+    assert template.steps["train"].interface.outputs[0].name == "model"
+    assert list(template.steps) == ["build", "train"], "the order of a file is kept"
+    (source / "templates/build.yaml").write_text(BUILT_RUNNABLES.replace("build.trainer", "build.notes"))
+    with pytest.raises(InvalidInput, match="is a value, not a runnable"):
+        build(source)
+    (source / "templates/build.yaml").write_text(BUILT_RUNNABLES.replace("inputs.code.metadata", "inputs.model.x"))
+    with pytest.raises(InvalidInput, match="default_from"):
+        build(source)

@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from fuseml_oci import media
 from fuseml_oci.bundles.build import build
 from fuseml_oci.bundles.descriptor import MAX_LAYER, ExtensionDescriptor
