@@ -133,8 +133,6 @@ class PluginProcess:
                     os.kill(self.pid, number)
 
     def _watch(self) -> None:
-        if hasattr(os, "waitid"):
-            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         self._reap()
         self._lifetime = time.monotonic() - self._started
         os.close(self._lifeline)
@@ -146,6 +144,11 @@ class PluginProcess:
             self.exited.set()
 
     def _reap(self) -> None:
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            _, self._status = os.waitpid(self.pid, 0)
+            self._reaped = True
+            return
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         with self._lock:
             # Until it is reaped its number is taken, so this reaches what it left behind in its group and nobody else.
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -386,3 +386,11 @@ def test_a_server_that_speaks_another_protocol_is_refused(host, component, runti
             hosting._handshake(pool)
         thread.join(10)
         pool.close()
+
+
+def test_a_system_without_waitid_sees_crashes_too(host, store, monkeypatch):
+    monkeypatch.delattr(os, "waitid")
+    store.describe()
+    os.kill(_info(host).pid, signal.SIGKILL)
+    assert store.describe().name == "example"
+    assert "signal SIGKILL" in _info(host).last_crash
