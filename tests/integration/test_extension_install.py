@@ -303,6 +303,16 @@ def test_r172_a_dependency_is_installed_first_from_the_same_registry(world, tmp_
     assert [e["name"] for e in world.extensions.list()] == ["top"]
 
 
+def test_of_development_builds_the_last_one_is_the_dependency(world, tmp_path):
+    base = data_only(tmp_path / "base", "base")
+    for text in ("one", "two", "three", "two"):
+        (base / "README.md").write_text(text)
+        last = world.push(base, dev=True)
+    world.push(data_only(tmp_path / "top", "top", more='[[dependencies]]\nname = "base"\nrange = ">=0.1,<1"\n'))
+    world.install("top")
+    assert world.extensions.get("base")["digest"] == last.digest
+
+
 def test_a_missing_or_unsuitable_dependency_is_explained(world, tmp_path):
     source = data_only(tmp_path / "top", "top", more='[[dependencies]]\nname = "base"\nrange = ">=2"\n')
     world.push(source)

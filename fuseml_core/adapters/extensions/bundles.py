@@ -48,14 +48,19 @@ class RegistryBundles:
             return self._found(found)
 
     def versions(self, sibling: str, name: str) -> Sequence[str]:
-        """Versions of another extension beside this one, releases first, the highest first."""
+        """Versions of another extension beside this one: releases, then the last development build, then the rest."""
         with translated():
             reference = _beside(parse(sibling), name)
+            client = self._client(reference)
             try:
-                tags = self._client(reference).tags(reference.repository)
+                tags = client.tags(reference.repository)
             except NotFound:
                 return []
-            return sorted_versions(tags)
+            versions = sorted_versions(tags)
+            if "dev" not in tags:
+                return versions
+            last = look_up(reference.with_tag("dev"), client).descriptor.version
+            return sorted(versions, key=lambda version: ("-" in version, version != last))
 
     def find_version(self, sibling: str, name: str, version: str) -> FoundBundle:
         """Look up one of these versions."""
