@@ -32,6 +32,7 @@ class Wanted(NamedTuple):
     lock: str
     wheels: list[Path]
     requirements: Path | None = None
+    extra: tuple[str, ...] = ()
 
 
 def prepare(spec: Mapping[str, Any], contents: Path, inputs: Mapping[str, Path], settings: Mapping[str, Any],
@@ -58,8 +59,8 @@ def prepare(spec: Mapping[str, Any], contents: Path, inputs: Mapping[str, Path],
     try:
         python, warning = environments.find_python(wanted.python, tuple(settings["pythons"]),
                                                    strict=settings["strict_python"])
-        lock = wanted.lock if wanted.requirements is None else _compiled(wanted.requirements, python, index,
-                                                                         Path(settings["cache"]) / "locks", log)
+        lock = wanted.lock if wanted.requirements is None else _compiled(
+            wanted.requirements, wanted.extra, python, index, Path(settings["cache"]) / "locks", log)
         built = environments.ensure_environment(Path(settings["environments"]), lock=lock, wheels=wanted.wheels,
                                                 python=python, index=index, log=log,
                                                 timeout=settings["environment_timeout"])
@@ -78,9 +79,11 @@ def _wanted(spec: Mapping[str, Any], contents: Path, inputs: Mapping[str, Path])
         lock = _inside(contents, spec["lock"], "the lock").read_text() if spec.get("lock") else ""
         return Wanted(spec.get("python"), lock, wheels)
     name = spec["from_input"]
+    extra = list(spec.get("requirements") or [])
     if name not in inputs:
         raise StepFailed("Environment", f"the environment shall come from the input {name!r}, which is not given")
-    return _carried(inputs[name], name, spec.get("python"), wheels)
+    return _extended(inputs[name], name, spec.get("python"), wheels, extra) if extra else _carried(
+        inputs[name], name, spec.get("python"), wheels)
 
 
 def _carried(folder: Path, name: str, python: str | None, wheels: list[Path]) -> Wanted:
@@ -94,6 +97,18 @@ def _carried(folder: Path, name: str, python: str | None, wheels: list[Path]) ->
         raise StepFailed("Environment", f"the input {name} carries no environment: it has neither "
                          ".fuseml/requirements.lock nor requirements.txt")
     return Wanted(_stated_python(folder) or python, "", wheels, requirements)
+
+
+def _extended(folder: Path, name: str, python: str | None, wheels: list[Path], extra: list[str]) -> Wanted:
+    """What an input requires and what the runnable adds, resolved together. The input's lock cannot be kept: what is
+    added may need other versions of what both use.
+    """
+    requirements = folder / "requirements.txt"
+    if not requirements.is_file():
+        raise StepFailed("Environment", f"the input {name} has no requirements.txt to add {', '.join(extra)} to")
+    facts = _read_facts(folder / ".fuseml" / "environment.json")
+    stated = facts.get("python") or _stated_python(folder) or python
+    return Wanted(stated, "", wheels, requirements, tuple(extra))
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
@@ -115,18 +130,20 @@ def _stated_python(folder: Path) -> str | None:
     return None
 
 
-def _compiled(requirements: Path, python: Path, index: Any, locks: Path, log: Log) -> str:
+def _compiled(requirements: Path, extra: tuple[str, ...], python: Path, index: Any, locks: Path, log: Log) -> str:
     """Lock requirements once; the same text for the same Python version gives the same lock from then on."""
     from fuseml_sdk import environments
 
     facts = environments.inspect_python(python)
     minor = facts.minor if facts else ""
-    key = hashlib.sha256(f"{minor}\n{index.index_url}\n".encode() + requirements.read_bytes()).hexdigest()
+    added = "".join(f"{line}\n" for line in extra)
+    key = hashlib.sha256(f"{minor}\n{index.index_url}\n{added}".encode() + requirements.read_bytes()).hexdigest()
     kept = locks / f"{key}.lock"
     if kept.is_file():
         return kept.read_text()
     log(f"locking {requirements.name} for Python {minor}")
-    lock = environments.compile_lock(requirements, python, index)
+    lines = [*requirements.read_text().splitlines(), *extra]
+    lock = environments.compile_lock(lines if extra else requirements, python, index, universal=not extra)
     locks.mkdir(parents=True, exist_ok=True)
     temporary = locks / f".{key}.{os.getpid()}"
     temporary.write_text(lock)

@@ -64,6 +64,8 @@ class EnvironmentSpec(StrictModel):
     lock: str | None = Field(None, description="hashed requirements without URLs")
     wheels: str | None = Field(None, description="directory of wheels installed after the lock, without an index")
     from_input: str | None = Field(None, description="take the environment that this input artifact carries")
+    requirements: list[str] = Field(default_factory=list, description="with from_input: what is needed beside the "
+                                    "requirements.txt of that input; both are resolved together")
     image: str | None = Field(None, description="OCI image; used by agents that run containers")
 
 
