@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     """
     options = _parser().parse_args(arguments)
     directory = Path(options.model)
-    listening = _socket()
+    listening = listening_socket()
     if listening is None:
         print("fuseml: no socket was passed (LISTEN_FDS) and FUSEML_SERVICE_PORT is not set", file=sys.stderr)
         return 2
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _socket() -> socket.socket | None:
+def listening_socket() -> socket.socket | None:
     """The socket that was passed as descriptor 3, else a new one on 127.0.0.1."""
     if int(os.environ.get("LISTEN_FDS") or 0) >= 1:
         return socket.socket(fileno=3)
