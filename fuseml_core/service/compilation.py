@@ -59,7 +59,7 @@ def _step(step: TemplateStep, find: FindRunnable) -> dict[str, Any]:
         "runnable": runnable, "from": step.from_, "interface": {
             "kind": interface.get("kind", "custom"), "inputs": interface.get("inputs", []),
             "outputs": _outputs(interface), "parameters": interface.get("parameters", []),
-            "service": bool(interface.get("service"))},
+            "service": interface.get("service") is not None},
         "variants": {value: find(name) for value, name in step.variants.items()}, "variant_by": step.variant_by,
         "inputs": dict(step.inputs), "parameters": dict(step.parameters), "open_parameters": step.open_parameters,
         "filters": dict(step.filters), "needs": list(step.needs), "resources": step.resources.model_dump(),
@@ -70,7 +70,7 @@ def _step(step: TemplateStep, find: FindRunnable) -> dict[str, Any]:
 
 def _outputs(interface: dict[str, Any]) -> list[dict[str, Any]]:
     outputs = list(interface.get("outputs", []))
-    if interface.get("service") and not any(o["name"] == "url" for o in outputs):
+    if interface.get("service") is not None and not any(o["name"] == "url" for o in outputs):
         # Every service gives the URL it is reached at, declared or not.
         outputs.append({"name": "url", "kind": "value", "type": None, "many": False})
     return outputs

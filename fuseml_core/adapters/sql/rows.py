@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Executable, RowMapping, Table
+from sqlalchemy import Connection, Executable, RowMapping, Table, literal
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -39,7 +39,9 @@ class Repository:
     def _insert_new(self, table: Table, values: dict[str, Any]) -> bool:
         """Insert a row unless one with the same unique key is there; returns whether it was inserted."""
         make = postgres_insert if self._connection.dialect.name == "postgresql" else sqlite_insert
-        return self._changed(make(table).values(**values).on_conflict_do_nothing()) > 0
+        # The number of changed rows is not told by every driver; a returned row is.
+        statement = make(table).values(**values).on_conflict_do_nothing().returning(literal(1))
+        return self._connection.execute(statement).first() is not None
 
     def _upsert(self, table: Table, values: dict[str, Any], key: list[str]) -> None:
         """Insert a row or replace the values of the one with the same key."""

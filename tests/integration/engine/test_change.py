@@ -1,0 +1,175 @@
+"""From a push to a served model, and what a second push does."""
+
+from __future__ import annotations
+
+from fuseml_core.domain.errors import Conflict, Invalid
+
+TREE = {"MLproject": "m1", "train.py": "t1", "README.md": "r1"}
+
+
+def states(run):
+    return {s["name"]: (s["state"], s["reused"]) for s in run["steps"]}
+
+
+def add_both(shop):
+    shop.pipelines.add("p", "training", "training-pipeline", {"code": "code://*"}, {})
+    shop.pipelines.add("p", "serving", "serving-pipeline", {"model": "model://*"}, {})
+
+
+def test_r180_r181_a_push_runs_every_pipeline_that_follows_from_it(workshop):
+    """A push trains, and the model that comes out is served, without anybody asking."""
+    add_both(workshop)
+
+    registered = workshop.push("app", TREE, "a")
+    workshop.turn(6)
+
+    change = workshop.runs.change(registered.change, 0, 0)
+    assert [(r["name"], r["state"]) for r in change["runs"]] == [
+        ("training-pipeline/1", "succeeded"), ("serving-pipeline/1", "succeeded")], change
+    assert change["state"] == "settled"
+    assert workshop.gateway.tables[-1]["p/app"]["endpoint"] == "unix:/tmp/x.sock"
+
+
+def test_r183_r185_results_of_the_current_code_show_addresses_and_defaults(workshop):
+    """The table has the training run, below it the serving run, short addresses and `(default)`."""
+    add_both(workshop)
+    workshop.push("app", TREE, "a")
+    workshop.turn(6)
+
+    items = workshop.runs.results("p", current_code=True, recursive=True)
+
+    assert [i["run"] for i in items] == ["training-pipeline/1", "serving-pipeline/1"]
+    assert items[0]["inputs"][0]["short"] == "code://p/app/aaaaaaa"
+    assert items[1]["inputs"][1] == {"name": "predictor", "value": "sklearn", "short": "sklearn", "default": True}
+    assert items[1]["outputs"] == [{"name": "url", "value": "http://test/p/app/predict", "short": "http://test/p/app/predict"}]
+
+
+def test_r80_r83_a_push_that_touches_only_the_readme_reuses_build_and_model(workshop):
+    """The change filters of both steps leave README.md out, so nothing is executed, and the run says why."""
+    add_both(workshop)
+    workshop.push("app", TREE, "a")
+    workshop.turn(6)
+    before = len(workshop.agent.submitted)
+
+    workshop.push("app", {**TREE, "README.md": "r2"}, "b")
+    workshop.turn(4)
+
+    run = workshop.runs.get("p", "training-pipeline", 2)
+    assert states(run) == {"build": ("succeeded", True), "train": ("succeeded", True)}
+    assert run["steps"][0]["why"].startswith("reused from training-pipeline/1")
+    assert len(workshop.agent.submitted) == before
+
+
+def test_r107_a_change_of_code_trains_again_and_says_what_changed(workshop):
+    """Only the file that changed is named; the build step is reused."""
+    add_both(workshop)
+    workshop.push("app", TREE, "a")
+    workshop.turn(6)
+
+    workshop.push("app", {**TREE, "train.py": "t2"}, "b")
+    workshop.turn(6)
+
+    run = workshop.runs.get("p", "training-pipeline", 2)
+    assert states(run) == {"build": ("succeeded", True), "train": ("succeeded", False)}
+    assert run["steps"][1]["why"] == "code changed (train.py)"
+    assert workshop.runs.get("p", "serving-pipeline", 2)["state"] == "succeeded"
+
+
+def test_r15_identical_content_makes_no_version_and_no_run(workshop):
+    """Pushing the same commit again changes nothing."""
+    add_both(workshop)
+    first = workshop.push("app", TREE, "a")
+    workshop.turn(6)
+
+    again = workshop.push("app", TREE, "a")
+    workshop.turn(2)
+
+    assert (again.new, again.version.id) == (False, first.version.id)
+    assert len(workshop.runs.page("p")) == 2
+
+
+def test_r181_a_codeset_of_another_type_is_registered_and_the_reason_kept(workshop):
+    """No pipeline runs, and the decision says what was missing."""
+    add_both(workshop)
+
+    registered = workshop.push("app", {"main.py": "x"}, "a")
+
+    assert [d.decision for d in registered.decisions] == ["suppressed"]
+    assert "no MLproject file in the root" in registered.decisions[0].reason
+
+
+def test_r33_a_push_to_another_branch_waits_until_it_is_merged(workshop):
+    """A wildcard follows the default branch; the same commit fires when main moves to it."""
+    add_both(workshop)
+    workshop.push("app", TREE, "a")
+    workshop.turn(6)
+
+    aside = workshop.push("app", {**TREE, "train.py": "t2"}, "b", branch="dev")
+    merged = workshop.push("app", {**TREE, "train.py": "t2"}, "b", branch="main")
+
+    assert "branch dev" in aside.decisions[0].reason
+    assert any(d.decision == "fired" for d in merged.decisions)
+
+
+def test_r179_adding_after_pushing_fires_once_for_what_is_there(workshop):
+    """`pipeline add` runs for the current version; the project `default` needs no creating."""
+    workshop.codesets.create("default", "app")
+    workshop.push("app", TREE, "a", project="default")
+
+    added = workshop.pipelines.add("default", "training", "full-pipeline", {"code": "code://*"}, {})
+
+    assert added["started"] == ["full-pipeline/1"]
+
+
+def test_r108_a_run_started_by_hand_takes_other_parameters(workshop):
+    """It runs although the same inputs ran before, and only what depends on the parameter is executed."""
+    add_both(workshop)
+    workshop.push("app", TREE, "a")
+    workshop.turn(6)
+
+    run = workshop.pipelines.start("p", "training-pipeline", {}, {"alpha": "0.9"})
+    workshop.turn(6)
+
+    view = workshop.runs.view(run)
+    assert states(view) == {"build": ("succeeded", True), "train": ("succeeded", False)}
+    assert view["steps"][1]["why"] == "parameters changed: alpha"
+    assert workshop.agent.submitted[-2].parameters == {"alpha": 0.9}
+
+
+def test_r108_no_cache_executes_every_step(workshop):
+    """`--no-cache` runs everything although results are known."""
+    add_both(workshop)
+    workshop.push("app", TREE, "a")
+    workshop.turn(6)
+
+    run = workshop.pipelines.start("p", "training-pipeline", {}, {}, no_cache=True)
+    workshop.turn(6)
+
+    assert states(workshop.runs.view(run)) == {"build": ("succeeded", False), "train": ("succeeded", False)}
+
+
+def test_r51_a_parameter_of_the_wrong_type_fails_its_step_with_one_sentence(workshop):
+    """The trainer's parameters are known only when it is built, so its step says so."""
+    workshop.pipelines.add("p", "training", "training-pipeline", {"code": "code://*"}, {"alpha": "much"})
+
+    workshop.push("app", TREE, "a")
+    workshop.turn(4)
+
+    run = workshop.runs.get("p", "training-pipeline", 1)
+    assert run["state"] == "failed"
+    assert run["error"] == "the step train failed: the parameter alpha must be a float, not 'much'"
+
+
+def test_r113_bad_pipelines_are_refused_and_leave_nothing(workshop, raises_fuseml):
+    """An unbound, an unknown and a mistyped input, and a second owner of a service."""
+    with raises_fuseml(Invalid, "is not bound"):
+        workshop.pipelines.add("p", "training", "t", {}, {})
+    with raises_fuseml(Invalid, "has no input 'cod'"):
+        workshop.pipelines.add("p", "training", "t", {"cod": "code://*"}, {})
+    with raises_fuseml(Invalid, "takes a codeset"):
+        workshop.pipelines.add("p", "training", "t", {"code": "model://*"}, {})
+    workshop.pipelines.add("p", "serving", "first", {"model": "model://*"}, {})
+    with raises_fuseml(Conflict, "serves model"):
+        workshop.pipelines.add("p", "serving", "second", {"model": "model://*"}, {})
+
+    assert [p["name"] for p in workshop.pipelines.all("p")] == ["first"]

@@ -1,0 +1,110 @@
+"""Services: switched when ready, drained, restarted, stopped."""
+
+from __future__ import annotations
+
+import time
+
+from fuseml_core.domain.records import InstanceState
+
+TREE = {"MLproject": "m1", "train.py": "t1"}
+
+
+def served(shop):
+    shop.pipelines.add("p", "training", "training-pipeline", {"code": "code://*"}, {})
+    shop.pipelines.add("p", "serving", "serving-pipeline", {"model": "model://*"}, {})
+    shop.push("app", TREE, "a")
+    shop.turn(6)
+    return shop.services.get("p", "app")
+
+
+def instances(shop):
+    with shop.ledger.read() as tx:
+        return tx.services.instances()
+
+
+def test_r109_a_new_model_replaces_the_old_instance_only_when_it_is_ready(workshop):
+    """While the new one starts, the old one is routed; afterwards it drains."""
+    first = served(workshop)
+    usual = workshop.agent.outcome
+    workshop.agent.outcome = lambda w: {"state": "preparing"} if w.kind == "service" else usual(w)
+
+    workshop.push("app", {**TREE, "train.py": "t2"}, "b")
+    workshop.turn(5)
+    assert workshop.gateway.tables[-1]["p/app"]["instance"] == first["instance"]
+
+    workshop.agent.report(workshop.agent.submitted[-1].name, state="ready", endpoint="unix:/tmp/y.sock")
+    workshop.turn(2)
+
+    assert workshop.gateway.tables[-1]["p/app"]["endpoint"] == "unix:/tmp/y.sock"
+    assert [i.state for i in instances(workshop)] == [InstanceState.DRAINING, InstanceState.READY]
+
+
+def test_r109_an_instance_that_never_gets_ready_fails_the_run_and_leaves_the_old_one(workshop):
+    """The service goes on serving the old model."""
+    first = served(workshop)
+    usual = workshop.agent.outcome
+    workshop.agent.outcome = lambda w: {"state": "failed", "reason": "NotReady", "message": "not ready in time"} \
+        if w.kind == "service" else usual(w)
+
+    workshop.push("app", {**TREE, "train.py": "t2"}, "b")
+    workshop.turn(6)
+
+    assert workshop.runs.get("p", "serving-pipeline", 2)["state"] == "failed"
+    service = workshop.services.get("p", "app")
+    assert (service["state"], service["instance"]) == ("ready", first["instance"])
+
+
+def test_r109_draining_waits_for_requests_in_flight(workshop):
+    """An instance that still answers a request is not ended before its time."""
+    first = served(workshop)
+    workshop.gateway.flying[first["instance"]] = 1
+    workshop.push("app", {**TREE, "train.py": "t2"}, "b")
+    workshop.turn(6)
+    with workshop.ledger.begin() as tx:
+        old = tx.services.instances(states=[InstanceState.DRAINING])[0]
+        tx.services.set_instance(old.id, drain_until=time.time() + 20)
+    workshop.turn(1)
+    assert InstanceState.DRAINING in {i.state for i in instances(workshop)}
+
+    workshop.gateway.flying.clear()
+    workshop.turn(1)
+
+    assert workshop.agent.states[first["instance"]].state == "cancelled"
+
+
+def test_r109_a_crashed_instance_is_started_again_with_the_same_model(workshop):
+    """After a reboot or a crash the desired service comes back."""
+    first = served(workshop)
+    workshop.agent.report(first["instance"], state="failed", reason="Signal", message="killed by SIGKILL")
+
+    workshop.turn(3)
+
+    service = workshop.services.get("p", "app")
+    assert (service["state"], service["restarts"]) == ("ready", 1)
+    assert service["instance"] != first["instance"]
+    assert service["model"] == first["model"]
+
+
+def test_r109_a_stopped_service_stays_stopped_until_it_is_started(workshop):
+    """Stopping takes the route away; starting brings the last model back."""
+    first = served(workshop)
+
+    workshop.services.stop("p", "app")
+    workshop.turn(2)
+    assert workshop.services.get("p", "app")["state"] == "stopped"
+    assert workshop.gateway.tables[-1]["p/app"]["endpoint"] is None
+
+    workshop.services.start("p", "app")
+    workshop.turn(3)
+    service = workshop.services.get("p", "app")
+    assert (service["state"], service["model"]) == ("ready", first["model"])
+
+
+def test_r109_removing_the_pipeline_ends_its_service(workshop):
+    """The service goes with its owner, the model stays."""
+    first = served(workshop)
+
+    workshop.pipelines.remove("p", "serving-pipeline")
+
+    assert workshop.services.all("p") == []
+    assert workshop.agent.states[first["instance"]].state == "cancelled"
