@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 from fuseml_process.admission import check_possible, check_room, count_gpus
-from fuseml_process.changes import Bell, Changes, collect_children, wait_for_change
+from fuseml_process.changes import Bell, Changes, wait_for_change
 from fuseml_process.configuration import Configuration
 from fuseml_process.directories import FINAL, WorkDirectory, read_json, write_json
-from fuseml_process.launching import make_directory, start_supervisor
+from fuseml_process.launching import collect_children, make_directory, start_supervisor
 from fuseml_process.leftovers import declare_lost, supervised
 from fuseml_process.shim.staging import SCHEMES
 from fuseml_sdk.errors import InvalidInput, NotFound
@@ -34,7 +34,6 @@ class ProcessAgent:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._admission = threading.Lock()
-        self._children: set[int] = set()
         self._started: dict[str, float] = {}
         self._final: dict[str, WorkloadStatus] = {}
         self._workloads: dict[str, Workload] = {}
@@ -65,14 +64,14 @@ class ProcessAgent:
                 make_directory(workload, self._configuration)
             if not directory.status.exists() and (fresh or not supervised(directory)):
                 self._started[workload.name] = time.monotonic()
-                self._children.add(start_supervisor(directory, self._configuration))
+                start_supervisor(directory, self._configuration)
         if self._bell is not None:
             self._bell.ring()
         return self._status(workload.name)
 
     def status(self, names: list[str]) -> list[WorkloadStatus]:
         """The state of each workload."""
-        collect_children(self._children)
+        collect_children()
         return [self._status(name) for name in names]
 
     def events(self, cursor: str, wait: float) -> WorkloadEvents:
@@ -81,7 +80,7 @@ class ProcessAgent:
 
         def look() -> list[str]:
             nonlocal following
-            collect_children(self._children)
+            collect_children()
             self._changes.note({name: self._mark(name) for name in self._names()})
             names, following = self._changes.since(cursor)
             return names
@@ -146,7 +145,7 @@ class ProcessAgent:
 
     def close(self) -> None:
         """Let go of the socket; workloads run on."""
-        collect_children(self._children)
+        collect_children()
         if self._bell is not None:
             self._bell.close()
 
@@ -178,7 +177,7 @@ class ProcessAgent:
                 return lost
         elif age > _START_AGAIN and since % _START_AGAIN < 1.0 and self._admission.acquire(blocking=False):
             try:
-                self._children.add(start_supervisor(directory, self._configuration))
+                start_supervisor(directory, self._configuration)
             finally:
                 self._admission.release()
         return {"name": name, "state": "pending", "phase": "starting the supervisor"}

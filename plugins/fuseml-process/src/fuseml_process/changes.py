@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -117,13 +116,3 @@ def wait_for_change(look: Callable[[], list[str]], bell: Bell | None, wait: floa
             bell.wait(heard, pause)
         else:
             time.sleep(pause)
-
-
-def collect_children(pids: set[int]) -> None:
-    """Collect supervisors that have ended, so that none stays behind as a zombie."""
-    for pid in list(pids):
-        try:
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                pids.discard(pid)
-        except ChildProcessError:
-            pids.discard(pid)

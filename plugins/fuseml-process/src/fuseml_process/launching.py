@@ -24,6 +24,10 @@ _SUPERVISOR = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "XDG_C
 _WORKLOAD = ("USER", "LOGNAME", "TZ", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 
 
+#: Supervisors started by this process, whichever agent instance started them.
+_children: set[int] = set()
+
+
 def make_directory(workload: Workload, configuration: Configuration) -> None:
     """Make `work/<name>/` whole or not at all; one that exists is left alone."""
     configuration.root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -55,8 +59,8 @@ def supervisor_settings(workload: Workload, configuration: Configuration) -> dic
     }
 
 
-def start_supervisor(directory: WorkDirectory, configuration: Configuration) -> int:
-    """Start the supervisor of a work directory and return its process id.
+def start_supervisor(directory: WorkDirectory, configuration: Configuration) -> None:
+    """Start the supervisor of a work directory.
 
     A second one for the same directory ends at once, so calling this twice does no harm.
 
@@ -73,7 +77,19 @@ def start_supervisor(directory: WorkDirectory, configuration: Configuration) -> 
     actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                (os.POSIX_SPAWN_OPEN, 1, str(directory.diagnostics), append, 0o600), (os.POSIX_SPAWN_DUP2, 1, 2)]
     try:
-        return os.posix_spawn(sys.executable, command, variables, file_actions=actions,
+        pid = os.posix_spawn(sys.executable, command, variables, file_actions=actions,
                               setsid=sys.platform == "linux", setsigmask=[])
     except OSError as error:
         raise NotReady(f"no supervisor could be started: {error}") from None
+    _children.add(pid)
+
+
+def collect_children() -> None:
+    """Collect supervisors that have ended, so that none stays behind as a zombie."""
+    for pid in list(_children):
+        try:
+            ended = os.waitpid(pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:
+            ended = True
+        if ended:
+            _children.discard(pid)

@@ -139,7 +139,7 @@ def _remove(root: Path, path: Path) -> bool:
     return True
 
 
-def _build(path: Path, lock: str, wheels: list[Path], python: Path, uv: Callable[..., None], say: Log) -> None:  # noqa: PLR0917
+def _build(path: Path, lock: str, wheels: list[Path], python: Path, uv: Callable[..., None], say: Log) -> None:
     """Build in place; the marker comes after. Nothing but the holder of the lock touches `path`."""
     interpreter = str(path / "bin/python")
     if path.exists():
