@@ -44,6 +44,7 @@ def main() -> None:
             model,
             name="model",
             signature=infer_signature(test_x, predicted),
+            input_example=test_x.head(2),
             pip_requirements="requirements.txt",
         )
     print(", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
