@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 #: Seconds of one long poll.
-POLL = 10
+POLL = 5
 #: Seconds without an event after which a line says that work goes on.
-QUIET = 9.0
+QUIET = 4.5
 #: Seconds for which a server that does not answer is asked again: it may be starting after a crash or an upgrade.
 PATIENCE = 60.0
 

@@ -29,7 +29,7 @@ class Pair(click.ParamType[Any]):
 
 def binding_options(command: Command) -> Command:
     """Decorator: the options `--input` and `--param`, each repeatable, as arguments `inputs` and `params`."""
-    command = click.option("--param", "params", type=Pair(), multiple=True,
+    command = click.option("--param", "--parameter", "params", type=Pair(), multiple=True,
                            help="Value of a parameter; its type is the template's. Repeatable.")(command)
     return click.option("--input", "inputs", type=Pair(), multiple=True,
                         help="Artifact, or pattern such as 'code://*', for an input. Repeatable.")(command)

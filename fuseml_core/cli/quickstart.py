@@ -25,8 +25,10 @@ EXTENSIONS = ("mlflow", "kserve")
 EXAMPLE = "diabetes"
 TRAINING = ("training-pipeline", "mlflow-training", "mlflow_code=code://*")
 SERVING = ("serving-pipeline", "kserve-serving", "model=model://*")
+#: The first people of the example's data set: age, sex, bmi, bp, s1 to s6.
+ROWS = "[[59, 2, 32.1, 101, 157, 93.2, 38, 4, 4.8598, 87], [48, 1, 21.6, 87, 183, 103.2, 70, 3, 3.8918, 69]]"
 #: Seconds between two signs of life of a command that takes long.
-TICK = 5.0
+TICK = 2.0
 
 
 @click.command()
@@ -138,7 +140,7 @@ def _predict(project: str) -> dict[str, Any]:
         hint = f"fuseml service start {stopped[0]}" if stopped else f"See: fuseml service list --project {project}"
         raise Failed(f"No service of project {project} is ready.", hint=hint)
     service: dict[str, Any] = ready[0]
-    _command("service", "predict", service["name"], "--example")
+    _command("service", "predict", service["name"], "--data", ROWS)
     return service
 
 
@@ -197,7 +199,7 @@ def _run(arguments: Sequence[str]) -> None:
     """
     from fuseml_core.cli.root import fuseml
 
-    with _signs_of_life():
+    with contextlib.nullcontext() if "--wait" in arguments else _signs_of_life():  # --wait shows its own
         code = fuseml.main(args=list(arguments), prog_name="fuseml", standalone_mode=False)
     if isinstance(code, int) and code:
         raise Failed(f"fuseml {arguments[0]} ended with exit code {code}.")
