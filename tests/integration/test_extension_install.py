@@ -236,7 +236,11 @@ def test_r171_an_upgrade_switches_after_the_health_check_and_keeps_what_is_pinne
     assert [info.component.digest for info in world.host.components()] == [new.digest]
     assert world.records.by_digest(old.digest).state == "retired"
     assert Path(world.records.by_digest(old.digest).store, "extension.json").is_file()
+    world.extensions.load_installed()
+    assert world.records.by_digest(old.digest) is not None
     world.pinned = set()
+    world.extensions.load_installed()
+    assert world.records.by_digest(old.digest) is None, "what nothing pins goes at the next start"
     assert world.install("greeter:0.1.0")["version"] == "0.1.0", "and back again"
     assert world.records.by_digest(new.digest) is None
     assert world.nothing_is_half_made()
@@ -294,6 +298,7 @@ def test_r172_a_dependency_is_installed_first_from_the_same_registry(world, tmp_
     world.push(data_only(tmp_path / "base3", "base", "1.0.0"))
     world.push(data_only(tmp_path / "top", "top", more='[[dependencies]]\nname = "base"\nrange = ">=0.1,<1"\n'))
     world.install("top")
+    assert "base: downloading 1 of 2 (10.0 KiB)" in world.progress
     assert [(e["name"], e["version"]) for e in world.extensions.list()] == [("base", "0.2.0"), ("top", "0.1.0")]
     with pytest.raises(Refused, match="the extension top depends on it"):
         world.extensions.uninstall("base")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fuseml_core.domain.errors import NotFound, Unavailable
-from fuseml_core.domain.extensions import InstalledExtension
+from fuseml_core.domain.extensions import ExtensionState, InstalledExtension
 from fuseml_core.service.extensions.install import Installer
 from fuseml_core.service.extensions.ports import (
     Bundles,
@@ -91,7 +91,7 @@ class Extensions:
         return self._show(record)
 
     def load_installed(self) -> Sequence[InstalledExtension]:
-        """At start: register the components of active extensions, starting none, and remove what a crash left.
+        """At start: register the components of active extensions, starting none, and remove what nothing needs.
 
         Returns:
             The active extensions.
@@ -99,6 +99,9 @@ class Extensions:
         active = self._records.list()
         for record in active:
             self._host.load(record)
+        for version in [v for record in active for v in self._records.versions(record.name)]:
+            if version.state is ExtensionState.RETIRED:
+                self._uninstaller.retire(version)
         if self._pinned is not None:
             known = {version.digest for record in active for version in self._records.versions(record.name)}
             there = [f"sha256:{path.name}" for path in self._store.root.glob("*") if not path.name.startswith(".")]

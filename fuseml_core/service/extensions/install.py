@@ -98,7 +98,8 @@ class Installer:
         prepared: list[_Prepared] = []
         try:
             for found in chosen:
-                prepared.append(self._prepare(found, progress))  # noqa: PERF401 - kept one by one, to be undone
+                say = progress if len(chosen) == 1 else _prefixed(progress, found.name)
+                prepared.append(self._prepare(found, say))
             for item in prepared:
                 self._check(item.record, progress)
             records = [item.record for item in prepared]
@@ -154,3 +155,8 @@ class Installer:
                     call(subject)
                 except Exception:
                     log.exception("after the installation of %s %s", subject.name, subject.version)
+
+
+def _prefixed(progress: Progress, name: str) -> Progress:
+    """Progress of one bundle among several."""
+    return lambda text: progress(f"{name}: {text}")

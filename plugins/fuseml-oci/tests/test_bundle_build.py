@@ -186,6 +186,7 @@ MISTAKES = {
     "extension.toml: dependencies: .*'greeter'": ("extension.toml", lambda t: t + '[[dependencies]]\nname = "greeter"'),
     "extension.toml: icon: .*svg": ("extension.toml", lambda t: t.replace("icon.svg", "icon.exe")),
     "icon: '../secret.svg' leaves": ("extension.toml", lambda t: t.replace("icon.svg", "../secret.svg")),
+    "environment.python: .*'three'": ("extension.toml", lambda t: t + '[environment]\npython = "three"'),
     "config_schema: type": ("extension.toml", lambda t: t + '[config_schema]\ntype = "nonsense"'),
     "components: an extension with|needs an": ("extension.toml", lambda t: t + '[[components]]\nfamily = "builder"\n'
                                                'name = "g"\nplugin = "g:p"'),

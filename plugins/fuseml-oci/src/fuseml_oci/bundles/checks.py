@@ -38,6 +38,8 @@ def check_manifest(manifest: ExtensionManifest) -> None:
     if manifest.components and manifest.environment is None:
         raise InvalidInput(f"{SOURCE}: environment: an extension with components needs an [environment]",
                            hint="Name the project folder of the plugin in `wheels`.")
+    if manifest.environment is not None:
+        _check_range(manifest.environment.python, "environment.python")
     if manifest.config_schema:
         _check_schema(manifest.config_schema)
 

@@ -132,7 +132,9 @@ def _place(path: str, contents: IO[bytes], expected: dict[str, FileEntry], desti
                 break
             digest.update(data)
             file.write(data)
-        os.fchmod(file.fileno(), mode)
+        file.flush()
+        os.fchmod(file.fileno(), mode)  # the umask must not count
+        os.fsync(file.fileno())
     if size != entry.size or entry.digest != f"sha256:{digest.hexdigest()}":
         raise InvalidInput(f"{layer.title}: {path!r} has not the size and digest that the descriptor lists")
 
