@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,20 @@ def test_what_goes_wrong_is_said_once_with_an_exit_code(fuseml, source, tmp_path
     broken = fuseml("bundle", "build", str(source), code=2).stderr
     assert "templates/greeting.yaml: steps.hello.runnable: the bundle has no runnable 'hallo'" in broken
     assert "Traceback" not in wrong + broken
+
+
+def test_an_installation_goes_on_when_the_client_goes_away(fuseml, source):
+    (source / "extension.toml").write_text('name = "patient"\nversion = "0.1.0"\nsummary = "Waits."\n')
+    fuseml("bundle", "push", str(source))
+    client = subprocess.Popen([sys.executable, "-m", "fuseml_core.cli", "extension", "install", "patient"],
+                              env=fuseml.env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert client.stderr.readline() == "resolving patient\n"
+    client.kill()
+    client.communicate(timeout=30)
+    deadline = time.monotonic() + 30
+    while "patient" not in fuseml("extension", "list").stdout:
+        assert time.monotonic() < deadline
+    fuseml("extension", "uninstall", "patient")
 
 
 def test_bundles_are_built_and_inspected_without_a_server(source, tmp_path):
