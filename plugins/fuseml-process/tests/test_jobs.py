@@ -166,12 +166,18 @@ def test_r58_outputs_are_collected(bench: Any) -> None:
     assert "2 lines" in status.warnings[0]
 
 
+BAD_INFO = """
+import os
+open(os.environ["FUSEML_OUTPUT_MODEL"] + "/x", "w").close()
+open(os.environ["FUSEML_OUTPUT_MODEL_INFO"], "w").write("[")
+"""
+
+
 @pytest.mark.parametrize(("code", "reason"), [
     ("pass", "MissingOutput"),
     ("import os; os.symlink('/etc/hostname', os.environ['FUSEML_OUTPUT_MODEL'] + '/x')", "InvalidOutput"),
     ("import os; os.mkfifo(os.environ['FUSEML_OUTPUT_MODEL'] + '/x')", "InvalidOutput"),
-    ("import os; open(os.environ['FUSEML_OUTPUT_MODEL'] + '/x', 'w'); "
-     "open(os.environ['FUSEML_OUTPUT_MODEL_INFO'], 'w').write('[')", "InvalidOutput"),
+    (BAD_INFO, "InvalidOutput"),
 ])
 def test_r58_outputs_that_cannot_be_stored_fail_the_job(bench: Any, code: str, reason: str) -> None:
     status = bench.run(code, outputs=[{"name": "model", "kind": "model"}])

@@ -40,6 +40,7 @@ class ProcessAgent:
         self._changes = Changes()
         configuration.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._remove_half_made()
+        _make_private(configuration.sockets)
         try:
             self._bell: Bell | None = Bell(configuration.notify)
         except OSError:
@@ -230,6 +231,14 @@ def _tell_supervisor(directory: WorkDirectory) -> None:
         pass
     finally:
         os.close(descriptor)
+
+
+def _make_private(folder: Path) -> None:
+    """Make the directory of sockets; one in a shared place that belongs to somebody else is not used."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid():
+        raise InvalidInput(f"the directory {folder} belongs to another user", hint="Set XDG_RUNTIME_DIR.")
+    folder.chmod(0o700)
 
 
 def _whole_characters(block: bytes) -> bytes:

@@ -18,10 +18,10 @@ Log = Callable[[str], None]
 
 
 class Ready(NamedTuple):
-    """An interpreter to run with; `path` is the virtual environment, None for the server's own interpreter."""
+    """An interpreter to run with and the virtual environment around it."""
 
     python: Path
-    path: Path | None
+    path: Path
     warnings: list[str]
 
 
@@ -49,8 +49,6 @@ def prepare(spec: Mapping[str, Any], contents: Path, inputs: Mapping[str, Path],
     Raises:
         StepFailed: A file is missing, or the environment cannot be built.
     """
-    if not (spec.get("lock") or spec.get("wheels") or spec.get("from_input") or spec.get("python")):
-        return Ready(Path(settings["python"]), None, [])
     wanted = _wanted(spec, contents, inputs)
     from fuseml_sdk import environments
     from fuseml_sdk.errors import PluginError
@@ -100,8 +98,9 @@ def _carried(folder: Path, name: str, python: str | None, wheels: list[Path]) ->
 
 
 def _extended(folder: Path, name: str, python: str | None, wheels: list[Path], extra: list[str]) -> Wanted:
-    """What an input requires and what the runnable adds, resolved together. The input's lock cannot be kept: what is
-    added may need other versions of what both use.
+    """What an input requires and what the runnable adds, resolved together.
+
+    The input's lock cannot be kept: what is added may need other versions of what both use.
     """
     requirements = folder / "requirements.txt"
     if not requirements.is_file():

@@ -6,9 +6,7 @@ import errno
 import os
 import signal
 import socket
-import sys
 import time
-import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -90,7 +88,7 @@ class Life:
         except StepFailed as error:
             self._finish("failed", reason=error.reason, message=error.message)
         except Exception as error:  # the boundary: nothing may end without a status
-            traceback.print_exc(file=sys.stderr)
+            _print_traceback()
             full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = "DiskFull" if full else "Internal"
             self._finish("failed", reason=reason, message=f"{type(error).__name__}: {error}")
@@ -118,10 +116,11 @@ class Life:
         self._conclude(end)
 
     def _environment(self, contents: Path, inputs: dict[str, Path]) -> tuple[Path, Path | None]:
+        if not any(self._runnable["environment"].get(key) for key in ("lock", "wheels", "from_input", "python")):
+            return Path(self._settings["python"]), None
         from fuseml_process.shim.environment import prepare
 
-        if any(self._runnable["environment"].get(key) for key in ("lock", "wheels", "from_input", "python")):
-            self._enter("building environment")
+        self._enter("building environment")
         ready = prepare(self._runnable["environment"], contents, inputs, self._settings, self._journal.note)
         self._warn(ready.warnings)
         return ready.python, ready.path
@@ -213,6 +212,9 @@ class Life:
             self._collect()
 
     def _collect(self) -> None:
+        if not self._runnable["outputs"]:
+            self._finish("succeeded")
+            return
         from fuseml_process.shim.outputs import collect
 
         began = time.monotonic()
@@ -270,6 +272,13 @@ class Life:
 
     def _warn(self, warnings: list[str]) -> None:
         self._status.values["warnings"] += warnings
+
+
+def _print_traceback() -> None:
+    """Onto standard error, which is `shim.log`."""
+    import traceback
+
+    traceback.print_exc()
 
 
 def _by_signal(end: End) -> dict[str, Any]:

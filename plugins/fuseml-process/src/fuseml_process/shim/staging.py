@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,6 +84,8 @@ class Stager:
             raise StepFailed("Staging", f"{source} does not exist")
         if not private:
             return source
+        import shutil  # slow to import, seldom needed
+
         shutil.copytree(source, target, symlinks=True, copy_function=_copy)
         return target
 
@@ -92,4 +93,6 @@ class Stager:
 def _copy(source: str, target: str) -> None:
     if not Path(source).is_symlink() and not Path(source).is_file():
         raise StepFailed("Staging", f"{source} is neither file nor directory")
+    import shutil
+
     shutil.copy2(source, target, follow_symlinks=False)
