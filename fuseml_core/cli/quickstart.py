@@ -29,6 +29,8 @@ SERVING = ("serving-pipeline", "kserve-serving", "model=model://*")
 ROWS = "[[59, 2, 32.1, 101, 157, 93.2, 38, 4, 4.8598, 87], [48, 1, 21.6, 87, 183, 103.2, 70, 3, 3.8918, 69]]"
 #: Seconds between two signs of life of a command that takes long.
 TICK = 2.0
+#: Seconds that a service may take to start.
+PATIENCE = 120.0
 
 
 @click.command()
@@ -133,14 +135,44 @@ def _missing_input(client: Any, project: str, pipeline: str) -> list[str]:
 
 def _predict(project: str) -> dict[str, Any]:
     """Ask the served model for a prediction; returns the service."""
-    services = connect().get("projects", project, "services")
-    ready = [item for item in services if item["pipeline"] == SERVING[0] and item["state"] == "ready"]
-    if not ready:
-        stopped = [item["name"] for item in services if item["state"] == "stopped"]
-        hint = f"fuseml service start {stopped[0]}" if stopped else f"See: fuseml service list --project {project}"
-        raise Failed(f"No service of project {project} is ready.", hint=hint)
-    service: dict[str, Any] = ready[0]
+    service = _service(project)
+    if service["state"] == "stopped":
+        _command("service", "start", service["name"])
+    if service["state"] != "ready":
+        echo(f"\nService {service['name']} is starting.")
+        with _signs_of_life():
+            service = _until_ready(project)
     _command("service", "predict", service["name"], "--data", ROWS)
+    return service
+
+
+def _service(project: str) -> dict[str, Any]:
+    """The service that the serving pipeline owns.
+
+    Raises:
+        Failed: There is none.
+    """
+    services = connect().get("projects", project, "services")
+    owned: list[dict[str, Any]] = [item for item in services if item["pipeline"] == SERVING[0]]
+    if not owned:
+        raise Failed(f"Pipeline {SERVING[0]} of project {project} has no service.",
+                     hint=f"See: fuseml run get {SERVING[0]} --project {project}")
+    return owned[0]
+
+
+def _until_ready(project: str) -> dict[str, Any]:
+    """Wait for the service, which the server restores after it was stopped itself.
+
+    Raises:
+        Failed: It has failed, or is not ready in time.
+    """
+    until = time.monotonic() + PATIENCE
+    while (service := _service(project))["state"] != "ready":
+        if service["state"] == "failed" or time.monotonic() > until:
+            why = service.get("message") or "no reason given"
+            raise Failed(f"Service {service['name']} is {service['state']}: {why}",
+                         hint=f"See: fuseml service logs {service['name']} --project {project}")
+        time.sleep(0.3)
     return service
 
 
