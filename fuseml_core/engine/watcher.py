@@ -46,6 +46,8 @@ class StoreWatcher:
                 events = store.events(cursor, EVENTS_WAIT)
                 pause = 1.0
             except (FusemlError, PluginError) as error:
+                if self._stop.is_set():
+                    return
                 log.warning("store gives no events", store=name, error=str(error))
                 self._stop.wait(pause)
                 pause = min(pause * 2, 30.0)
@@ -61,7 +63,12 @@ class StoreWatcher:
         try:
             self._handle(event)
         except (FusemlError, PluginError) as error:
-            log.warning("store event was not handled", store=name, kind=event.kind, artifact=f"{event.project}/{event.name}",
-                        error=str(error))
+            log.warning(
+                "store event was not handled",
+                store=name,
+                kind=event.kind,
+                artifact=f"{event.project}/{event.name}",
+                error=str(error),
+            )
         except Exception:
             log.exception("store event was not handled", store=name)

@@ -20,6 +20,7 @@ class Gate:
     def __init__(self, limit: int = DEFAULT_CONCURRENCY) -> None:
         self._limit = limit
         self._active = 0
+        self._idle = 0
         self._changed = threading.Condition()
 
     def resize(self, limit: int) -> None:
@@ -29,38 +30,45 @@ class Gate:
             self._changed.notify_all()
 
     @contextmanager
-    def entered(self, call: Call, title: str) -> Iterator[None]:
+    def entered(self, call: Call, title: str, *, idle: bool = False) -> Iterator[None]:
         """Hold a place inside the block.
+
+        Args:
+            call: Says how long to wait for the place.
+            title: Whom the call is for.
+            idle: The call only waits for something to happen; nobody misses it when it is given up.
 
         Raises:
             NotReady: No place became free before the call's deadline.
         """
-        self.enter(call, title)
+        self.enter(call, title, idle=idle)
         try:
             yield
         finally:
-            self.leave()
+            self.leave(idle=idle)
 
-    def enter(self, call: Call, title: str) -> None:
+    def enter(self, call: Call, title: str, *, idle: bool = False) -> None:
         """Take a place, waiting until the call's deadline. Raises `NotReady` if none became free."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._active < self._limit, call.remaining()):
                 raise NotReady(f"{title} is busy with {self._active} calls",
                                hint="Call again later, or raise `concurrency` in the plugin's description.")
             self._active += 1
+            self._idle += idle
 
-    def leave(self) -> None:
+    def leave(self, *, idle: bool = False) -> None:
         """Give the place back."""
         with self._changed:
             self._active -= 1
+            self._idle -= idle
             self._changed.notify_all()
 
     def wait_empty(self, seconds: float) -> bool:
-        """Wait until no call is inside. Returns False if some still were after `seconds`."""
+        """Wait until no call is inside but idle ones. Returns False if some still were after `seconds`."""
         until = time.monotonic() + seconds
         with self._changed:
-            while self._active:
+            while self._active > self._idle:
                 left = until - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
-                    return not self._active
+                    return self._active <= self._idle
         return True

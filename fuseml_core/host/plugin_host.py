@@ -150,7 +150,7 @@ class PluginHost:
         seconds = default_timeout(hook, arguments) if timeout is None else timeout
         call = calls.Call(time.monotonic() + seconds, traceparent=_traceparent())
         try:
-            with gate.entered(call, hosting.component.title):
+            with gate.entered(call, hosting.component.title, idle=hook.endswith("_events")):
                 result = hosting.invoke(operation, operation.check_arguments(arguments), call)
         except PluginError as error:
             if isinstance(error, Unsupported) and hook == "fuseml_health":

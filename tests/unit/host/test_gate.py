@@ -47,3 +47,11 @@ def test_the_place_is_given_back_after_an_error():
     with pytest.raises(KeyError), gate.entered(_call(1), "x"):
         raise KeyError
     assert gate.wait_empty(0)
+
+
+def test_calls_that_only_wait_for_news_are_not_waited_for():
+    gate = Gate(2)
+    with gate.entered(_call(1), "x", idle=True):
+        assert gate.wait_empty(0)
+        with gate.entered(_call(1), "x"):
+            assert not gate.wait_empty(0.05)
