@@ -147,8 +147,9 @@ class Fuseml:
     def git(self, *arguments: str, cwd: Path) -> str:
         """Run git as a person with a name would."""
         identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "init.defaultBranch=main"]
-        done = subprocess.run(["git", *identity, *arguments], cwd=cwd, env=self.environment, timeout=120, check=True,
+        done = subprocess.run(["git", *identity, *arguments], cwd=cwd, env=self.environment, timeout=120, check=False,
                               capture_output=True, text=True)
+        assert done.returncode == 0, f"git {' '.join(arguments)}\n{done.stdout}{done.stderr}"
         return done.stdout.strip()
 
     def install(self, *extensions: str) -> None:

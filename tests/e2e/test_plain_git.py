@@ -17,18 +17,23 @@ def _clone(project, tmp_path: Path) -> Path:
 
 
 def test_r35_r194_r196_a_plain_push_is_noticed_and_starts_what_depends_on_it(project, tmp_path):
-    """Nothing but git: the commit becomes a version, the pipeline runs."""
+    """Nothing but git in a clone of a codeset: the commit becomes a version, the pipeline runs."""
+    git = project.fuseml.git
+    project.push("plain", numbers="1\n")
     project.add_pipelines(serve=False)
-    repository = _clone(project, tmp_path)
-    url = f"{project.fuseml.base_url}/git/{project.name}/plain.git"
+    project("run", "watch", "training-pipeline/1")
+    git("clone", "-q", project.json("codeset", "get", "plain")["clone_url"], "clone", cwd=tmp_path)
+    (tmp_path / "clone/numbers.txt").write_text("1 2 3\n")
 
-    project.fuseml.git("push", "-q", url, "main", cwd=repository)
-    commit = project.fuseml.git("rev-parse", "HEAD", cwd=repository)
+    git("commit", "-qam", "Add numbers", cwd=tmp_path / "clone")
+    git("push", "-q", cwd=tmp_path / "clone")
 
-    run = project.fuseml.wait_for(lambda: project.json("run", "list"), 30, "a run")[0]
+    commit = git("rev-parse", "HEAD", cwd=tmp_path / "clone")
+    project.fuseml.wait_for(lambda: project.json("run", "list")[1:], 30, "another run")
+    run = project.run("training-pipeline/2")
     assert run["inputs"][0]["address"] == f"code://{project.name}/plain@git:{commit}"
-    project("run", "watch", run["name"])
-    assert project.run(run["name"])["state"] == "succeeded"
+    project("run", "watch", "training-pipeline/2")
+    assert project.run("training-pipeline/2")["state"] == "succeeded"
 
 
 def test_r31_r34_a_clean_repository_is_pushed_as_its_own_commit(project, tmp_path):
