@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import requests
-from fuseml_sdk.errors import InvalidInput, NotFound, Permanent, PluginError, Retryable
 
 from fuseml_oci.descriptor import read_object
+from fuseml_sdk.errors import InvalidInput, NotFound, Permanent, PluginError, Retryable
 
 #: Characters of a registry's own message that are passed on.
 MAX_MESSAGE = 500

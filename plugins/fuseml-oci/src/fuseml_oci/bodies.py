@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import requests
 import urllib3.exceptions
-from fuseml_sdk.errors import Permanent, Retryable
 
 from fuseml_oci.digests import BUFFER
+from fuseml_sdk.errors import Permanent, Retryable
 
 #: Bytes a second, on average over one read timeout, below which a server counts as stalled.
 MINIMUM_RATE = 1024

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import requests
-from fuseml_sdk.errors import InvalidInput, Permanent, Retryable
 
 from fuseml_oci import media
 from fuseml_oci.answers import expect
 from fuseml_oci.descriptor import Descriptor, read_object
 from fuseml_oci.digests import HEX_LENGTH, digest_bytes, is_digest, split_digest
+from fuseml_oci.origin import joined
 from fuseml_oci.reference import Reference, check_repository, check_tag
 from fuseml_oci.retries import Patience, RetryPolicy
 from fuseml_oci.transfers import Terms, VerifiedReader, download, open_source
 from fuseml_oci.transport import MAX_DOCUMENT, SafeRegistry, Timeouts
+from fuseml_sdk.errors import InvalidInput, Permanent, Retryable
 
 _ACCEPT = ", ".join((media.MANIFEST, media.INDEX, media.DOCKER_MANIFEST, media.DOCKER_INDEX))
 #: Bounds of lists, because a hostile registry can go on for ever.
@@ -193,7 +194,7 @@ class RegistryClient(SafeRegistry):
             link = response.links.get("next", {}).get("url")
             if not link:
                 return items
-            url = urljoin(url, link)
+            url = joined(url, link)
             if len(items) > MAX_ITEMS:
                 break
         raise Permanent(f"{what}: the list does not end after {len(items)} entries")
@@ -203,7 +204,7 @@ class RegistryClient(SafeRegistry):
         headers = {"Content-Length": "0"}
         url = self._url(f"{repository}/blobs/uploads/")
         response = expect(self.do_request(url, "POST", None, headers, repository=repository), (202,), what)
-        location = urljoin(url, response.headers.get("Location", ""))
+        location = joined(url, response.headers.get("Location", ""))
         if urlsplit(location).path == urlsplit(url).path:
             raise Permanent(f"{what}: the registry gave no upload session")
         location += ("&" if urlsplit(location).query else "?") + urlencode({"digest": digest})

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fuseml_sdk.errors import InvalidInput
-
 from fuseml_oci.digests import digest_bytes, split_digest
+from fuseml_sdk.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
-
-from fuseml_sdk.errors import Permanent
+from urllib.parse import urljoin, urlsplit
 
 from fuseml_oci.reference import split_host
+from fuseml_sdk.errors import Permanent
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -45,6 +44,18 @@ def origin_of(url: str) -> Origin:
     if parts.scheme not in _PORTS or not host or parts.username is not None:
         raise Permanent(f"{url[:200]!r} is not an http or https URL that can be used")
     return Origin(parts.scheme, host.lower(), port or _PORTS[parts.scheme])
+
+
+def joined(base: str, location: str) -> str:
+    """Resolve what a server gave as Location or Link against the URL that was asked.
+
+    Raises:
+        Permanent: It cannot be read as a URL.
+    """
+    try:
+        return urljoin(base, location)
+    except ValueError:
+        raise Permanent(f"{base.partition('?')[0]}: the server leads to {location[:200]!r}, which is no URL") from None
 
 
 def registry_origin(registry: str, *, insecure: bool | None) -> Origin:

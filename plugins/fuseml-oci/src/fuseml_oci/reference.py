@@ -10,9 +10,8 @@ import ipaddress
 import re
 from dataclasses import dataclass, replace
 
-from fuseml_sdk.errors import InvalidInput
-
 from fuseml_oci.digests import split_digest
+from fuseml_sdk.errors import InvalidInput
 
 SCHEME = "oci://"
 #: Longest repository name, and the longest tag (distribution-spec).
@@ -133,8 +132,8 @@ def split_host(registry: str) -> tuple[str, int | None]:
     """
     if registry.startswith("["):
         host, bracket, rest = registry[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            raise InvalidInput(f"{registry!r} is not a registry: write [address] or [address]:port")
+        if not bracket or ":" not in host or (rest and not rest.startswith(":")):
+            raise InvalidInput(f"{registry!r} is not a registry: write [IPv6 address] or [IPv6 address]:port")
         port, colon = rest[1:], rest[:1]
     else:
         host, colon, port = registry.partition(":")

@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
-from fuseml_sdk.errors import InvalidInput, Permanent
-
 from fuseml_oci.credentials import Credentials
 from fuseml_oci.descriptor import read_object
 from fuseml_oci.origin import Origin, origin_of
+from fuseml_sdk.errors import InvalidInput, Permanent
 
 #: Seconds a token is used when the server does not say, and how long before its end it is renewed.
 DEFAULT_LIFETIME, MARGIN = 60.0, 10.0

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import requests
-from fuseml_sdk.errors import InvalidInput, Permanent, Retryable
 
 from fuseml_oci.bodies import pieces
 from fuseml_oci.descriptor import Descriptor
 from fuseml_oci.digests import BUFFER, new_hasher, split_digest
 from fuseml_oci.retries import Patience, RetryPolicy
+from fuseml_sdk.errors import InvalidInput, Permanent, Retryable
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 

@@ -9,22 +9,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NoReturn
-from urllib.parse import urljoin
 
 import requests
 import requests.adapters
 import requests.utils
-from fuseml_sdk.errors import Permanent, Retryable, Unsupported
 from oras.provider import Registry  # type: ignore[import-untyped]
 
 from fuseml_oci.bodies import read_body
 from fuseml_oci.credentials import Credentials, find_credentials
 from fuseml_oci.digests import BUFFER
-from fuseml_oci.origin import check_redirect, origin_of, registry_origin
+from fuseml_oci.origin import check_redirect, joined, origin_of, registry_origin
 from fuseml_oci.reference import check_registry
 from fuseml_oci.retries import RETRY_STATUSES, Patience, RetryPolicy
 from fuseml_oci.tokens import Authorizer
+from fuseml_sdk.errors import Permanent, Retryable, Unsupported
 
 #: Largest body that is ever held in memory: manifests and lists (distribution-spec: at least 4 MiB).
 MAX_DOCUMENT = 4 << 20
@@ -89,6 +89,8 @@ class SafeRegistry(Registry):  # type: ignore[misc]
                                       self._fetch_token, trusted_realms)
 
     def _prepare_session(self, proxy: str) -> None:
+        self.session = _PlainSession()
+        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.session.trust_env = False  # else ~/.netrc would add credentials to any host
         adapter = _WideAdapter(pool_connections=8, pool_maxsize=16, max_retries=0)
         for scheme in ("http://", "https://"):
@@ -160,7 +162,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
             response.close()
             if call.method not in _SAFE:
                 raise Permanent(f"{call} was redirected, which is followed for reading only")
-            target = urljoin(call.url, response.headers.get("Location", ""))
+            target = joined(call.url, response.headers.get("Location", ""))
             check_redirect(origin_of(call.url), origin_of(target))
             call = replace(call, url=target)
             if origin_of(target) != self.origin:
@@ -207,6 +209,13 @@ class SafeRegistry(Registry):  # type: ignore[misc]
                           hint="use the methods of RegistryClient")
 
     pull = push = login = download_blob = upload_blob = put_upload = chunked_upload = upload_manifest = _refuse
+
+
+class _PlainSession(requests.Session):
+    """A session that leaves redirects alone: requests would read their bodies, however large, even when told not to."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """See nothing to follow."""
 
 
 class _WideAdapter(requests.adapters.HTTPAdapter):
