@@ -121,8 +121,10 @@ def _locate(text: str) -> tuple[Reference, RegistryClient]:
     from fuseml_oci.client import RegistryClient
 
     if not is_local(text):
-        place = read_reference(text, "")
-        return place, RegistryClient.for_reference(place)
+        from fuseml_core.settings import from_environment
+
+        place, settings = read_reference(text, ""), from_environment()
+        return place, RegistryClient(place.registry, proxy=settings.proxy, ca_bundle=settings.ca_bundle)
     from fuseml_core.cli.context import connect
 
     base = connect().base_url()

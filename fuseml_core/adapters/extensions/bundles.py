@@ -23,10 +23,12 @@ class RegistryBundles:
         registry: Returns the base URL of the embedded registry, such as `http://127.0.0.1:8765`; asked each time,
             because the port may be chosen when the server starts.
         content: Folder of verified blobs.
+        proxy: URL of an HTTP proxy for other registries; by default as the environment says.
+        ca_bundle: PEM file with the certificate authorities to trust; by default as the environment says.
     """
 
-    def __init__(self, registry: Callable[[], str], content: Path) -> None:
-        self._registry, self._content = registry, content
+    def __init__(self, registry: Callable[[], str], content: Path, *, proxy: str = "", ca_bundle: str = "") -> None:
+        self._registry, self._content, self._proxy, self._ca_bundle = registry, content, proxy, ca_bundle
 
     def is_trusted(self, reference: str) -> bool:
         """Whether it is in the embedded registry; nothing is trusted that only says so in its name."""
@@ -104,7 +106,9 @@ class RegistryBundles:
         return registry in {own, f"localhost:{port}"} and own.startswith("127.0.0.1:")
 
     def _client(self, reference: Reference) -> RegistryClient:
-        return RegistryClient.for_reference(reference)
+        own = urlsplit(self._registry())
+        insecure = own.scheme == "http" if reference.registry == own.netloc else None
+        return RegistryClient(reference.registry, insecure=insecure, proxy=self._proxy, ca_bundle=self._ca_bundle)
 
 
 def _beside(reference: Reference, name: str) -> Reference:
