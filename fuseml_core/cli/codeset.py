@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fuseml_core.cli.artifact import fetch, made_by, resolve
+from fuseml_core.cli.artifact import fetch, resolve
 from fuseml_core.cli.cells import moment
 from fuseml_core.cli.context import enter, project_option
 from fuseml_core.cli.follow import follow, say_decisions, wait_options
@@ -18,17 +17,10 @@ if TYPE_CHECKING:
     from fuseml_core.cli.client import Client
     from fuseml_core.cli.snapshot import Pushed
 
-
-def _current(item: dict[str, Any]) -> str:
-    """Short commit of the newest version, whatever form the server gives it in."""
-    version = item.get("current") or item.get("short") or item.get("tip") or ""
-    return os.fspath(version.get("short", "")) if isinstance(version, dict) else str(version)
-
-
-COLUMNS: list[Column] = [("Name", "name"), ("Current version", _current), ("Type", "type"),
+COLUMNS: list[Column] = [("Name", "name"), ("Current version", "short"), ("Type", "type"),
                          ("Clone URL", "clone_url"), ("Created", lambda item: moment(item.get("created_at")))]
-VERSIONS: list[Column] = [("Address", "short"), ("Type", "type"), ("Branch", "metadata.branch"),
-                          ("Made by", made_by), ("Created", lambda item: moment(item.get("created_at")))]
+VERSIONS: list[Column] = [("Address", "short"), ("Type", "type"), ("Change", "change"),
+                          ("Created", lambda item: moment(item.get("created_at")))]
 ITEM: list[Column] = [("Address", "address"), ("Short", "short"), ("Type", "type"), ("Location", "location"),
                       ("Aliases", "aliases"), ("Labels", "labels"), ("Metadata", "metadata"), ("Change", "change"),
                       ("Created", lambda item: moment(item.get("created_at")))]

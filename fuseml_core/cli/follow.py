@@ -78,13 +78,20 @@ def explain(client: Client, run: Mapping[str, Any]) -> None:
         return
     failed = [step for step in full.get("steps") or [] if step.get("state") == "failed"]
     for step in failed:
-        code = "" if step.get("exit_code") is None else f" with exit code {step['exit_code']}"
-        why = step.get("message") or step.get("reason") or ""
-        echo(f"{run['name']}: step {step['name']} failed{code}{': ' + why if why else ''}", err=True)
+        echo(f"{run['name']}: {failure(step)}", err=True)
         for line in step.get("log_tail") or []:
             echo(f"    {line}", err=True)
     if not failed and full.get("error"):
         echo(f"{run['name']}: {full['error']}", err=True)
+
+
+def failure(step: Mapping[str, Any]) -> str:
+    """A failed step in a sentence: exit code, and the reason if it says more than that."""
+    why, code = step.get("message") or step.get("reason") or "", step.get("exit_code")
+    if code is None:
+        return f"step {step['name']} failed{': ' + why if why else ''}"
+    more = f": {why}" if why and f"exit code {code}" not in why else ""
+    return f"step {step['name']} failed with exit code {code}{more}"
 
 
 def say_decisions(decisions: Sequence[Mapping[str, Any]], *, err: bool = False) -> None:

@@ -8,7 +8,7 @@ import click
 
 from fuseml_core.cli.cells import bindings, duration, moment
 from fuseml_core.cli.context import enter, project_option
-from fuseml_core.cli.follow import follow, timeout_option, wait_options
+from fuseml_core.cli.follow import failure, follow, timeout_option, wait_options
 from fuseml_core.cli.pairs import as_mapping, binding_options
 from fuseml_core.cli.render import Column, echo, fields, output_option, show_data, show_list, table
 from fuseml_core.domain.errors import Invalid, NotFound
@@ -175,7 +175,7 @@ def _details(step: dict[str, Any]) -> None:
         echo(table(["Name", "Value", "Step"],
                    [[str(m.get("key", "")), str(m.get("value", "")), str(m.get("step") or 0)] for m in metrics]))
     if step.get("state") == "failed":
-        code = "" if step.get("exit_code") is None else f" (exit code {step['exit_code']})"
-        echo(f"\nStep {step['name']} failed{code}: {step.get('message') or step.get('reason') or 'no reason given'}")
+        sentence = failure(step)
+        echo(f"\n{sentence[0].upper()}{sentence[1:]}")
         for line in step.get("log_tail") or []:
             echo(f"    {line}")
