@@ -38,7 +38,8 @@ class RegistryClient(SafeRegistry):
         return cls(reference.registry, insecure=insecure)
 
     @classmethod
-    def for_url(cls, url: str, *, timeout: Timeouts | None = None, retries: RetryPolicy | None = None) -> Self:
+    def for_url(cls, url: str, *, timeout: Timeouts | None = None, retries: RetryPolicy | None = None,
+                proxy: str = "", ca_bundle: str = "") -> Self:
         """Return a client for a base URL such as `http://127.0.0.1:8765`; the scheme decides about encryption.
 
         Raises:
@@ -47,7 +48,8 @@ class RegistryClient(SafeRegistry):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or parts.path not in ("", "/") or parts.query or "@" in parts.netloc:
             raise InvalidInput(f"{url!r} is not the base URL of a registry", hint="write http(s)://host[:port]")
-        return cls(parts.netloc, insecure=parts.scheme == "http", timeout=timeout, retries=retries)
+        return cls(parts.netloc, insecure=parts.scheme == "http", timeout=timeout, retries=retries, proxy=proxy,
+                   ca_bundle=ca_bundle)
 
     def ping(self) -> None:
         """Check that the registry answers and speaks the protocol (end-1)."""

@@ -38,11 +38,12 @@ GRACE = 3600.0
 class RunnableStore:
     """Implements the `store_` hooks over any OCI distribution registry.
 
-    Configuration: `registry` is its base URL, `cache` a directory for unpacked runnables.
+    Configuration: `registry` is its base URL, `cache` a directory for unpacked runnables; `proxy` (URL) and
+    `ca_bundle` (file) are for the way there.
     """
 
     def __init__(self) -> None:
-        self._registry = ""
+        self._registry = self._proxy = self._ca_bundle = ""
         self._cache = Path()
         self._connection: RegistryClient | None = None
         self._recent: dict[str, float] = {}
@@ -56,6 +57,7 @@ class RunnableStore:
             raise InvalidInput("the runnable store needs `registry`", hint="set it to the base URL of an OCI registry")
         with self._lock:
             self._registry, self._connection = registry, None
+            self._proxy, self._ca_bundle = str(config.get("proxy") or ""), str(config.get("ca_bundle") or "")
             self._cache = Path(config.get("cache") or Path(state_dir) / "cache").absolute()
 
     @hookimpl
@@ -179,7 +181,8 @@ class RunnableStore:
             if not self._registry:
                 raise NotReady("the runnable store is not configured yet")
             if self._connection is None:
-                self._connection = RegistryClient.for_url(self._registry)
+                self._connection = RegistryClient.for_url(self._registry, proxy=self._proxy,
+                                                          ca_bundle=self._ca_bundle)
             return self._connection
 
     def _look_up(self, ref: ArtifactRef) -> Remote:

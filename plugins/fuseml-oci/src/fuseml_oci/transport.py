@@ -171,7 +171,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
 
     def _send(self, where: _Call) -> requests.Response:
         try:
-            return self.session.request(  # type: ignore[no-any-return]
+            return self.session.request(
                 where.method, where.url, data=where.data, json=where.json, headers=where.headers, stream=True,
                 allow_redirects=False, verify=self._tls_verify, timeout=(self.timeout.connect, self.timeout.read))
         except requests.exceptions.SSLError as error:
