@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
+from fuseml_core.gateway.asgi import ASGIApp
 from fuseml_core.launcher.directories import prepare_directories
 from fuseml_core.launcher.process import configure_logging, read_descriptors, serve, take_place
 from fuseml_core.launcher.sockets import listen_unix
@@ -16,15 +18,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = from_environment()
     prepare_directories(settings)
     configure_logging(settings)
-    place = take_place("control", settings)
+    take_place("control", settings)  # held until the process has ended
     from fuseml_core.api.app import create_app
+
+    app = cast("ASGIApp", create_app(settings))
 
     listener = listen_unix(settings.control_socket)
     try:
-        serve("control", create_app(settings), [listener], descriptors, settings)
+        serve("control", app, [listener], descriptors, settings)
     finally:
         settings.control_socket.unlink(missing_ok=True)
-        place.release()
 
 
 if __name__ == "__main__":

@@ -18,13 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = from_environment()
     prepare_directories(settings)
     configure_logging(settings)
-    place = take_place("data", settings)
+    take_place("data", settings)  # held until the process has ended
     tcp = socket.socket(fileno=descriptors.tcp) if descriptors.tcp >= 0 else listen_tcp(settings.port)
     unix = socket.socket(fileno=descriptors.unix) if descriptors.unix >= 0 else listen_unix(settings.data_socket)
-    try:
-        serve("data", create_app(settings), [tcp, unix], descriptors, settings)
-    finally:
-        place.release()
+    serve("data", create_app(settings), [tcp, unix], descriptors, settings)
 
 
 if __name__ == "__main__":

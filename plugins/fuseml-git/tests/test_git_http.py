@@ -49,14 +49,19 @@ def test_every_protocol_version_is_served(server, repository, run, work, tmp_pat
 def test_r194_a_plain_push_is_told_by_events(server, repository, store, run, work):
     start = store.store_events("", 0).cursor
     found = []
-    waiting = threading.Thread(target=lambda: found.append(store.store_events(start, 20)))
+
+    def listen():
+        while not found or not found[-1].events:
+            found.append(store.store_events(start, 20))
+
+    waiting = threading.Thread(target=listen)
     waiting.start()
     run("push", "-q", f"{server.url}/p/app.git", "main", cwd=work)
     waiting.join(20)
-    [event] = found[0].events
+    [event] = found[-1].events
     assert (event.type, event.project, event.name, event.aliases) == ("created", "p", "app", ["main"])
     assert event.digest == f"git:{head(run, work)}"
-    assert store.store_events(found[0].cursor, 0).events == []
+    assert store.store_events(found[-1].cursor, 0).events == []
 
 
 def test_a_push_of_a_thousand_files(server, repository, store, run, work):

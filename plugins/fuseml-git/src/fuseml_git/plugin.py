@@ -31,7 +31,8 @@ from fuseml_sdk.types import (
 #: Seconds between two looks at the journal while waiting, and between two comparisons of journal and refs.
 POLL = 0.05
 COMPARE_INTERVAL = 60.0
-LONGEST_WAIT = 30.0
+#: Seconds of one wait. A server that stops waits for calls in flight, and asking again costs one look at a file's size.
+LONGEST_WAIT = 1.0
 
 
 class GitStore:
