@@ -25,7 +25,6 @@ from fuseml_core.engine.serving import Serving
 from fuseml_core.engine.watcher import StoreWatcher
 from fuseml_core.host import PluginHost, discover, first_party
 from fuseml_core.launcher.state import read_state
-from fuseml_core.service.application import Application
 from fuseml_core.service.artifacts import Artifacts
 from fuseml_core.service.codesets import Codesets
 from fuseml_core.service.extensions import ExtensionCatalog, Extensions
@@ -33,6 +32,7 @@ from fuseml_core.service.pipelines import Pipelines
 from fuseml_core.service.projects import Projects
 from fuseml_core.service.runs import Runs
 from fuseml_core.service.services import Services
+from fuseml_core.service.use_cases import UseCases
 from fuseml_core.settings import Settings
 from fuseml_sdk.environments import IndexSettings
 
@@ -40,15 +40,14 @@ from fuseml_sdk.environments import IndexSettings
 BUILT_IN = ("files", "git", "oci", "process")
 
 
-def bootstrap(settings: Settings) -> Application:
-    """Put the application of the control process together; nothing starts before `Application.start`.
+def bootstrap(settings: Settings) -> UseCases:
+    """Put the application of the control process together; nothing starts before `UseCases.start`.
 
     Args:
         settings: Where everything lies and how much there may be.
     """
     database = open_database(settings.database_url)
     ledger, records = SqlLedger(database), SqlExtensions(database)
-    # The next release writes its secrets into configurations, so the log directory is the server's own.
     host = PluginHost(runtime_dir=settings.runtime_dir, log_dir=settings.path("logs", "extensions"))
     plugins, gateway = HostedPlugins(host), DataProcess(settings)
     completion = Completion(ledger, plugins)
@@ -56,11 +55,11 @@ def bootstrap(settings: Settings) -> Application:
     progress = Progress(ledger, plugins, serving.prepare)
     reconciler = Reconciler(ledger, plugins, progress, completion, serving)
     services = Services(ledger, plugins, service_urls(settings))
-    services.changed = lambda: (serving.publish(), reconciler.wake())[1]
+    services.changed = lambda: _after_change(serving, reconciler)
     projects = Projects(ledger, plugins, services.stop_of_project)
     codesets = Codesets(ledger, plugins, projects, reconciler.wake, clone_urls(settings))
     extensions = Extensions(
-        records=records, bundles=RegistryBundles(lambda: _registry(settings), settings.path("extensions", "content")),
+        records=records, bundles=_bundles(settings),
         environments=UvEnvironments(settings), host=HostedComponents(host, settings.path("extensions", "state")),
         store=settings.path("extensions", "store"), engine=__version__, users=_users(ledger), pinned=_pinned(ledger),
         on_installed=lambda _extension: codesets.redetect())
@@ -79,15 +78,26 @@ def bootstrap(settings: Settings) -> Application:
     def stop() -> None:
         watcher.stop()
         reconciler.stop()
-        host.shutdown()
+        # What is in flight now are calls that wait for events; they may be cut.
+        host.shutdown(drain=0.5)
         database.dispose()
 
-    return Application(
+    return UseCases(
         projects=projects, codesets=codesets, artifacts=Artifacts(ledger), pipelines=pipelines,
         runs=Runs(ledger, plugins, reconciler.wake), services=services, extensions=extensions, components=plugins,
         describe=lambda: describe(settings, started_at), start=start, stop=stop, activity=reconciler.activity,
         stop_workloads=lambda jobs: reconciler.stop_workloads(cancel_jobs=jobs),
         alive=lambda: time.time() - reconciler.heartbeat < 60.0, started_at=started_at)
+
+
+def _bundles(settings: Settings) -> RegistryBundles:
+    return RegistryBundles(lambda: _registry(settings), settings.path("extensions", "content"), proxy=settings.proxy,
+                           ca_bundle=settings.ca_bundle)
+
+
+def _after_change(serving: Serving, reconciler: Reconciler) -> None:
+    serving.publish()
+    reconciler.wake()
 
 
 def built_in(settings: Settings) -> list[Any]:

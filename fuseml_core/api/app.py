@@ -10,7 +10,17 @@ from fastapi import FastAPI
 
 from fuseml_core import __version__
 from fuseml_core.api import problems
-from fuseml_core.api.routers import artifacts, changes, extensions, internal, pipelines, projects, runs, server, services
+from fuseml_core.api.routers import (
+    artifacts,
+    changes,
+    extensions,
+    internal,
+    pipelines,
+    projects,
+    runs,
+    server,
+    services,
+)
 from fuseml_core.bootstrap import bootstrap
 from fuseml_core.settings import Settings
 
@@ -33,8 +43,14 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await anyio.to_thread.run_sync(application.stop)
 
-    app = FastAPI(title="FuseML", version=__version__, lifespan=lifespan, openapi_url="/api/v1/openapi.json",
-                  docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="FuseML",
+        version=__version__,
+        lifespan=lifespan,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.application = application
     problems.install(app)
     for router in (server, projects, artifacts, pipelines, runs, changes, services, extensions):

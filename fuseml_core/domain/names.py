@@ -22,7 +22,7 @@ def check_name(value: str, what: str) -> str:
     if not LABEL.match(value) or ".." in value or value.endswith(".git"):
         raise Invalid(
             f"{value!r} cannot name a {what}",
-            hint="Use 1 to 63 lower-case letters, digits, '-', '_' or '.', beginning and ending with a letter or digit.",
+            hint="Use 1 to 63 of a-z, 0-9, -, _ and ., beginning and ending with a letter or digit.",
         )
     if HEX_LIKE.match(value):
         raise Invalid(

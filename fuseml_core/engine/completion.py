@@ -49,9 +49,18 @@ class Completion:
         if phase == step.phase:
             return
         with self._ledger.begin() as tx:
-            if tx.steps.change(step.id, [StepState.RUNNING], step.attempt, phase=phase, warnings=list(status.warnings)):
-                tx.feed.add(run.change, "step", f"{run.name} {step.name}: {phase}", now=time.time(), run=run.name,
-                            step=step.name, state="running")
+            if tx.steps.change(
+                step.id, [StepState.RUNNING], step.attempt, phase=phase, warnings=list(status.warnings)
+            ):
+                tx.feed.add(
+                    run.change,
+                    "step",
+                    f"{run.name} {step.name}: {phase}",
+                    now=time.time(),
+                    run=run.name,
+                    step=step.name,
+                    state="running",
+                )
 
     def fail(self, step: Step, run: Run, pipeline: Pipeline, status: WorkloadStatus) -> None:
         """End an attempt that did not succeed; start another one if there are any left."""
@@ -60,28 +69,51 @@ class Completion:
         allowed = MAX_LOST if lost else int(spec.get("retries") or 0)
         again = status.state == "failed" and step.attempt <= allowed and not run.cancel_requested
         state = StepState.CANCELLED if status.state == "cancelled" else StepState.FAILED
-        facts = {"exit_code": status.exit_code, "reason": status.reason or status.state, "message": status.message,
-                 "log_tail": list(status.log_tail), "warnings": list(status.warnings),
-                 "metrics": [m.model_dump() for m in status.metrics], "phase": ""}
+        facts = {
+            "exit_code": status.exit_code,
+            "reason": status.reason or status.state,
+            "message": status.message,
+            "log_tail": list(status.log_tail),
+            "warnings": list(status.warnings),
+            "metrics": [m.model_dump() for m in status.metrics],
+            "phase": "",
+        }
         with self._ledger.begin() as tx:
             if again:
                 attempt = step.attempt + 1
-                moved = tx.steps.change(step.id, _LIVE, step.attempt, state=StepState.QUEUED, attempt=attempt,
-                                        workload=workload_name(step.uid, attempt),
-                                        not_before=time.time() + (0 if lost else 2.0**step.attempt), **facts)
+                moved = tx.steps.change(
+                    step.id,
+                    _LIVE,
+                    step.attempt,
+                    state=StepState.QUEUED,
+                    attempt=attempt,
+                    workload=workload_name(step.uid, attempt),
+                    not_before=time.time() + (0 if lost else 2.0**step.attempt),
+                    **facts,
+                )
                 text = f"{run.name} {step.name}: {status.message or status.reason}; starting attempt {attempt}"
             else:
-                moved = tx.steps.change(step.id, _LIVE, step.attempt, state=state, ended_at=status.ended_at or time.time(),
-                                        **facts)
+                moved = tx.steps.change(
+                    step.id, _LIVE, step.attempt, state=state, ended_at=status.ended_at or time.time(), **facts
+                )
                 text = f"{run.name} {step.name}: {state}: {status.message or status.reason or status.state}"
             if moved:
-                tx.feed.add(run.change, "step", text, now=time.time(), run=run.name, step=step.name,
-                            state="queued" if again else str(state))
+                tx.feed.add(
+                    run.change,
+                    "step",
+                    text,
+                    now=time.time(),
+                    run=run.name,
+                    step=step.name,
+                    state="queued" if again else str(state),
+                )
 
     def _succeed(self, step: Step, run: Run, pipeline: Pipeline, status: WorkloadStatus) -> None:
         with self._ledger.begin() as tx:
             # A crash from here on finds the step completing, asks the agent again and comes back to this point.
-            if not tx.steps.change(step.id, _LIVE, step.attempt, state=StepState.COMPLETING, phase="registering outputs"):
+            if not tx.steps.change(
+                step.id, _LIVE, step.attempt, state=StepState.COMPLETING, phase="registering outputs"
+            ):
                 return
         try:
             with self._ledger.read() as tx:
@@ -98,8 +130,9 @@ class Completion:
         with self._ledger.begin() as tx:
             self._record(tx, step, run, status, taken)
 
-    def _take_in(self, run: Run, pipeline: Pipeline, step: Step, bound: Bound,
-                 status: WorkloadStatus) -> list[tuple[WorkloadOutput, ArtifactDescriptor | None]]:
+    def _take_in(
+        self, run: Run, pipeline: Pipeline, step: Step, bound: Bound, status: WorkloadStatus
+    ) -> list[tuple[WorkloadOutput, ArtifactDescriptor | None]]:
         """Hand each output to the store of its kind; registering the same contents again changes nothing."""
         declared = {o.name: o for o in bound.runnable.descriptor.outputs}
         taken: list[tuple[WorkloadOutput, ArtifactDescriptor | None]] = []
@@ -110,24 +143,54 @@ class Completion:
                 continue
             name = output_name(pipeline.spec["outputs"], step.name, output.name, output.artifact_name, bound)
             request = RegisterRequest(
-                kind=output.kind, project=run.project, name=name, source=output.location, files=output.files or None,
-                type=output.type or spec.type, labels=output.labels, metadata=output.metadata)
+                kind=output.kind,
+                project=run.project,
+                name=name,
+                source=output.location,
+                files=output.files or None,
+                type=output.type or spec.type,
+                labels=output.labels,
+                metadata=output.metadata,
+            )
             taken.append((output, self._components.store(output.kind).register(request)))
         return taken
 
-    def _record(self, tx: Transaction, step: Step, run: Run, status: WorkloadStatus,
-                taken: Sequence[tuple[WorkloadOutput, ArtifactDescriptor | None]]) -> None:
+    def _record(
+        self,
+        tx: Transaction,
+        step: Step,
+        run: Run,
+        status: WorkloadStatus,
+        taken: Sequence[tuple[WorkloadOutput, ArtifactDescriptor | None]],
+    ) -> None:
         """Register the outputs and the success in one transaction (guarantee G4)."""
         now = time.time()
         moved = tx.steps.change(
-            step.id, [StepState.COMPLETING], step.attempt, state=StepState.SUCCEEDED, ended_at=status.ended_at or now,
-            exit_code=status.exit_code, warnings=list(status.warnings), phase="", reason="", message="",
-            metrics=[m.model_dump() for m in status.metrics], log_tail=[])
+            step.id,
+            [StepState.COMPLETING],
+            step.attempt,
+            state=StepState.SUCCEEDED,
+            ended_at=status.ended_at or now,
+            exit_code=status.exit_code,
+            warnings=list(status.warnings),
+            phase="",
+            reason="",
+            message="",
+            metrics=[m.model_dump() for m in status.metrics],
+            log_tail=[],
+        )
         if not moved:
             return
         seconds = (status.ended_at or now) - (status.started_at or status.ended_at or now)
-        tx.feed.add(run.change, "step", f"{run.name} {step.name}: succeeded in {seconds:.1f} s", now=now, run=run.name,
-                    step=step.name, state="succeeded")
+        tx.feed.add(
+            run.change,
+            "step",
+            f"{run.name} {step.name}: succeeded in {seconds:.1f} s",
+            now=now,
+            run=run.name,
+            step=step.name,
+            state="succeeded",
+        )
         out = []
         for output, descriptor in taken:
             if descriptor is None:
@@ -143,17 +206,28 @@ class Completion:
 def new_version(descriptor: ArtifactDescriptor) -> NewVersion:
     """What the core registers of a store's descriptor."""
     return NewVersion(
-        kind=descriptor.kind, project=descriptor.project, name=descriptor.name, digest=descriptor.digest,
-        type=descriptor.type, size=descriptor.size, location=descriptor.location, aliases=tuple(descriptor.aliases),
-        labels=dict(descriptor.labels), metadata=dict(descriptor.metadata), management=descriptor.management)
+        kind=descriptor.kind,
+        project=descriptor.project,
+        name=descriptor.name,
+        digest=descriptor.digest,
+        type=descriptor.type,
+        size=descriptor.size,
+        location=descriptor.location,
+        aliases=tuple(descriptor.aliases),
+        labels=dict(descriptor.labels),
+        metadata=dict(descriptor.metadata),
+        management=descriptor.management,
+    )
 
 
 def _refused(status: WorkloadStatus, error: Exception) -> WorkloadStatus:
-    return status.model_copy(update={"state": "failed", "reason": "Outputs",
-                                     "message": f"its outputs could not be registered: {error}"})
+    return status.model_copy(
+        update={"state": "failed", "reason": "Outputs", "message": f"its outputs could not be registered: {error}"}
+    )
 
 
 def interruption(status: WorkloadStatus) -> WorkloadStatus:
     """A job that the server itself stopped counts as lost, so that it starts again with the server."""
-    return status.model_copy(update={"state": "failed", "reason": "Lost",
-                                     "message": "interrupted because the server was stopped"})
+    return status.model_copy(
+        update={"state": "failed", "reason": "Lost", "message": "interrupted because the server was stopped"}
+    )

@@ -74,8 +74,12 @@ class Progress:
         return changed
 
     def _skip(self, run: Run, step: Step) -> bool:
-        return self._finish(run, step, StepState.SKIPPED, "an earlier step did not succeed"
-                            if not run.cancel_requested else "the run was cancelled")
+        return self._finish(
+            run,
+            step,
+            StepState.SKIPPED,
+            "an earlier step did not succeed" if not run.cancel_requested else "the run was cancelled",
+        )
 
     def _bind(self, run: Run, pipeline: Pipeline, step: Step) -> bool:
         spec = pipeline.spec["steps"][step.name]
@@ -85,18 +89,33 @@ class Progress:
                 previous = tx.steps.previous(pipeline.id, step.name, run.id)
                 then = _versions_in(tx, previous)
             key, parts = fingerprint(self._components, bound, spec, run.project)
-            why = "runs for the first time" if previous is None else explain_change(
-                self._components, parts, previous.parts, bound.versions, then)
+            why = (
+                "runs for the first time"
+                if previous is None
+                else explain_change(self._components, parts, previous.parts, bound.versions, then)
+            )
             agent, _ = workloads.choose_agent(self._components, bound.runnable.descriptor)
         except (FusemlError, PluginError) as error:
             return self._finish(run, step, StepState.FAILED, str(error), reason="Binding")
         with self._ledger.begin() as tx:
             return self._queue_or_reuse(tx, run, pipeline, step, bound, key, parts, why, agent)
 
-    def _queue_or_reuse(self, tx: Transaction, run: Run, pipeline: Pipeline, step: Step, bound: Bound, key: str,
-                        parts: dict[str, Any], why: str, agent: str) -> bool:
-        flows = [*bound.inputs.values(), *(Binding(n, value=str(e["value"]), defaulted=bool(e["default"]))
-                                           for n, e in bound.parameters.items())]
+    def _queue_or_reuse(
+        self,
+        tx: Transaction,
+        run: Run,
+        pipeline: Pipeline,
+        step: Step,
+        bound: Bound,
+        key: str,
+        parts: dict[str, Any],
+        why: str,
+        agent: str,
+    ) -> bool:
+        flows = [
+            *bound.inputs.values(),
+            *(Binding(n, value=str(e["value"]), defaulted=bool(e["default"])) for n, e in bound.parameters.items()),
+        ]
         tx.steps.set_io(step.id, "in", flows)
         done = None if run.no_cache else self._reusable(tx, run, pipeline, step, bound, key)
         if done is None:
@@ -104,16 +123,37 @@ class Progress:
         origin = tx.steps.run_name(done.id)
         reason = f"reused from {origin}: {_sameness(parts)}"
         now = time.time()
-        moved = tx.steps.change(step.id, [StepState.WAITING], step.attempt, state=StepState.SUCCEEDED, fingerprint=key,
-                                parts=parts, reused_from=done.id, why=reason, started_at=now, ended_at=now,
-                                metrics=list(done.metrics), phase="", agent=agent)
+        moved = tx.steps.change(
+            step.id,
+            [StepState.WAITING],
+            step.attempt,
+            state=StepState.SUCCEEDED,
+            fingerprint=key,
+            parts=parts,
+            reused_from=done.id,
+            why=reason,
+            started_at=now,
+            ended_at=now,
+            metrics=list(done.metrics),
+            phase="",
+            agent=agent,
+        )
         if moved:
             tx.steps.set_io(step.id, "out", tx.steps.io(done.id, "out"))
-            tx.feed.add(run.change, "step", f"{run.name} {step.name}: {reason}", now=now, run=run.name, step=step.name,
-                        state="succeeded")
+            tx.feed.add(
+                run.change,
+                "step",
+                f"{run.name} {step.name}: {reason}",
+                now=now,
+                run=run.name,
+                step=step.name,
+                state="succeeded",
+            )
         return moved
 
-    def _reusable(self, tx: Transaction, run: Run, pipeline: Pipeline, step: Step, bound: Bound, key: str) -> Step | None:
+    def _reusable(
+        self, tx: Transaction, run: Run, pipeline: Pipeline, step: Step, bound: Bound, key: str
+    ) -> Step | None:
         done = tx.steps.cached(key)
         if done is None or not bound.is_service:
             return done
@@ -125,10 +165,20 @@ class Progress:
         ready = tx.services.instances(service_id=service.id, states=[InstanceState.READY])
         return done if any(i.fingerprint == key for i in ready) else None
 
-    def _queue(self, tx: Transaction, run: Run, step: Step, key: str, parts: dict[str, Any], agent: str,
-               why: str) -> bool:
-        moved = tx.steps.change(step.id, [StepState.WAITING], step.attempt, state=StepState.QUEUED, fingerprint=key,
-                                parts=parts, why=why, agent=agent, workload=workload_name(step.uid, step.attempt))
+    def _queue(
+        self, tx: Transaction, run: Run, step: Step, key: str, parts: dict[str, Any], agent: str, why: str
+    ) -> bool:
+        moved = tx.steps.change(
+            step.id,
+            [StepState.WAITING],
+            step.attempt,
+            state=StepState.QUEUED,
+            fingerprint=key,
+            parts=parts,
+            why=why,
+            agent=agent,
+            workload=workload_name(step.uid, step.attempt),
+        )
         if moved and run.started_at is None:
             tx.runs.set(run.id, started_at=time.time())
         return moved
@@ -142,8 +192,9 @@ class Progress:
                 with self._ledger.begin() as tx:
                     self._prepare_service(tx, run, step, bound, spec)
             agent = self._components.agent(step.agent)
-            workload = workloads.build(self._components, run, step, bound, spec, step.workload,
-                                       list(agent.describe().schemes))
+            workload = workloads.build(
+                self._components, run, step, bound, spec, step.workload, list(agent.describe().schemes)
+            )
             agent.submit(workload)
         except (NotReady, PluginError) as error:
             if error.retryable:
@@ -152,31 +203,66 @@ class Progress:
         except FusemlError as error:
             return self._finish(run, step, StepState.FAILED, str(error), reason="Refused")
         with self._ledger.begin() as tx:
-            moved = tx.steps.change(step.id, [StepState.QUEUED], step.attempt, state=StepState.RUNNING,
-                                    started_at=time.time(), phase="")
+            moved = tx.steps.change(
+                step.id, [StepState.QUEUED], step.attempt, state=StepState.RUNNING, started_at=time.time(), phase=""
+            )
             if moved:
                 attempt = f" (attempt {step.attempt})" if step.attempt > 1 else ""
-                tx.feed.add(run.change, "step", f"{run.name} {step.name}: started{attempt}: {step.why}", now=time.time(),
-                            run=run.name, step=step.name, state="running")
+                tx.feed.add(
+                    run.change,
+                    "step",
+                    f"{run.name} {step.name}: started{attempt}: {step.why}",
+                    now=time.time(),
+                    run=run.name,
+                    step=step.name,
+                    state="running",
+                )
         return moved
 
     def _postpone(self, run: Run, step: Step, reason: str) -> bool:
         with self._ledger.begin() as tx:
-            tx.steps.change(step.id, [StepState.QUEUED], step.attempt, not_before=time.time() + RETRY_AFTER,
-                            phase=f"waiting: {reason}")
+            tx.steps.change(
+                step.id,
+                [StepState.QUEUED],
+                step.attempt,
+                not_before=time.time() + RETRY_AFTER,
+                phase=f"waiting: {reason}",
+            )
             if step.phase != f"waiting: {reason}":
-                tx.feed.add(run.change, "step", f"{run.name} {step.name}: waiting: {reason}", now=time.time(),
-                            run=run.name, step=step.name, state="queued")
+                tx.feed.add(
+                    run.change,
+                    "step",
+                    f"{run.name} {step.name}: waiting: {reason}",
+                    now=time.time(),
+                    run=run.name,
+                    step=step.name,
+                    state="queued",
+                )
         return False
 
     def _finish(self, run: Run, step: Step, state: StepState, message: str, *, reason: str = "") -> bool:
         now = time.time()
         with self._ledger.begin() as tx:
-            moved = tx.steps.change(step.id, [step.state], step.attempt, state=state, message=message, reason=reason,
-                                    ended_at=now, phase="")
+            moved = tx.steps.change(
+                step.id,
+                [step.state],
+                step.attempt,
+                state=state,
+                message=message,
+                reason=reason,
+                ended_at=now,
+                phase="",
+            )
             if moved:
-                tx.feed.add(run.change, "step", f"{run.name} {step.name}: {state}: {message}", now=now, run=run.name,
-                            step=step.name, state=str(state))
+                tx.feed.add(
+                    run.change,
+                    "step",
+                    f"{run.name} {step.name}: {state}: {message}",
+                    now=now,
+                    run=run.name,
+                    step=step.name,
+                    state=str(state),
+                )
         return moved
 
     def _end(self, run: Run) -> bool:
@@ -208,6 +294,8 @@ def _versions_in(tx: Transaction, step: Step | None) -> dict[str, Version]:
 
 
 def _sameness(parts: dict[str, Any]) -> str:
-    filters = [f"{port} ({', '.join(entry['filter'])})" for port, entry in parts["inputs"].items() if entry.get("filter")]
+    filters = [
+        f"{port} ({', '.join(entry['filter'])})" for port, entry in parts["inputs"].items() if entry.get("filter")
+    ]
     inputs = ", ".join(filters) if filters else ", ".join(parts["inputs"])
     return f"same runnable, parameters and {inputs}" if inputs else "same runnable and parameters"

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -45,7 +46,6 @@ class Reconciler:
         self._serving = serving
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._stopping_workloads = False
         self._reports: queue.SimpleQueue[WorkloadStatus] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._compared_at = 0.0
@@ -75,15 +75,12 @@ class Reconciler:
         self.stop()
         self._drain_reports()
         with self._ledger.read() as tx:
-            names = [(i.agent, i.workload) for i in tx.services.instances(
-                states=[*_LIVE_INSTANCES, InstanceState.DRAINING])]
-            if cancel_jobs:
-                names += [(s.agent, s.workload) for s in tx.steps.in_states(_LIVE_STEPS)]
-        for agent, workload in names:
-            self._quietly(lambda a=agent, w=workload: self._components.agent(a).cancel(w, CANCEL_GRACE))
-        self._stopping_workloads = True
+            jobs = [(s.agent, s.workload) for s in tx.steps.in_states(_LIVE_STEPS)]
+        # Routes go first, so that no request meets an instance that is on its way out.
+        names = [(i.agent, i.workload) for i in self._serving.stop_all()]
+        for agent, workload in names + (jobs if cancel_jobs else []):
+            self._quietly(partial(self._cancel, agent, workload))
         self._compare()
-        self._serving.publish()
 
     def activity(self) -> list[str]:
         """Names of the steps whose jobs are running, as `<run> <step>`."""
@@ -93,6 +90,8 @@ class Reconciler:
                     if s.workload not in services]
 
     def _run(self) -> None:
+        # What the database says of instances may be older than a reboot: ask first, then route.
+        self._quietly(self._compare)
         self._quietly(self._serving.publish)
         while not self._stop.is_set():
             self.heartbeat = time.time()
@@ -116,19 +115,19 @@ class Reconciler:
                 status = self._reports.get_nowait()
             except queue.Empty:
                 return
-            self._quietly(lambda s=status: self._take(s))
+            self._quietly(partial(self._take, status))
 
     def _take(self, status: WorkloadStatus) -> None:
         with self._ledger.read() as tx:
             instance = tx.services.instance_by_workload(status.name)
-            step = None if instance else tx.steps.by_workload(status.name)
+            step = tx.steps.by_workload(status.name)
             run = tx.runs.by_id(step.run_id) if step else None
             pipeline = tx.pipelines.by_id(run.pipeline_id) if run else None
-        if instance is not None:
-            if not self._stopping_workloads and instance.state in (*_LIVE_INSTANCES, InstanceState.DRAINING):
-                self._serving.report(instance, status)
+        if instance is not None and instance.state in (*_LIVE_INSTANCES, InstanceState.DRAINING):
+            self._serving.report(instance, status)
         elif step is not None and run is not None and pipeline is not None and step.state in _LIVE_STEPS:
-            if self._stopping_workloads and status.state == "cancelled" and not run.cancel_requested:
+            if status.state == "cancelled" and not run.cancel_requested:
+                # Nobody asked for this run to end: the server was stopped under it.
                 status = interruption(status)
             self._completion.report(step, run, pipeline, status)
 
@@ -142,22 +141,23 @@ class Reconciler:
         for agent, workload in live:
             by_agent.setdefault(agent, set()).add(workload)
         for agent, names in by_agent.items():
-            self._quietly(lambda a=agent, n=sorted(names): self._compare_agent(a, n))
+            self._quietly(partial(self._compare_agent, agent, sorted(names)))
 
     def _compare_agent(self, agent: str, names: list[str]) -> None:
         for status in self._components.agent(agent).status(names):
-            if status.state == "unknown":
-                # Recorded as submitted, but the agent never heard of it: as good as lost.
-                status = status.model_copy(update={"state": "failed", "reason": "Lost",
-                                                   "message": "the agent does not know this workload"})
-            self._take(status)
+            # Recorded as submitted, but the agent never heard of it: as good as lost.
+            lost = {"state": "failed", "reason": "Lost", "message": "the agent does not know this workload"}
+            self._take(status.model_copy(update=lost) if status.state == "unknown" else status)
 
     def _cancel_requested(self) -> None:
         with self._ledger.read() as tx:
             running = [(s.agent, s.workload) for run in tx.runs.active() if run.cancel_requested
                        for s in tx.steps.of_run(run.id) if s.state == StepState.RUNNING]
         for agent, workload in running:
-            self._quietly(lambda a=agent, w=workload: self._take(self._components.agent(a).cancel(w, CANCEL_GRACE)))
+            self._quietly(partial(self._cancel, agent, workload))
+
+    def _cancel(self, agent: str, workload: str) -> None:
+        self._take(self._components.agent(agent).cancel(workload, CANCEL_GRACE))
 
     def _listen(self) -> None:
         for name, agent in self._components.agents():

@@ -27,8 +27,9 @@ def new_change() -> str:
     return uuid.uuid4().hex[:16]
 
 
-def register(tx: Transaction, new: NewVersion, *, change: str, producer: tuple[str, str] | None = None,
-             branch: str = "") -> Registered:
+def register(
+    tx: Transaction, new: NewVersion, *, change: str, producer: tuple[str, str] | None = None, branch: str = ""
+) -> Registered:
     """Insert a version, move its aliases and let every trigger meet it.
 
     Args:
@@ -54,12 +55,21 @@ def register(tx: Transaction, new: NewVersion, *, change: str, producer: tuple[s
     if event is None:
         return Registered(version, is_new, version.change, tuple(tx.pipelines.decisions(version_id=version_id)))
     if is_new:
-        tx.feed.add(change, "artifact", f"registered {version.short}", now=now, state="registered",
-                    run=producer[0] if producer else "", step=producer[1] if producer else "")
+        tx.feed.add(
+            change,
+            "artifact",
+            f"registered {version.short}",
+            now=now,
+            state="registered",
+            run=producer[0] if producer else "",
+            step=producer[1] if producer else "",
+        )
     return Registered(version, is_new, change, tuple(meet(tx, version, event, change, branch, default_branch)))
 
 
-def retype(tx: Transaction, version: Version, type_: str | None, metadata: dict[str, object], branch: str) -> list[Decision]:
+def retype(
+    tx: Transaction, version: Version, type_: str | None, metadata: dict[str, object], branch: str
+) -> list[Decision]:
     """Store a newly detected type of a codeset version and let triggers meet it like a new version."""
     if type_ == version.type and metadata == version.metadata:
         return []
@@ -73,11 +83,12 @@ def retype(tx: Transaction, version: Version, type_: str | None, metadata: dict[
     return meet(tx, typed, event, change, branch, branch) if event is not None else []
 
 
-def meet(tx: Transaction, version: Version, event: int, change: str, branch: str, default_branch: str) -> list[Decision]:
+def meet(
+    tx: Transaction, version: Version, event: int, change: str, branch: str, default_branch: str
+) -> list[Decision]:
     """Let every trigger decide about an event of a version; store each decision, create the runs."""
-    decisions = []
-    for match in triggers.matches(tx, version, branch, default_branch):
-        decisions.append(settle(tx, match, version, event, change))
+    found = triggers.matches(tx, version, branch, default_branch)
+    decisions = [settle(tx, match, version, event, change) for match in found]
     return [d for d in decisions if d is not None]
 
 
@@ -92,9 +103,16 @@ def settle(tx: Transaction, match: triggers.Match, version: Version, event: int,
         pipeline = tx.pipelines.by_id(trigger.pipeline_id)
         assert pipeline is not None
         run, created = create_run(tx, pipeline, match.inputs, {}, change=change)
-        decision, reason = ("fired", match.reason) if created else ("suppressed", f"{run.name} ran with these inputs already")
+        decision, reason = (
+            ("fired", match.reason) if created else ("suppressed", f"{run.name} ran with these inputs already")
+        )
     tx.pipelines.fire(trigger, event, version.id, decision, reason, run.id if run else None, change, now)
     if decision == "suppressed":
-        tx.feed.add(change, "decision", f"{trigger.pipeline} does not run for {version.short}: {reason}", now=now,
-                    state=decision)
+        tx.feed.add(
+            change,
+            "decision",
+            f"{trigger.pipeline} does not run for {version.short}: {reason}",
+            now=now,
+            state=decision,
+        )
     return Decision(trigger.pipeline, decision, reason, run.name if run else None, version.address)

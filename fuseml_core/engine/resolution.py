@@ -18,7 +18,7 @@ def resolve(tx: Transaction, text: str, project: str) -> Version:
     """
     address = parse_address(text, project)
     if not (address.digest or address.short or address.alias or address.number):
-        version = tx.artifacts.current(None, address.kind, address.project, address.name)
+        version = tx.artifacts.current(address.kind, address.project, address.name)
         if version is not None:
             return version
         raise _missing(tx, address)
@@ -26,8 +26,9 @@ def resolve(tx: Transaction, text: str, project: str) -> Version:
     if not found:
         raise _missing(tx, address)
     if len({v.digest for v in found}) > 1:
-        raise Conflict(f"{text} is ambiguous: it fits {', '.join(v.short for v in found[:5])}",
-                       hint="Give more digits.")
+        raise Conflict(
+            f"{text} is ambiguous: it fits {', '.join(v.short for v in found[:5])}", hint="Give more digits."
+        )
     return found[0]
 
 
@@ -35,7 +36,11 @@ def _missing(tx: Transaction, address: Address) -> NotFound:
     names = [row["name"] for row in tx.artifacts.names(address.kind, address.project)]
     if address.name and address.name not in names:
         known = ", ".join(names[:10]) or "none"
-        return NotFound(f"there is no {address.kind} {address.name!r} in project {address.project!r}",
-                        hint=f"Known there: {known}.")
-    return NotFound(f"{address} does not exist",
-                    hint=f"See `fuseml artifact list --kind {address.kind}` or {scheme_of(address.kind)}://… addresses of a run.")
+        return NotFound(
+            f"there is no {address.kind} {address.name!r} in project {address.project!r}",
+            hint=f"Known there: {known}.",
+        )
+    return NotFound(
+        f"{address} does not exist",
+        hint=f"See `fuseml artifact list --kind {address.kind}` or {scheme_of(address.kind)}://… addresses of a run.",
+    )

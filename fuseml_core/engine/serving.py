@@ -10,6 +10,7 @@ import structlog
 from fuseml_core.domain.errors import Conflict, FusemlError
 from fuseml_core.domain.fingerprints import workload_name
 from fuseml_core.domain.records import (
+    FINAL_STEP_STATES,
     Binding,
     Instance,
     InstanceState,
@@ -44,8 +45,16 @@ _LIVE = (InstanceState.STARTING, InstanceState.READY)
 class Serving:
     """Keeps every desired service running and routed."""
 
-    def __init__(self, ledger: Ledger, components: Components, gateway: Gateway, completion: Completion, *,
-                 url: Callable[[str, str, str], str], drain: float) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        components: Components,
+        gateway: Gateway,
+        completion: Completion,
+        *,
+        url: Callable[[str, str, str], str],
+        drain: float,
+    ) -> None:
         self._ledger = ledger
         self._components = components
         self._gateway = gateway
@@ -62,15 +71,33 @@ class Serving:
         name, now = service_name(spec, bound), time.time()
         descriptor = bound.runnable.descriptor
         assert descriptor.service is not None
-        service = tx.services.ensure(run.project, name, run.pipeline_id, run.pipeline, descriptor.service.predict_path, now)
+        service = tx.services.ensure(
+            run.project, name, run.pipeline_id, run.pipeline, descriptor.service.predict_path, now
+        )
         if service.pipeline_id != run.pipeline_id:
-            raise Conflict(f"the service {name} belongs to the pipeline {service.pipeline}",
-                           hint="Give this pipeline's service another name, or remove the other pipeline.")
+            raise Conflict(
+                f"the service {name} belongs to the pipeline {service.pipeline}",
+                hint="Give this pipeline's service another name, or remove the other pipeline.",
+            )
         if tx.services.instance_by_workload(step.workload) is None:
-            tx.services.add_instance({
-                "service_id": service.id, "workload": step.workload, "agent": step.agent, "created_at": now,
-                "state": InstanceState.STARTING, "fingerprint": step.fingerprint, "step_id": step.id})
-            tx.services.set(service.id, desired="running", updated_at=now)
+            tx.services.add_instance(
+                {
+                    "service_id": service.id,
+                    "workload": step.workload,
+                    "agent": step.agent,
+                    "created_at": now,
+                    "state": InstanceState.STARTING,
+                    "fingerprint": step.fingerprint,
+                    "step_id": step.id,
+                }
+            )
+            ready = tx.services.instances(service_id=service.id, states=[InstanceState.READY])
+            tx.services.set(
+                service.id,
+                desired="running",
+                updated_at=now,
+                state=ServiceState.READY if ready else ServiceState.STARTING,
+            )
 
     def report(self, instance: Instance, status: WorkloadStatus) -> None:
         """Take in one report about an instance."""
@@ -102,38 +129,87 @@ class Serving:
                     tx.services.set_instance(old.id, state=InstanceState.DRAINING, drain_until=now + self._drain)
             tx.services.set_instance(instance.id, state=InstanceState.READY, endpoint=status.endpoint or "")
             model = next((b.version_id for b in tx.steps.io(step.id, "in") if b.version_id is not None), None)
-            tx.services.set(service.id, state=ServiceState.READY, run=run.name, model_id=model, message="", updated_at=now)
+            tx.services.set(
+                service.id, state=ServiceState.READY, run=run.name, model_id=model, message="", updated_at=now
+            )
         self.publish()
         if not first:
             return
         url = self._url(service.project, service.name, service.predict_path)
         with self._ledger.begin() as tx:
-            if tx.steps.change(step.id, [StepState.RUNNING, StepState.COMPLETING], step.attempt, phase="",
-                               state=StepState.SUCCEEDED, ended_at=now, warnings=list(status.warnings)):
+            if tx.steps.change(
+                step.id,
+                [StepState.RUNNING, StepState.COMPLETING],
+                step.attempt,
+                phase="",
+                state=StepState.SUCCEEDED,
+                ended_at=now,
+                warnings=list(status.warnings),
+            ):
                 tx.steps.set_io(step.id, "out", [Binding("url", value=url)])
                 tx.steps.remember(step.fingerprint, step.id, now)
-                tx.feed.add(run.change, "service", f"{run.name} {step.name}: serving at {url}", now=now, run=run.name,
-                            step=step.name, state="succeeded")
+                tx.feed.add(
+                    run.change,
+                    "service",
+                    f"{run.name} {step.name}: serving at {url}",
+                    now=now,
+                    run=run.name,
+                    step=step.name,
+                    state="succeeded",
+                )
 
     def _ended(self, instance: Instance, status: WorkloadStatus) -> None:
         now = time.time()
+        # Somebody stopped it on purpose: that is no crash, and a desired service comes back at once.
+        on_purpose = status.state == "cancelled" or instance.state == InstanceState.DRAINING
         with self._ledger.begin() as tx:
-            wanted_to_end = instance.state == InstanceState.DRAINING
-            tx.services.set_instance(instance.id, state=InstanceState.ENDED if wanted_to_end else InstanceState.FAILED)
+            tx.services.set_instance(instance.id, state=InstanceState.ENDED if on_purpose else InstanceState.FAILED)
             service = tx.services.by_id(instance.service_id)
-            if wanted_to_end or service is None:
+            if instance.state == InstanceState.DRAINING or service is None or service.desired != "running":
                 return
-            message = status.message or status.reason or "the process ended"
-            others = [i for i in tx.services.instances(service_id=service.id, states=[InstanceState.READY])
-                      if i.id != instance.id]
-            if service.desired == "running":
-                restarting = instance.state == InstanceState.READY or instance.attempt > RESTART_BASE
-                tx.services.set(service.id, message=message, updated_at=now,
-                                restarts=service.restarts + (1 if restarting else 0),
-                                state=ServiceState.READY if others else ServiceState.FAILED)
-        log.warning("service instance ended", service=f"{service.project}/{service.name}", workload=instance.workload,
-                    reason=message)
+            others = tx.services.instances(service_id=service.id, states=[InstanceState.READY])
+            if on_purpose:
+                tx.services.set(
+                    service.id, state=ServiceState.READY if others else ServiceState.STARTING, updated_at=now
+                )
+            else:
+                self._record_crash(tx, service, instance, status, others_ready=bool(others))
+        log.warning(
+            "service instance ended",
+            service=f"{service.project}/{service.name}",
+            workload=instance.workload,
+            reason=status.message or status.reason,
+        )
         self.publish()
+
+    def _record_crash(
+        self, tx: Transaction, service: Service, instance: Instance, status: WorkloadStatus, *, others_ready: bool
+    ) -> None:
+        served = instance.state == InstanceState.READY or instance.attempt > RESTART_BASE
+        tx.services.set(
+            service.id,
+            message=status.message or status.reason or "the process ended",
+            restarts=service.restarts + (1 if served else 0),
+            updated_at=time.time(),
+            state=ServiceState.READY if others_ready else ServiceState.FAILED,
+        )
+
+    def stop_all(self) -> list[Instance]:
+        """Record every instance as ended, because the server stops; returns them for cancelling."""
+        with self._ledger.begin() as tx:
+            found = tx.services.instances(states=[*_LIVE, InstanceState.DRAINING])
+            for instance in found:
+                tx.services.set_instance(instance.id, state=InstanceState.ENDED)
+            for service in tx.services.all():
+                if service.desired == "running":
+                    tx.services.set(
+                        service.id,
+                        state=ServiceState.STOPPED,
+                        message="stopped with the server",
+                        updated_at=time.time(),
+                    )
+        self.publish()
+        return found
 
     def publish(self) -> None:
         """Put the routing table that follows from the database into force."""
@@ -143,8 +219,11 @@ class Serving:
             for service in tx.services.all():
                 instance = ready.get(service.id) if service.desired == "running" else None
                 table[f"{service.project}/{service.name}"] = {
-                    "endpoint": instance.endpoint if instance else None, "state": str(service.state),
-                    "instance": instance.workload if instance else "", "predict_path": service.predict_path}
+                    "endpoint": instance.endpoint if instance else None,
+                    "state": str(service.state),
+                    "instance": instance.workload if instance else "",
+                    "predict_path": service.predict_path,
+                }
         self._gateway.publish(table)
 
     def tend(self) -> None:
@@ -183,43 +262,70 @@ class Serving:
         now = time.time()
         failures = max(0, service.restarts - 1)
         # A service that ran well for a while starts again at once; one that keeps failing waits longer each time.
-        pause = 0.0 if last.state == InstanceState.ENDED or failures == 0 else min(MAX_BACKOFF, 2.0 ** min(failures, 6))
+        pause = (
+            0.0 if last.state == InstanceState.ENDED or failures == 0 else min(MAX_BACKOFF, 2.0 ** min(failures, 6))
+        )
         if now < service.updated_at + pause:
             return
         with self._ledger.read() as tx:
             step = tx.steps.by_id(last.step_id)
+            if step is not None and step.state not in FINAL_STEP_STATES:
+                return  # its step starts another attempt itself
+            if step is None or step.state != StepState.SUCCEEDED:
+                step = self._last_good(tx, service)
             run = tx.runs.by_id(step.run_id) if step else None
             pipeline = tx.pipelines.by_id(run.pipeline_id) if run else None
-            if step is None or run is None or pipeline is None or step.state != StepState.SUCCEEDED:
-                # The first instance never became ready: the run failed and says so; there is nothing to restore.
-                step = self._last_good(tx, service, pipeline)
-                run = tx.runs.by_id(step.run_id) if step else None
-            if step is None or run is None or pipeline is None:
-                return
-            bound = bind(tx, pipeline, run, step.name)
-        self._start_again(service, last, pipeline, run, step, bound)
+            bound = bind(tx, pipeline, run, step.name) if step and run and pipeline else None
+        if step is None or run is None or pipeline is None or bound is None:
+            self._give_up(service)
+        else:
+            self._start_again(service, last, pipeline, run, step, bound)
 
-    def _last_good(self, tx: Transaction, service: Service, pipeline: Pipeline | None) -> Step | None:
-        for instance in reversed(tx.services.instances(service_id=service.id)):
-            step = tx.steps.by_id(instance.step_id)
-            if step is not None and step.state == StepState.SUCCEEDED and pipeline is not None:
-                return step
-        return None
+    def _give_up(self, service: Service) -> None:
+        if service.state != ServiceState.FAILED:
+            with self._ledger.begin() as tx:
+                tx.services.set(
+                    service.id,
+                    state=ServiceState.FAILED,
+                    updated_at=time.time(),
+                    message=service.message or "it was never ready",
+                )
 
-    def _start_again(self, service: Service, last: Instance, pipeline: Pipeline, run: Run, step: Step,
-                     bound: Bound) -> None:
+    def _last_good(self, tx: Transaction, service: Service) -> Step | None:
+        """The newest step of the service whose instance was ready once."""
+        steps = (tx.steps.by_id(i.step_id) for i in reversed(tx.services.instances(service_id=service.id)))
+        return next((s for s in steps if s is not None and s.state == StepState.SUCCEEDED), None)
+
+    def _start_again(
+        self, service: Service, last: Instance, pipeline: Pipeline, run: Run, step: Step, bound: Bound
+    ) -> None:
         attempt = max(last.attempt, RESTART_BASE) + 1
         name = workload_name(step.uid, attempt)
         try:
             agent = self._components.agent(last.agent)
-            workload = workloads.build(self._components, run, step, bound, pipeline.spec["steps"][step.name], name,
-                                       list(agent.describe().schemes))
+            workload = workloads.build(
+                self._components,
+                run,
+                step,
+                bound,
+                pipeline.spec["steps"][step.name],
+                name,
+                list(agent.describe().schemes),
+            )
             with self._ledger.begin() as tx:
                 if tx.services.instance_by_workload(name) is None:
-                    tx.services.add_instance({
-                        "service_id": service.id, "workload": name, "agent": last.agent, "created_at": time.time(),
-                        "state": InstanceState.STARTING, "fingerprint": step.fingerprint, "step_id": step.id,
-                        "attempt": attempt})
+                    tx.services.add_instance(
+                        {
+                            "service_id": service.id,
+                            "workload": name,
+                            "agent": last.agent,
+                            "created_at": time.time(),
+                            "state": InstanceState.STARTING,
+                            "fingerprint": step.fingerprint,
+                            "step_id": step.id,
+                            "attempt": attempt,
+                        }
+                    )
                 tx.services.set(service.id, state=ServiceState.STARTING, updated_at=time.time())
             agent.submit(workload)
         except (FusemlError, PluginError) as error:
@@ -229,7 +335,17 @@ class Serving:
 
 def _as_failure(status: WorkloadStatus) -> WorkloadStatus:
     if status.state == "succeeded":
-        return status.model_copy(update={"state": "failed", "reason": "Exited",
-                                         "message": "the service ended by itself before it was ready"})
-    return status if status.state in ("failed", "cancelled") else status.model_copy(
-        update={"state": "failed", "reason": "Lost", "message": "the agent does not know the service any more"})
+        return status.model_copy(
+            update={
+                "state": "failed",
+                "reason": "Exited",
+                "message": "the service ended by itself before it was ready",
+            }
+        )
+    return (
+        status
+        if status.state in ("failed", "cancelled")
+        else status.model_copy(
+            update={"state": "failed", "reason": "Lost", "message": "the agent does not know the service any more"}
+        )
+    )

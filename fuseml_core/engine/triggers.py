@@ -103,7 +103,7 @@ def current_matches(tx: Transaction, text: str, project: str, types: tuple[str, 
     for row in tx.artifacts.names(selector.kind, None):
         if not selector.covers(selector.kind, row["project"], row["name"]):
             continue
-        version = tx.artifacts.current(row["id"], selector.kind, row["project"], row["name"])
+        version = tx.artifacts.current(selector.kind, row["project"], row["name"])
         trigger = Trigger(0, 0, "", project, "", text, types)
         if version and not _refusal(trigger, selector, version, row["default_branch"], row["default_branch"]):
             found.append(version)

@@ -107,12 +107,12 @@ class PluginHost:
             entries = sorted(self._entries.items())
         return [hosting.info() for _, (hosting, _) in entries]
 
-    def shutdown(self) -> None:
-        """Remove all components, at the same time. The host can be used again afterwards."""
+    def shutdown(self, drain: float | None = None) -> None:
+        """Remove all components, at the same time; calls in flight get `drain` seconds. The host can be used again."""
         with self._lock:
             entries = list(self._entries.values())
             self._entries.clear()
-        threads = [threading.Thread(target=self._stop, args=(entry, None)) for entry in entries]
+        threads = [threading.Thread(target=self._stop, args=(entry, drain)) for entry in entries]
         for thread in threads:
             thread.start()
         for thread in threads:

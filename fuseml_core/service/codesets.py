@@ -29,8 +29,14 @@ MAX_READ = 256 * 1024
 class Codesets:
     """Use cases around codesets."""
 
-    def __init__(self, ledger: Ledger, components: Components, projects: Projects, wake: Callable[[], None],
-                 clone_url: Callable[[str, str], str]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        components: Components,
+        projects: Projects,
+        wake: Callable[[], None],
+        clone_url: Callable[[str, str], str],
+    ) -> None:
         self._ledger = ledger
         self._components = components
         self._projects = projects
@@ -50,9 +56,15 @@ class Codesets:
         """Codesets of a project with their current version."""
         self._projects.get(project)
         with self._ledger.read() as tx:
-            return [self._view(project, row["name"], row["default_branch"],
-                               tx.artifacts.current(row["id"], CODESET, project, row["name"]))
-                    for row in tx.artifacts.names(CODESET, project)]
+            return [
+                self._view(
+                    project,
+                    row["name"],
+                    row["default_branch"],
+                    tx.artifacts.current(CODESET, project, row["name"]),
+                )
+                for row in tx.artifacts.names(CODESET, project)
+            ]
 
     def get(self, project: str, name: str) -> dict[str, Any]:
         """One codeset.
@@ -63,15 +75,23 @@ class Codesets:
         for codeset in self.all(project):
             if codeset["name"] == name:
                 return codeset
-        raise NotFound(f"there is no codeset {name!r} in project {project!r}",
-                       hint=f"Push one: fuseml codeset push <folder> --name {name}.")
+        raise NotFound(
+            f"there is no codeset {name!r} in project {project!r}",
+            hint=f"Push one: fuseml codeset push <folder> --name {name}.",
+        )
 
     def _view(self, project: str, name: str, branch: str, current: Version | None) -> dict[str, Any]:
-        return {"project": project, "name": name, "default_branch": branch, "clone_url": self._clone_url(project, name),
-                "address": current.address if current else "", "short": current.short if current else "",
-                "type": current.type if current else None,
-                "detection": current.metadata.get("detection", "") if current else "",
-                "created_at": current.created_at if current else None}
+        return {
+            "project": project,
+            "name": name,
+            "default_branch": branch,
+            "clone_url": self._clone_url(project, name),
+            "address": current.address if current else "",
+            "short": current.short if current else "",
+            "type": current.type if current else None,
+            "detection": current.metadata.get("detection", "") if current else "",
+            "created_at": current.created_at if current else None,
+        }
 
     def delete(self, project: str, name: str) -> None:
         """Delete a codeset: its repository goes, its versions stay as records of what was built from them.
@@ -98,13 +118,24 @@ class Codesets:
         digest = f"git:{commit}"
         with self._one_at_a_time(f"{project}/{name}"):
             descriptor = self._components.store(CODESET).register(
-                RegisterRequest(kind=CODESET, project=project, name=name, digest=digest, aliases=[branch]))
+                RegisterRequest(kind=CODESET, project=project, name=name, digest=digest, aliases=[branch])
+            )
             with self._ledger.read() as tx:
                 known = tx.artifacts.find(Address(CODESET, project, name, digest=digest))
-            type_, detection = (known[0].type, dict(known[0].metadata)) if known else self.detect(project, name, digest)
-            new = NewVersion(kind=CODESET, project=project, name=name, digest=digest, type=type_, size=descriptor.size,
-                             location=descriptor.location, labels=dict(descriptor.labels),
-                             metadata={**descriptor.metadata, **detection})
+            type_, detection = (
+                (known[0].type, dict(known[0].metadata)) if known else self.detect(project, name, digest)
+            )
+            new = NewVersion(
+                kind=CODESET,
+                project=project,
+                name=name,
+                digest=digest,
+                type=type_,
+                size=descriptor.size,
+                location=descriptor.location,
+                labels=dict(descriptor.labels),
+                metadata={**descriptor.metadata, **detection},
+            )
             with self._ledger.begin() as tx:
                 registered = register(tx, new, change=new_change(), branch=branch)
         self._wake()
@@ -123,7 +154,12 @@ class Codesets:
                 listing = self._components.store(CODESET).files(ref, list(patterns), MAX_READ)
                 detection = builder.detect(listing)
             except PluginError as error:
-                log.warning("builder could not look at a codeset", builder=title, codeset=f"{project}/{name}", error=str(error))
+                log.warning(
+                    "builder could not look at a codeset",
+                    builder=title,
+                    codeset=f"{project}/{name}",
+                    error=str(error),
+                )
                 reasons.append(f"{title}: {error}")
                 continue
             if detection.matches:
@@ -134,8 +170,10 @@ class Codesets:
     def redetect(self) -> None:
         """Look again at the current version of every codeset, because a builder was installed or upgraded."""
         with self._ledger.read() as tx:
-            current = [(tx.artifacts.current(r["id"], CODESET, r["project"], r["name"]), r["default_branch"])
-                       for r in tx.artifacts.names(CODESET, None)]
+            current = [
+                (tx.artifacts.current(CODESET, r["project"], r["name"]), r["default_branch"])
+                for r in tx.artifacts.names(CODESET, None)
+            ]
         for version, branch in current:
             if version is None:
                 continue
@@ -160,7 +198,9 @@ class Codesets:
             try:
                 self.push(event.project, event.name, event.digest.removeprefix("git:"), branch)
             except (Invalid, Refused) as error:
-                log.warning("pushed commit was not registered", codeset=f"{event.project}/{event.name}", error=str(error))
+                log.warning(
+                    "pushed commit was not registered", codeset=f"{event.project}/{event.name}", error=str(error)
+                )
 
     @contextmanager
     def _one_at_a_time(self, key: str) -> Iterator[None]:

@@ -56,14 +56,26 @@ def _step(step: TemplateStep, find: FindRunnable) -> dict[str, Any]:
     runnable = find(step.runnable) if step.runnable else None
     interface = runnable["descriptor"] if runnable else step.interface.model_dump() if step.interface else {}
     return {
-        "runnable": runnable, "from": step.from_, "interface": {
-            "kind": interface.get("kind", "custom"), "inputs": interface.get("inputs", []),
-            "outputs": _outputs(interface), "parameters": interface.get("parameters", []),
-            "service": interface.get("service") is not None},
-        "variants": {value: find(name) for value, name in step.variants.items()}, "variant_by": step.variant_by,
-        "inputs": dict(step.inputs), "parameters": dict(step.parameters), "open_parameters": step.open_parameters,
-        "filters": dict(step.filters), "needs": list(step.needs), "resources": step.resources.model_dump(),
-        "service_name": step.service_name, "timeout": step.timeout, "retries": step.retries,
+        "runnable": runnable,
+        "from": step.from_,
+        "interface": {
+            "kind": interface.get("kind", "custom"),
+            "inputs": interface.get("inputs", []),
+            "outputs": _outputs(interface),
+            "parameters": interface.get("parameters", []),
+            "service": interface.get("service") is not None,
+        },
+        "variants": {value: find(name) for value, name in step.variants.items()},
+        "variant_by": step.variant_by,
+        "inputs": dict(step.inputs),
+        "parameters": dict(step.parameters),
+        "open_parameters": step.open_parameters,
+        "filters": dict(step.filters),
+        "needs": list(step.needs),
+        "resources": step.resources.model_dump(),
+        "service_name": step.service_name,
+        "timeout": step.timeout,
+        "retries": step.retries,
         "description": step.description,
     }
 
@@ -81,8 +93,10 @@ def _wire(spec: dict[str, Any], name: str) -> None:
     ports = {i["name"]: i for i in step["interface"]["inputs"]}
     unknown = sorted(set(step["inputs"]) - set(ports))
     if unknown:
-        raise Invalid(f"the step {name} maps the input {unknown[0]!r}, which its runnable does not have",
-                      hint=f"It has {', '.join(ports) or 'none'}.")
+        raise Invalid(
+            f"the step {name} maps the input {unknown[0]!r}, which its runnable does not have",
+            hint=f"It has {', '.join(ports) or 'none'}.",
+        )
     for port, wanted in ports.items():
         source = step["inputs"].get(port)
         if source is None:
@@ -100,17 +114,26 @@ def _wire(spec: dict[str, Any], name: str) -> None:
 
 def _only_candidate(spec: dict[str, Any], name: str, port: str, wanted: dict[str, Any]) -> str | None:
     found = [f"inputs.{n}" for n, i in spec["inputs"].items() if _fits(i, wanted)]
-    found += [f"{s}.{o['name']}" for s, step in spec["steps"].items() if s != name
-              for o in step["interface"]["outputs"] if _fits(o, wanted)]
+    found += [
+        f"{s}.{o['name']}"
+        for s, step in spec["steps"].items()
+        if s != name
+        for o in step["interface"]["outputs"]
+        if _fits(o, wanted)
+    ]
     if len(found) == 1:
         return found[0]
     if found:
-        raise Invalid(f"the input {port} of the step {name} can be taken from {', '.join(found)}",
-                      hint=f"Say which in the template: inputs: {{{port}: {found[0]}}}.")
+        raise Invalid(
+            f"the input {port} of the step {name} can be taken from {', '.join(found)}",
+            hint=f"Say which in the template: inputs: {{{port}: {found[0]}}}.",
+        )
     if wanted.get("optional"):
         return None
-    raise Invalid(f"nothing gives the input {port} ({wanted['kind']}) of the step {name}",
-                  hint="Add an input to the template, or a step before it that puts out one.")
+    raise Invalid(
+        f"nothing gives the input {port} ({wanted['kind']}) of the step {name}",
+        hint="Add an input to the template, or a step before it that puts out one.",
+    )
 
 
 def _check_source(spec: dict[str, Any], source: str, what: str) -> dict[str, Any]:
@@ -119,7 +142,9 @@ def _check_source(spec: dict[str, Any], source: str, what: str) -> dict[str, Any
         if port in spec["inputs"]:
             found: dict[str, Any] = spec["inputs"][port]
             return found
-        raise Invalid(f"{what} refers to {source}", hint=f"The template has the inputs {', '.join(spec['inputs']) or 'none'}.")
+        raise Invalid(
+            f"{what} refers to {source}", hint=f"The template has the inputs {', '.join(spec['inputs']) or 'none'}."
+        )
     step = spec["steps"].get(first)
     if step is None:
         raise Invalid(f"{what} refers to {source}", hint=f"The template has the steps {', '.join(spec['steps'])}.")
@@ -138,15 +163,21 @@ def _fits(given: dict[str, Any], wanted: dict[str, Any]) -> bool:
     if given["kind"] != wanted["kind"]:
         return False
     have, want = _types_of(given), _types_of(wanted)
-    return not have or not want or any(h == w or h.startswith(w + "/") or w.startswith(h + "/") for h in have for w in want)
+    return (
+        not have
+        or not want
+        or any(h == w or h.startswith(w + "/") or w.startswith(h + "/") for h in have for w in want)
+    )
 
 
 def _check_fit(given: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
     if given["kind"] != wanted["kind"]:
         raise Invalid(f"{what}, which is a {given['kind']}; a {wanted['kind']} is needed")
     if not _fits(given, wanted):
-        raise Invalid(f"{what} of type {', '.join(_types_of(given))}; {', '.join(_types_of(wanted))} is needed",
-                      hint="A converter between the types would help.")
+        raise Invalid(
+            f"{what} of type {', '.join(_types_of(given))}; {', '.join(_types_of(wanted))} is needed",
+            hint="A converter between the types would help.",
+        )
 
 
 def _order(steps: dict[str, Any]) -> list[str]:
@@ -158,7 +189,9 @@ def _order(steps: dict[str, Any]) -> list[str]:
                     raise Invalid(f"the step {name} needs {other!r}, which is no step of the template")
         found = list(TopologicalSorter(graph).static_order())
     except CycleError as error:
-        raise Invalid(f"the steps {' → '.join(error.args[1])} need each other", hint="A pipeline must not have a loop.") from None
+        raise Invalid(
+            f"the steps {' → '.join(error.args[1])} need each other", hint="A pipeline must not have a loop."
+        ) from None
     return found
 
 
@@ -167,11 +200,15 @@ def _check_parameters(spec: dict[str, Any]) -> None:
         declared = {p["name"] for p in step["interface"]["parameters"]}
         for parameter, value in step["parameters"].items():
             if declared and parameter not in declared and not step["from"]:
-                raise Invalid(f"the step {name} sets the parameter {parameter!r}, which its runnable does not have",
-                              hint=f"It has {', '.join(sorted(declared))}.")
+                raise Invalid(
+                    f"the step {name} sets the parameter {parameter!r}, which its runnable does not have",
+                    hint=f"It has {', '.join(sorted(declared))}.",
+                )
             if isinstance(value, str) and value.startswith("{parameters."):
-                wanted = value[len("{parameters."):].rstrip("}")
+                wanted = value[len("{parameters.") :].rstrip("}")
                 if wanted not in spec["parameters"]:
-                    raise Invalid(f"the step {name} refers to the parameter {wanted!r}, which the template does not declare")
+                    raise Invalid(
+                        f"the step {name} refers to the parameter {wanted!r}, which the template does not declare"
+                    )
         if step["variant_by"] and step["variant_by"] not in spec["parameters"]:
             raise Invalid(f"the step {name} chooses by {step['variant_by']!r}, which is no parameter of the template")

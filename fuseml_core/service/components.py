@@ -161,8 +161,10 @@ class Catalog(Protocol):
     """Templates and runnables of installed extensions."""
 
     def templates(self) -> list[dict[str, Any]]:
-        """Every template of the active extensions: `name`, `short`, `extension`, `version`,
-        `extension_digest`, `digest`, `template`.
+        """Every template of the active extensions.
+
+        Returns:
+            `name`, `short`, `summary`, `extension`, `version`, `extension_digest`, `digest`, `template` of each.
         """
         ...
 
@@ -176,7 +178,10 @@ class Catalog(Protocol):
         ...
 
     def runnable(self, name: str, extension: str) -> dict[str, Any]:
-        """A runnable by `<extension>/<name>`, or by name within `extension`: `address`, `digest`, `descriptor`, `contents`.
+        """A runnable by `<extension>/<name>`, or by name within `extension`.
+
+        Returns:
+            `address`, `digest`, `descriptor` and `contents`, the URI of its files.
 
         Raises:
             NotFound: There is none.

@@ -32,8 +32,14 @@ EXISTING = ("latest", "none", "all")
 class Pipelines:
     """Use cases around pipelines."""
 
-    def __init__(self, ledger: Ledger, catalog: Catalog, projects: Projects, wake: Callable[[], None],
-                 stop_services: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalog: Catalog,
+        projects: Projects,
+        wake: Callable[[], None],
+        stop_services: Callable[[int], None],
+    ) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._projects = projects
@@ -48,8 +54,15 @@ class Pipelines:
         """One template."""
         return _template_view(self._catalog.template(name))
 
-    def add(self, project: str, template: str, name: str, inputs: dict[str, str], parameters: dict[str, Any],
-            existing: str = "latest") -> dict[str, Any]:
+    def add(
+        self,
+        project: str,
+        template: str,
+        name: str,
+        inputs: dict[str, str],
+        parameters: dict[str, Any],
+        existing: str = "latest",
+    ) -> dict[str, Any]:
         """Bind a template to a project; it fires once for what its selectors match already.
 
         Args:
@@ -80,8 +93,12 @@ class Pipelines:
             pipeline = self._insert(tx, project, name, entry, spec, inputs, checked)
             decisions = _fire_for_existing(tx, pipeline, inputs, existing, change)
         self._wake()
-        return {"pipeline": pipeline_view(pipeline), "decisions": [decision_view(d) for d in decisions],
-                "started": [d.run for d in decisions if d.decision == "fired" and d.run], "change": change}
+        return {
+            "pipeline": pipeline_view(pipeline),
+            "decisions": [decision_view(d) for d in decisions],
+            "started": [d.run for d in decisions if d.decision == "fired" and d.run],
+            "change": change,
+        }
 
     def _compile(self, entry: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -90,21 +107,46 @@ class Pipelines:
             raise Invalid(explain(error, f"template {entry['name']}")) from None
         return compile_template(template, lambda name: self._catalog.runnable(name, entry["extension"]))
 
-    def _insert(self, tx: Transaction, project: str, name: str, entry: dict[str, Any], spec: dict[str, Any],
-                inputs: dict[str, str], parameters: dict[str, Any]) -> Pipeline:
-        added = tx.pipelines.add({
-            "project": project, "name": name, "template": entry["name"], "template_digest": spec_digest(spec),
-            "extension": entry["extension"], "extension_digest": entry["extension_digest"], "spec": spec, "inputs": inputs,
-            "parameters": parameters, "created_at": time.time()})
+    def _insert(
+        self,
+        tx: Transaction,
+        project: str,
+        name: str,
+        entry: dict[str, Any],
+        spec: dict[str, Any],
+        inputs: dict[str, str],
+        parameters: dict[str, Any],
+    ) -> Pipeline:
+        added = tx.pipelines.add(
+            {
+                "project": project,
+                "name": name,
+                "template": entry["name"],
+                "template_digest": spec_digest(spec),
+                "extension": entry["extension"],
+                "extension_digest": entry["extension_digest"],
+                "spec": spec,
+                "inputs": inputs,
+                "parameters": parameters,
+                "created_at": time.time(),
+            }
+        )
         if added is None:
-            raise Conflict(f"the pipeline {name!r} exists already in project {project!r}",
-                           hint=f"Choose another --name, or remove it: fuseml pipeline remove {name}.")
+            raise Conflict(
+                f"the pipeline {name!r} exists already in project {project!r}",
+                hint=f"Choose another --name, or remove it: fuseml pipeline remove {name}.",
+            )
         pipeline = tx.pipelines.by_id(added)
         assert pipeline is not None
         for input_, text in inputs.items():
             if not triggers.is_fixed(text):
-                tx.pipelines.add_trigger(pipeline, input_, spec["inputs"][input_]["kind"], text,
-                                         list(spec["inputs"][input_].get("types", [])))
+                tx.pipelines.add_trigger(
+                    pipeline,
+                    input_,
+                    spec["inputs"][input_]["kind"],
+                    text,
+                    list(spec["inputs"][input_].get("types", [])),
+                )
         return pipeline
 
     def all(self, project: str) -> list[dict[str, Any]]:
@@ -144,14 +186,17 @@ class Pipelines:
         with self._ledger.read() as tx:
             active = [r.name for r in tx.runs.page(project=project, pipeline=name, state="running")]
         if active:
-            raise Refused(f"runs of the pipeline {name!r} are active: {', '.join(active[:5])}",
-                          hint="Wait, or cancel them: fuseml run cancel <run>.")
+            raise Refused(
+                f"runs of the pipeline {name!r} are active: {', '.join(active[:5])}",
+                hint="Wait, or cancel them: fuseml run cancel <run>.",
+            )
         self._stop_services(pipeline.id)
         with self._ledger.begin() as tx:
             tx.pipelines.remove(pipeline.id)
 
-    def start(self, project: str, name: str, inputs: dict[str, str], parameters: dict[str, Any], *,
-              no_cache: bool = False) -> Run:
+    def start(
+        self, project: str, name: str, inputs: dict[str, str], parameters: dict[str, Any], *, no_cache: bool = False
+    ) -> Run:
         """Start a run by hand, with other inputs or parameters where given.
 
         Raises:
@@ -165,8 +210,9 @@ class Pipelines:
             complete, missing = triggers.complete(tx, pipeline, bound)
             if missing:
                 raise Invalid(f"{name} cannot start: it {missing}", hint="Give it with --input <name>=<address>.")
-            run, _ = create_run(tx, pipeline, complete, checked, change=new_change(), nonce=uuid.uuid4().hex,
-                                no_cache=no_cache)
+            run, _ = create_run(
+                tx, pipeline, complete, checked, change=new_change(), nonce=uuid.uuid4().hex, no_cache=no_cache
+            )
         self._wake()
         return run
 
@@ -175,13 +221,16 @@ def _bind_by_hand(tx: Transaction, pipeline: Pipeline, name: str, text: str) -> 
     version = resolve(tx, text, pipeline.project)
     wanted = pipeline.spec["inputs"][name]["kind"]
     if version.kind != wanted:
-        raise Invalid(f"the input {name} takes a {wanted}, and {text} is a {version.kind}",
-                      hint=f"Give an address like {scheme_of(wanted)}://{pipeline.project}/<name>.")
+        raise Invalid(
+            f"the input {name} takes a {wanted}, and {text} is a {version.kind}",
+            hint=f"Give an address like {scheme_of(wanted)}://{pipeline.project}/<name>.",
+        )
     return version
 
 
-def _fire_for_existing(tx: Transaction, pipeline: Pipeline, inputs: dict[str, str], existing: str,
-                       change: str) -> list[Decision]:
+def _fire_for_existing(
+    tx: Transaction, pipeline: Pipeline, inputs: dict[str, str], existing: str, change: str
+) -> list[Decision]:
     found = tx.pipelines.triggers_of(pipeline.id)
     if not found:
         bound, missing = triggers.complete(tx, pipeline, {})
@@ -209,17 +258,23 @@ def _existing(tx: Transaction, trigger: Trigger, existing: str) -> list[Version]
     found = []
     for row in tx.artifacts.names(selector.kind, None):
         if selector.covers(selector.kind, row["project"], row["name"]):
-            current = tx.artifacts.current(row["id"], selector.kind, row["project"], row["name"])
-            found += tx.artifacts.page(kind=selector.kind, project=row["project"], name=row["name"], limit=1000) \
-                if existing == "all" else [current] if current else []
+            current = tx.artifacts.current(selector.kind, row["project"], row["name"])
+            found += (
+                tx.artifacts.page(kind=selector.kind, project=row["project"], name=row["name"], limit=1000)
+                if existing == "all"
+                else [current]
+                if current
+                else []
+            )
     return sorted(found, key=lambda v: (v.created_at, v.id))
 
 
 def _check_known(declared: dict[str, Any], given: dict[str, Any], what: str, template: str) -> None:
     unknown = sorted(set(given) - set(declared))
     if unknown:
-        raise Invalid(f"the template {template} has no {what} {unknown[0]!r}",
-                      hint=f"It has {', '.join(declared) or 'none'}.")
+        raise Invalid(
+            f"the template {template} has no {what} {unknown[0]!r}", hint=f"It has {', '.join(declared) or 'none'}."
+        )
 
 
 def _check_inputs(spec: dict[str, Any], inputs: dict[str, str], project: str, template: str) -> None:
@@ -229,12 +284,16 @@ def _check_inputs(spec: dict[str, Any], inputs: dict[str, str], project: str, te
         example = f"--input {name}='{scheme_of(declared['kind'])}://*'"
         if text is None:
             if not declared.get("optional"):
-                raise Invalid(f"the input {name} of the template {template} is not bound", hint=f"Give it with {example}.")
+                raise Invalid(
+                    f"the input {name} of the template {template} is not bound", hint=f"Give it with {example}."
+                )
             continue
         kind = parse_selector(text.split("@")[0], project).kind
         if kind != declared["kind"]:
-            raise Invalid(f"the input {name} takes a {declared['kind']}, and {text!r} selects {kind}s",
-                          hint=f"Give it with {example}.")
+            raise Invalid(
+                f"the input {name} takes a {declared['kind']}, and {text!r} selects {kind}s",
+                hint=f"Give it with {example}.",
+            )
 
 
 def _check_parameters(spec: dict[str, Any], given: dict[str, Any], template: str) -> dict[str, Any]:
@@ -243,32 +302,39 @@ def _check_parameters(spec: dict[str, Any], given: dict[str, Any], template: str
     return {n: convert(n, spec["parameters"][n], v) if n in spec["parameters"] else v for n, v in given.items()}
 
 
-def _check_service_owner(tx: Transaction, project: str, name: str, spec: dict[str, Any], inputs: dict[str, str]) -> None:
+def _check_service_owner(
+    tx: Transaction, project: str, name: str, spec: dict[str, Any], inputs: dict[str, str]
+) -> None:
     """Refuse a second owner of a service as far as it can be seen now: same fixed name, or overlapping selectors."""
-    mine = _service_claims(spec, inputs, project)
+    mine = _service_claims(spec, inputs)
     for other in tx.pipelines.all(project) if mine else []:
-        for fixed, selector in _service_claims(other.spec, other.inputs, project):
+        for fixed, selector in _service_claims(other.spec, other.inputs):
             for my_fixed, my_selector in mine:
                 clash = fixed == my_fixed if fixed or my_fixed else _overlap(selector, my_selector)
                 if clash and other.name != name:
                     raise Conflict(
                         f"the pipeline {other.name} serves {'the service ' + fixed if fixed else selector} already",
-                        hint="A service has one owner: narrow the input, or remove the other pipeline.")
+                        hint="A service has one owner: narrow the input, or remove the other pipeline.",
+                    )
 
 
-def _service_claims(spec: dict[str, Any], inputs: dict[str, str], project: str) -> list[tuple[str, str]]:
-    claims = []
-    for step in spec["steps"].values():
-        if step["interface"].get("service"):
-            source = next((s for port, s in step["inputs"].items()
-                           if any(i["name"] == port and i["kind"] == "model" for i in step["interface"]["inputs"])), "")
-            bound = inputs.get(source.partition(".")[2], "") if source.startswith("inputs.") else next(iter(inputs.values()), "")
-            claims.append((step.get("service_name", ""), bound))
-    return claims
+def _service_claims(spec: dict[str, Any], inputs: dict[str, str]) -> list[tuple[str, str]]:
+    """Fixed name and selector of each service that a pipeline may own."""
+    steps = [step for step in spec["steps"].values() if step["interface"].get("service")]
+    return [(step.get("service_name", ""), _served_selector(step, inputs)) for step in steps]
+
+
+def _served_selector(step: dict[str, Any], inputs: dict[str, str]) -> str:
+    models = {i["name"] for i in step["interface"]["inputs"] if i["kind"] == "model"}
+    source = next((s for port, s in step["inputs"].items() if port in models), "")
+    # A model that an earlier step makes follows from whatever the pipeline takes in.
+    return inputs.get(source.removeprefix("inputs."), "") or next(iter(inputs.values()), "")
 
 
 def _overlap(first: str, second: str) -> bool:
-    a, b = (parse_selector(t.split("@")[0], "default") for t in (first, second) if t)
+    if not first or not second:
+        return first == second
+    a, b = (parse_selector(text.split("@")[0], "default") for text in (first, second))
     if a.predicates != b.predicates or a.alias != b.alias:
         return False
     return a.covers(a.kind, b.project, b.name) or b.covers(b.kind, a.project, a.name) or (a.name == b.name == "*")
@@ -276,6 +342,13 @@ def _overlap(first: str, second: str) -> bool:
 
 def _template_view(entry: dict[str, Any]) -> dict[str, Any]:
     template = entry["template"]
-    return {"name": entry["name"], "short": entry["short"], "summary": entry["summary"], "extension": entry["extension"],
-            "version": entry["version"], "digest": entry["digest"], "description": template.get("description", ""),
-            **{k: template.get(k, {}) for k in ("inputs", "parameters", "outputs", "steps")}}
+    return {
+        "name": entry["name"],
+        "short": entry["short"],
+        "summary": entry["summary"],
+        "extension": entry["extension"],
+        "version": entry["version"],
+        "digest": entry["digest"],
+        "description": template.get("description", ""),
+        **{k: template.get(k, {}) for k in ("inputs", "parameters", "outputs", "steps")},
+    }

@@ -60,7 +60,9 @@ class Artifacts(Protocol):
         """The branch whose tip is the current code; the first one that is pushed becomes it."""
         ...
 
-    def add_version(self, artifact_id: int, new: NewVersion, change: str, producer: tuple[str, str] | None, now: float) -> tuple[int, bool]:
+    def add_version(
+        self, artifact_id: int, new: NewVersion, change: str, producer: tuple[str, str] | None, now: float
+    ) -> tuple[int, bool]:
         """Insert a version; same name and digest is the same version. Returns its id and whether it is new."""
         ...
 
@@ -96,7 +98,7 @@ class Artifacts(Protocol):
         """Versions that an address means: none, one, or several when a short digest is ambiguous."""
         ...
 
-    def current(self, artifact_id_or_none: int | None, kind: str, project: str, name: str) -> Version | None:
+    def current(self, kind: str, project: str, name: str) -> Version | None:
         """The version that stands for a name now: the tip of a codeset's default branch, else the newest."""
         ...
 
@@ -104,7 +106,15 @@ class Artifacts(Protocol):
         """Names of a kind, in one project or in all, with default branch and creation time."""
         ...
 
-    def page(self, *, kind: str='', project: str='', name: str='', limit: int=100, before: tuple[float, int] | None=None) -> list[Version]:
+    def page(
+        self,
+        *,
+        kind: str = "",
+        project: str = "",
+        name: str = "",
+        limit: int = 100,
+        before: tuple[float, int] | None = None,
+    ) -> list[Version]:
         """Versions, newest first, keyset-paged by (created_at, id)."""
         ...
 
@@ -140,7 +150,7 @@ class Pipelines(Protocol):
         """One pipeline by id."""
         ...
 
-    def all(self, project: str | None=None) -> list[Pipeline]:
+    def all(self, project: str | None = None) -> list[Pipeline]:
         """Pipelines of a project, or all, by name."""
         ...
 
@@ -164,7 +174,17 @@ class Pipelines(Protocol):
         """Triggers of one pipeline."""
         ...
 
-    def fire(self, trigger: Trigger, event_id: int, version_id: int, decision: str, reason: str, run_id: int | None, change: str, now: float) -> bool:
+    def fire(
+        self,
+        trigger: Trigger,
+        event_id: int,
+        version_id: int,
+        decision: str,
+        reason: str,
+        run_id: int | None,
+        change: str,
+        now: float,
+    ) -> bool:
         """Store a decision; returns False when this trigger has met this event already (G1)."""
         ...
 
@@ -172,7 +192,7 @@ class Pipelines(Protocol):
         """Whether a trigger has met an event."""
         ...
 
-    def decisions(self, *, change: str='', version_id: int | None=None, limit: int=500) -> list[Decision]:
+    def decisions(self, *, change: str = "", version_id: int | None = None, limit: int = 500) -> list[Decision]:
         """Decisions of a change or about a version, in the order they were made."""
         ...
 
@@ -200,7 +220,9 @@ class Runs(Protocol):
         """Runs that have not ended, oldest first."""
         ...
 
-    def page(self, *, project: str='', pipeline: str='', state: str='', change: str='', limit: int=100) -> list[Run]:
+    def page(
+        self, *, project: str = "", pipeline: str = "", state: str = "", change: str = "", limit: int = 100
+    ) -> list[Run]:
         """Runs, newest first."""
         ...
 
@@ -279,7 +301,9 @@ class Steps(Protocol):
 class Services(Protocol):
     """Services and the instances behind them."""
 
-    def ensure(self, project: str, name: str, pipeline_id: int, pipeline: str, predict_path: str, now: float) -> Service:
+    def ensure(
+        self, project: str, name: str, pipeline_id: int, pipeline: str, predict_path: str, now: float
+    ) -> Service:
         """Return the service of a name, making it when it is new; its owner may be another pipeline."""
         ...
 
@@ -291,7 +315,7 @@ class Services(Protocol):
         """One service by id."""
         ...
 
-    def all(self, project: str | None=None) -> list[Service]:
+    def all(self, project: str | None = None) -> list[Service]:
         """Services of a project, or all, by name."""
         ...
 
@@ -311,7 +335,7 @@ class Services(Protocol):
         """Insert an instance."""
         ...
 
-    def instances(self, *, service_id: int | None=None, states: Iterable[InstanceState]=()) -> list[Instance]:
+    def instances(self, *, service_id: int | None = None, states: Iterable[InstanceState] = ()) -> list[Instance]:
         """Instances, oldest first."""
         ...
 
@@ -327,11 +351,13 @@ class Services(Protocol):
 class Feed(Protocol):
     """What happened, in order; and how far event sources have been read."""
 
-    def add(self, change: str, kind: str, text: str, *, now: float, run: str='', step: str='', state: str='') -> None:
+    def add(
+        self, change: str, kind: str, text: str, *, now: float, run: str = "", step: str = "", state: str = ""
+    ) -> None:
         """Append one line."""
         ...
 
-    def after(self, change: str, seq: int, limit: int=500) -> list[FeedItem]:
+    def after(self, change: str, seq: int, limit: int = 500) -> list[FeedItem]:
         """Lines of a change after a sequence number."""
         ...
 

@@ -66,7 +66,9 @@ class Projects:
             if project is not None:
                 return _view(project, tx.projects.counts(name))
             known = ", ".join(p.name for p in tx.projects.all()) or "none"
-        raise NotFound(f"there is no project {name!r}", hint=f"Known: {known}. Create it: fuseml project create {name}.")
+        raise NotFound(
+            f"there is no project {name!r}", hint=f"Known: {known}. Create it: fuseml project create {name}."
+        )
 
     def delete(self, name: str, *, force: bool = False) -> None:
         """Delete a project with its codesets, pipelines, runs and services.
@@ -83,8 +85,10 @@ class Projects:
             active = [r.name for r in tx.runs.page(project=name, state="running")]
             codesets = [row["name"] for row in tx.artifacts.names(CODESET, name)]
         if active:
-            raise Refused(f"runs of the project {name!r} are active: {', '.join(active[:5])}",
-                          hint="Wait, or cancel them: fuseml run cancel <run>.")
+            raise Refused(
+                f"runs of the project {name!r} are active: {', '.join(active[:5])}",
+                hint="Wait, or cancel them: fuseml run cancel <run>.",
+            )
         self._stop_services(name)
         for codeset in codesets:
             self._components.store(CODESET).delete(ArtifactRef(kind=CODESET, project=name, name=codeset, digest=""))

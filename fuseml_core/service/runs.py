@@ -37,8 +37,10 @@ class Runs:
         if state and state not in set(RunState):
             raise Invalid(f"a run cannot be {state!r}", hint=f"Choose one of {', '.join(RunState)}.")
         with self._ledger.read() as tx:
-            return [{**run_summary(r), "inputs": run_inputs(tx, r), "outputs": run_outputs(tx, r, tx.steps.of_run(r.id))}
-                    for r in tx.runs.page(project=project, pipeline=pipeline, state=state, limit=limit)]
+            return [
+                {**run_summary(r), "inputs": run_inputs(tx, r), "outputs": run_outputs(tx, r, tx.steps.of_run(r.id))}
+                for r in tx.runs.page(project=project, pipeline=pipeline, state=state, limit=limit)
+            ]
 
     def get(self, project: str, pipeline: str, number: int) -> dict[str, Any]:
         """One run with its steps."""
@@ -52,7 +54,9 @@ class Runs:
     def _find(self, tx: Transaction, project: str, pipeline: str, number: int) -> Run:
         run = tx.runs.get(project, pipeline, number)
         if run is None:
-            raise NotFound(f"there is no run {pipeline}/{number} in project {project!r}", hint="See `fuseml run list`.")
+            raise NotFound(
+                f"there is no run {pipeline}/{number} in project {project!r}", hint="See `fuseml run list`."
+            )
         return run
 
     def cancel(self, project: str, pipeline: str, number: int) -> dict[str, Any]:
@@ -66,8 +70,14 @@ class Runs:
             if run.state != RunState.RUNNING:
                 raise Conflict(f"the run {run.name} has {run.state} already")
             tx.runs.set(run.id, cancel_requested=True)
-            tx.feed.add(run.change, "run", f"{run.name}: cancellation was asked for", now=time.time(), run=run.name,
-                        state="running")
+            tx.feed.add(
+                run.change,
+                "run",
+                f"{run.name}: cancellation was asked for",
+                now=time.time(),
+                run=run.name,
+                state="running",
+            )
         self._wake()
         return self.get(project, pipeline, number)
 
@@ -81,7 +91,9 @@ class Runs:
             run = self._find(tx, project, pipeline, number)
             steps = tx.steps.of_run(run.id)
         if step and step not in {s.name for s in steps}:
-            raise NotFound(f"the run {run.name} has no step {step!r}", hint=f"It has {', '.join(s.name for s in steps)}.")
+            raise NotFound(
+                f"the run {run.name} has no step {step!r}", hint=f"It has {', '.join(s.name for s in steps)}."
+            )
         wanted = [s for s in steps if s.name == step] if step else steps
         return self._read_log(run, wanted, cursor, limit, titled=not step)
 
@@ -131,16 +143,35 @@ class Runs:
             decisions = tx.pipelines.decisions(change=change)
             if not runs and not events and not decisions and not tx.feed.after(change, 0, 1):
                 raise NotFound(f"there is no change {change!r}")
-            views = [{**run_summary(r), "steps": [
-                {"name": s.name, "state": str(s.state), "exit_code": s.exit_code, "message": s.message,
-                 "log_tail": list(s.log_tail)} for s in tx.steps.of_run(r.id)]} for r in reversed(runs)]
+            views = [
+                {
+                    **run_summary(r),
+                    "steps": [
+                        {
+                            "name": s.name,
+                            "state": str(s.state),
+                            "exit_code": s.exit_code,
+                            "message": s.message,
+                            "log_tail": list(s.log_tail),
+                        }
+                        for s in tx.steps.of_run(r.id)
+                    ],
+                }
+                for r in reversed(runs)
+            ]
         active = any(r.state == RunState.RUNNING for r in runs)
-        return {"id": change, "state": "active" if active else "settled",
-                "cursor": events[-1].seq if events else after, "events": [feed_view(e) for e in events],
-                "runs": views, "decisions": [decision_view(d) for d in decisions]}
+        return {
+            "id": change,
+            "state": "active" if active else "settled",
+            "cursor": events[-1].seq if events else after,
+            "events": [feed_view(e) for e in events],
+            "runs": views,
+            "decisions": [decision_view(d) for d in decisions],
+        }
 
-    def results(self, project: str, *, pipeline: str = "", current_code: bool = False,
-                recursive: bool = False) -> list[dict[str, Any]]:
+    def results(
+        self, project: str, *, pipeline: str = "", current_code: bool = False, recursive: bool = False
+    ) -> list[dict[str, Any]]:
         """The table of results: runs with inputs and outputs, parents before children.
 
         Args:
@@ -157,8 +188,10 @@ class Runs:
     def _roots(self, tx: Transaction, project: str, pipeline: str, *, current_code: bool) -> list[Run]:
         if not current_code:
             return sorted(tx.runs.page(project=project, pipeline=pipeline, limit=1000), key=lambda r: r.id)
-        tips = [tx.artifacts.current(row["id"], "codeset", project, row["name"])
-                for row in tx.artifacts.names("codeset", project)]
+        tips = [
+            tx.artifacts.current("codeset", project, row["name"])
+            for row in tx.artifacts.names("codeset", project)
+        ]
         found = tx.runs.consuming([t.id for t in tips if t is not None])
         latest: dict[tuple[str, tuple[int, ...]], Run] = {}
         for run in sorted(found, key=lambda r: r.id):
@@ -191,7 +224,9 @@ def parse_run_name(text: str) -> tuple[str, int]:
     """
     match = _NAME.match(text)
     if not match:
-        raise Invalid(f"{text!r} is not the name of a run", hint="Write <pipeline>/<number>, such as training-pipeline/1.")
+        raise Invalid(
+            f"{text!r} is not the name of a run", hint="Write <pipeline>/<number>, such as training-pipeline/1."
+        )
     return match[1], int(match[2])
 
 
@@ -201,6 +236,14 @@ def _result(tx: Transaction, run: Run) -> dict[str, Any]:
     inputs = run_inputs(tx, run)
     for name, entry in run.parameters.items():
         if declared.get(name, {}).get("shown") or not entry["default"]:
-            inputs.append({"name": name, "value": entry["value"], "short": str(entry["value"]), "default": entry["default"]})
-    return {"run": run.name, "project": run.project, "state": str(run.state), "error": run.error, "inputs": inputs,
-            "outputs": run_outputs(tx, run, tx.steps.of_run(run.id))}
+            inputs.append(
+                {"name": name, "value": entry["value"], "short": str(entry["value"]), "default": entry["default"]}
+            )
+    return {
+        "run": run.name,
+        "project": run.project,
+        "state": str(run.state),
+        "error": run.error,
+        "inputs": inputs,
+        "outputs": run_outputs(tx, run, tx.steps.of_run(run.id)),
+    }

@@ -31,7 +31,9 @@ class Services:
     def all(self, project: str | None) -> list[dict[str, Any]]:
         """Services of a project, or of all."""
         with self._ledger.read() as tx:
-            return [service_view(tx, s, self._url(s.project, s.name, s.predict_path)) for s in tx.services.all(project)]
+            return [
+                service_view(tx, s, self._url(s.project, s.name, s.predict_path)) for s in tx.services.all(project)
+            ]
 
     def get(self, project: str, name: str) -> dict[str, Any]:
         """One service."""
@@ -57,14 +59,21 @@ class Services:
                 chunk = self._components.agent(instance.agent).logs(instance.workload, cursor, limit)
             except WorkloadGone:
                 continue
-            return {"text": chunk.text, "cursor": chunk.cursor, "complete": chunk.complete, "instance": instance.workload}
+            return {
+                "text": chunk.text,
+                "cursor": chunk.cursor,
+                "complete": chunk.complete,
+                "instance": instance.workload,
+            }
         return {"text": "", "cursor": cursor, "complete": True, "instance": None}
 
     def stop(self, project: str, name: str) -> dict[str, Any]:
         """Stop a service and leave it stopped until it is started or its pipeline serves a new model."""
         service = self._find(project, name)
         with self._ledger.begin() as tx:
-            tx.services.set(service.id, desired="stopped", state=ServiceState.STOPPED, message="", updated_at=time.time())
+            tx.services.set(
+                service.id, desired="stopped", state=ServiceState.STOPPED, message="", updated_at=time.time()
+            )
         self.changed()
         self._end(service)
         return self.get(project, name)
@@ -74,7 +83,9 @@ class Services:
         service = self._find(project, name)
         if service.desired != "running":
             with self._ledger.begin() as tx:
-                tx.services.set(service.id, desired="running", state=ServiceState.STARTING, restarts=0, updated_at=time.time())
+                tx.services.set(
+                    service.id, desired="running", state=ServiceState.STARTING, restarts=0, updated_at=time.time()
+                )
             self.changed()
         return self.get(project, name)
 

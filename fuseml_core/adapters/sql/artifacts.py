@@ -120,7 +120,7 @@ class SqlArtifacts(Repository):
             return self._versions(*where, limit=1)
         return self._versions(*where)
 
-    def current(self, artifact_id_or_none: int | None, kind: str, project: str, name: str) -> Version | None:
+    def current(self, kind: str, project: str, name: str) -> Version | None:
         """The version that stands for a name now: the tip of a codeset's default branch, else the newest."""
         row = self._first(select(_artifacts).where(
             _artifacts.c.kind == kind, _artifacts.c.project == project, _artifacts.c.name == name,

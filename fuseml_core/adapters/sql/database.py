@@ -27,8 +27,10 @@ def open_database(url: str) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise Invalid("FUSEML_DATABASE_URL is not a database URL",
-                      hint="Write for example sqlite:////path/fuseml.db or postgresql+psycopg://user@host/name.") from None
+        raise Invalid(
+            "FUSEML_DATABASE_URL is not a database URL",
+            hint="Write for example sqlite:////path/fuseml.db or postgresql+psycopg://user@host/name.",
+        ) from None
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite":

@@ -14,17 +14,23 @@ _feed, _cursors = table_of(FeedRow), table_of(CursorRow)
 class SqlFeed(Repository):
     """What happened, in order; and how far event sources have been read."""
 
-    def add(self, change: str, kind: str, text: str, *, now: float, run: str = "", step: str = "",
-            state: str = "") -> None:
+    def add(
+        self, change: str, kind: str, text: str, *, now: float, run: str = "", step: str = "", state: str = ""
+    ) -> None:
         """Append one line."""
-        self._insert(_feed, {"change": change, "at": now, "kind": kind, "run": run, "step": step, "state": state,
-                             "text": text})
+        self._insert(
+            _feed, {"change": change, "at": now, "kind": kind, "run": run, "step": step, "state": state, "text": text}
+        )
 
     def after(self, change: str, seq: int, limit: int = 500) -> list[FeedItem]:
         """Lines of a change after a sequence number."""
-        rows = self._all(select(_feed).where(_feed.c.change == change, _feed.c.id > seq).order_by(_feed.c.id).limit(limit))
-        return [FeedItem(r["id"], r["at"], r["change"], r["kind"], r["run"], r["step"], r["state"], r["text"])
-                for r in rows]
+        rows = self._all(
+            select(_feed).where(_feed.c.change == change, _feed.c.id > seq).order_by(_feed.c.id).limit(limit)
+        )
+        return [
+            FeedItem(r["id"], r["at"], r["change"], r["kind"], r["run"], r["step"], r["state"], r["text"])
+            for r in rows
+        ]
 
     def cursor(self, source: str) -> str:
         """The stored cursor of an event source, or empty."""

@@ -25,9 +25,19 @@ class SqlPipelines(Repository):
 
     def add_trigger(self, pipeline: Pipeline, input_: str, kind: str, selector: str, types: list[str]) -> int:
         """Insert a trigger for one input of a pipeline."""
-        return self._insert(_triggers, {"pipeline_id": pipeline.id, "pipeline": pipeline.name,
-                                        "project": pipeline.project, "input": input_, "kind": kind,
-                                        "selector": selector, "types": types, "enabled": True})
+        return self._insert(
+            _triggers,
+            {
+                "pipeline_id": pipeline.id,
+                "pipeline": pipeline.name,
+                "project": pipeline.project,
+                "input": input_,
+                "kind": kind,
+                "selector": selector,
+                "types": types,
+                "enabled": True,
+            },
+        )
 
     def get(self, project: str, name: str) -> Pipeline | None:
         """One pipeline by name."""
@@ -53,19 +63,26 @@ class SqlPipelines(Repository):
     def set_state(self, pipeline_id: int, state: str) -> None:
         """Pause (`paused`) or resume (`active`) a pipeline; its triggers follow."""
         self._connection.execute(update(_pipelines).where(_pipelines.c.id == pipeline_id).values(state=state))
-        self._connection.execute(update(_triggers).where(_triggers.c.pipeline_id == pipeline_id)
-                                 .values(enabled=state == "active"))
+        self._connection.execute(
+            update(_triggers).where(_triggers.c.pipeline_id == pipeline_id).values(enabled=state == "active")
+        )
 
     def next_number(self, pipeline_id: int) -> int:
         """Take the next run number; numbers are dense and given in the order of creation."""
-        row = self._first(update(_pipelines).where(_pipelines.c.id == pipeline_id).values(
-            next_run=_pipelines.c.next_run + 1).returning(_pipelines.c.next_run))
+        row = self._first(
+            update(_pipelines)
+            .where(_pipelines.c.id == pipeline_id)
+            .values(next_run=_pipelines.c.next_run + 1)
+            .returning(_pipelines.c.next_run)
+        )
         assert row is not None
         return int(row["next_run"]) - 1
 
     def triggers(self, kind: str) -> list[Trigger]:
         """Enabled triggers that wait for a kind, oldest first."""
-        rows = self._all(select(_triggers).where(_triggers.c.kind == kind, _triggers.c.enabled).order_by(_triggers.c.id))
+        rows = self._all(
+            select(_triggers).where(_triggers.c.kind == kind, _triggers.c.enabled).order_by(_triggers.c.id)
+        )
         return [_trigger(row) for row in rows]
 
     def triggers_of(self, pipeline_id: int) -> list[Trigger]:
@@ -73,45 +90,106 @@ class SqlPipelines(Repository):
         rows = self._all(select(_triggers).where(_triggers.c.pipeline_id == pipeline_id).order_by(_triggers.c.id))
         return [_trigger(row) for row in rows]
 
-    def fire(self, trigger: Trigger, event_id: int, version_id: int, decision: str, reason: str, run_id: int | None,
-             change: str, now: float) -> bool:
+    def fire(
+        self,
+        trigger: Trigger,
+        event_id: int,
+        version_id: int,
+        decision: str,
+        reason: str,
+        run_id: int | None,
+        change: str,
+        now: float,
+    ) -> bool:
         """Store a decision; returns False when this trigger has met this event already (G1)."""
-        return self._insert_new(_firings, {
-            "trigger_id": trigger.id, "event_id": event_id, "version_id": version_id, "pipeline": trigger.pipeline,
-            "decision": decision, "reason": reason, "run_id": run_id, "change": change, "created_at": now})
+        return self._insert_new(
+            _firings,
+            {
+                "trigger_id": trigger.id,
+                "event_id": event_id,
+                "version_id": version_id,
+                "pipeline": trigger.pipeline,
+                "decision": decision,
+                "reason": reason,
+                "run_id": run_id,
+                "change": change,
+                "created_at": now,
+            },
+        )
 
     def has_fired(self, trigger_id: int, event_id: int) -> bool:
         """Whether a trigger has met an event."""
-        return self._first(select(_firings.c.trigger_id).where(
-            _firings.c.trigger_id == trigger_id, _firings.c.event_id == event_id)) is not None
+        return (
+            self._first(
+                select(_firings.c.trigger_id).where(
+                    _firings.c.trigger_id == trigger_id, _firings.c.event_id == event_id
+                )
+            )
+            is not None
+        )
 
     def decisions(self, *, change: str = "", version_id: int | None = None, limit: int = 500) -> list[Decision]:
         """Decisions of a change or about a version, in the order they were made."""
-        statement = (select(_firings, _runs.c.pipeline.label("run_pipeline"), _runs.c.number, _versions.c.kind,
-                            _versions.c.project, _versions.c.name, _versions.c.digest)
-                     .join(_versions, _versions.c.id == _firings.c.version_id)
-                     .outerjoin(_runs, _runs.c.id == _firings.c.run_id)
-                     .order_by(_firings.c.created_at, _firings.c.trigger_id).limit(limit))
+        statement = (
+            select(
+                _firings,
+                _runs.c.pipeline.label("run_pipeline"),
+                _runs.c.number,
+                _versions.c.kind,
+                _versions.c.project,
+                _versions.c.name,
+                _versions.c.digest,
+            )
+            .join(_versions, _versions.c.id == _firings.c.version_id)
+            .outerjoin(_runs, _runs.c.id == _firings.c.run_id)
+            .order_by(_firings.c.created_at, _firings.c.trigger_id)
+            .limit(limit)
+        )
         if change:
             statement = statement.where(_firings.c.change == change)
         if version_id is not None:
             statement = statement.where(_firings.c.version_id == version_id)
         from fuseml_core.domain.addresses import Address
 
-        return [Decision(r["pipeline"], r["decision"], r["reason"],
-                         f"{r['run_pipeline']}/{r['number']}" if r["number"] is not None else None,
-                         str(Address(r["kind"], r["project"], r["name"], digest=r["digest"])))
-                for r in self._all(statement)]
+        return [
+            Decision(
+                r["pipeline"],
+                r["decision"],
+                r["reason"],
+                f"{r['run_pipeline']}/{r['number']}" if r["number"] is not None else None,
+                str(Address(r["kind"], r["project"], r["name"], digest=r["digest"])),
+            )
+            for r in self._all(statement)
+        ]
 
     def _pipeline(self, row: RowMapping) -> Pipeline:
-        runs = self._connection.execute(select(func.count()).select_from(_runs)
-                                        .where(_runs.c.pipeline_id == row["id"])).scalar_one()
-        return Pipeline(id=row["id"], project=row["project"], name=row["name"], state=row["state"],
-                        template=row["template"], template_digest=row["template_digest"], extension=row["extension"],
-                        extension_digest=row["extension_digest"], spec=row["spec"], inputs=row["inputs"],
-                        parameters=row["parameters"], created_at=row["created_at"], runs=int(runs))
+        runs = self._connection.execute(
+            select(func.count()).select_from(_runs).where(_runs.c.pipeline_id == row["id"])
+        ).scalar_one()
+        return Pipeline(
+            id=row["id"],
+            project=row["project"],
+            name=row["name"],
+            state=row["state"],
+            template=row["template"],
+            template_digest=row["template_digest"],
+            extension=row["extension"],
+            extension_digest=row["extension_digest"],
+            spec=row["spec"],
+            inputs=row["inputs"],
+            parameters=row["parameters"],
+            created_at=row["created_at"],
+            runs=int(runs),
+        )
 
 
 def _trigger(row: RowMapping) -> Trigger:
-    return Trigger(row["id"], row["pipeline_id"], row["pipeline"], row["project"], row["input"], row["selector"],
-                   tuple(row["types"]))
+    return Trigger(
+        row["id"],
+        row["pipeline_id"],
+        row["pipeline"],
+        row["project"],
+        row["input"],
+        row["selector"],
+        tuple(row["types"]),
+    )

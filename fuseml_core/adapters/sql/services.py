@@ -17,12 +17,28 @@ _services, _instances = table_of(ServiceRow), table_of(InstanceRow)
 class SqlServices(Repository):
     """Services and the instances behind them."""
 
-    def ensure(self, project: str, name: str, pipeline_id: int, pipeline: str, predict_path: str, now: float) -> Service:
+    def ensure(
+        self, project: str, name: str, pipeline_id: int, pipeline: str, predict_path: str, now: float
+    ) -> Service:
         """Return the service of a name, making it when it is new; its owner may be another pipeline."""
-        self._insert_new(_services, {
-            "project": project, "name": name, "pipeline_id": pipeline_id, "pipeline": pipeline, "desired": "running",
-            "state": "starting", "predict_path": predict_path, "run": "", "model_id": None, "restarts": 0,
-            "message": "", "created_at": now, "updated_at": now})
+        self._insert_new(
+            _services,
+            {
+                "project": project,
+                "name": name,
+                "pipeline_id": pipeline_id,
+                "pipeline": pipeline,
+                "desired": "running",
+                "state": "starting",
+                "predict_path": predict_path,
+                "run": "",
+                "model_id": None,
+                "restarts": 0,
+                "message": "",
+                "created_at": now,
+                "updated_at": now,
+            },
+        )
         found = self.get(project, name)
         assert found is not None
         return found
@@ -58,7 +74,9 @@ class SqlServices(Repository):
 
     def add_instance(self, values: dict[str, Any]) -> int:
         """Insert an instance."""
-        return self._insert(_instances, {"endpoint": "", "drain_until": None, "not_before": 0.0, "attempt": 1, **values})
+        return self._insert(
+            _instances, {"endpoint": "", "drain_until": None, "not_before": 0.0, "attempt": 1, **values}
+        )
 
     def instances(self, *, service_id: int | None = None, states: Iterable[InstanceState] = ()) -> list[Instance]:
         """Instances, oldest first."""
@@ -81,15 +99,36 @@ class SqlServices(Repository):
 
 
 def _service(row: RowMapping) -> Service:
-    return Service(id=row["id"], project=row["project"], name=row["name"], pipeline_id=row["pipeline_id"],
-                   pipeline=row["pipeline"], desired=row["desired"], state=ServiceState(row["state"]),
-                   predict_path=row["predict_path"], run=row["run"], model_id=row["model_id"],
-                   restarts=row["restarts"], message=row["message"], created_at=row["created_at"],
-                   updated_at=row["updated_at"])
+    return Service(
+        id=row["id"],
+        project=row["project"],
+        name=row["name"],
+        pipeline_id=row["pipeline_id"],
+        pipeline=row["pipeline"],
+        desired=row["desired"],
+        state=ServiceState(row["state"]),
+        predict_path=row["predict_path"],
+        run=row["run"],
+        model_id=row["model_id"],
+        restarts=row["restarts"],
+        message=row["message"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
 
 
 def _instance(row: RowMapping) -> Instance:
-    return Instance(id=row["id"], service_id=row["service_id"], workload=row["workload"], agent=row["agent"],
-                    state=InstanceState(row["state"]), endpoint=row["endpoint"], fingerprint=row["fingerprint"],
-                    step_id=row["step_id"], attempt=row["attempt"], drain_until=row["drain_until"],
-                    not_before=row["not_before"], created_at=row["created_at"])
+    return Instance(
+        id=row["id"],
+        service_id=row["service_id"],
+        workload=row["workload"],
+        agent=row["agent"],
+        state=InstanceState(row["state"]),
+        endpoint=row["endpoint"],
+        fingerprint=row["fingerprint"],
+        step_id=row["step_id"],
+        attempt=row["attempt"],
+        drain_until=row["drain_until"],
+        not_before=row["not_before"],
+        created_at=row["created_at"],
+    )

@@ -12,9 +12,15 @@ from sqlalchemy import JSON, BigInteger, Column, Float, ForeignKey, Index, Integ
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-SQLModel.metadata.naming_convention = MetaData(naming_convention={
-    "ix": "ix_%(column_0_label)s", "uq": "uq_%(table_name)s_%(column_0_name)s", "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"}).naming_convention
+SQLModel.metadata.naming_convention = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+).naming_convention
 
 #: JSON on SQLite, JSONB on PostgreSQL.
 Json = JSON().with_variant(JSONB(), "postgresql")
@@ -35,8 +41,10 @@ def _time(nullable: bool = False) -> Any:
 
 
 def _parent(table: str, *, index: bool = False, nullable: bool = False) -> Any:
-    return Field(default=None, sa_column=Column(BigInteger, ForeignKey(f"{table}.id", ondelete="CASCADE"),
-                                                nullable=nullable, index=index))
+    return Field(
+        default=None,
+        sa_column=Column(BigInteger, ForeignKey(f"{table}.id", ondelete="CASCADE"), nullable=nullable, index=index),
+    )
 
 
 class ProjectRow(SQLModel, table=True):
@@ -97,7 +105,9 @@ class AliasRow(SQLModel, table=True):
     """A movable name of one version: branch, tag, stage."""
 
     __tablename__ = "artifact_alias"
-    artifact_id: int = Field(sa_column=Column(BigInteger, ForeignKey("artifact.id", ondelete="CASCADE"), primary_key=True))
+    artifact_id: int = Field(
+        sa_column=Column(BigInteger, ForeignKey("artifact.id", ondelete="CASCADE"), primary_key=True)
+    )
     name: str = Field(primary_key=True)
     version_id: int = _parent("artifact_version", index=True)
     moved_at: float = _time()
@@ -155,8 +165,12 @@ class FiringRow(SQLModel, table=True):
     """What a trigger decided about an event; the key makes it at most once (G1)."""
 
     __tablename__ = "trigger_firing"
-    trigger_id: int = Field(sa_column=Column(BigInteger, ForeignKey("trigger.id", ondelete="CASCADE"), primary_key=True))
-    event_id: int = Field(sa_column=Column(BigInteger, ForeignKey("event.id", ondelete="CASCADE"), primary_key=True, index=True))
+    trigger_id: int = Field(
+        sa_column=Column(BigInteger, ForeignKey("trigger.id", ondelete="CASCADE"), primary_key=True)
+    )
+    event_id: int = Field(
+        sa_column=Column(BigInteger, ForeignKey("event.id", ondelete="CASCADE"), primary_key=True, index=True)
+    )
     version_id: int = _parent("artifact_version", index=True)
     pipeline: str
     decision: str
@@ -170,7 +184,10 @@ class RunRow(SQLModel, table=True):
     """One execution of a pipeline."""
 
     __tablename__ = "run"
-    __table_args__ = (UniqueConstraint("pipeline_id", "number"), Index("ix_run_listing", "project", "created_at", "id"))
+    __table_args__ = (
+        UniqueConstraint("pipeline_id", "number"),
+        Index("ix_run_listing", "project", "created_at", "id"),
+    )
     id: int | None = _id()
     uid: str = Field(unique=True)
     run_key: str = Field(unique=True)
@@ -232,7 +249,9 @@ class StepIoRow(SQLModel, table=True):
 
     __tablename__ = "step_io"
     __table_args__ = (Index("ix_step_io_version", "version_id", "direction", "step_id"),)
-    step_id: int = Field(sa_column=Column(BigInteger, ForeignKey("step_run.id", ondelete="CASCADE"), primary_key=True))
+    step_id: int = Field(
+        sa_column=Column(BigInteger, ForeignKey("step_run.id", ondelete="CASCADE"), primary_key=True)
+    )
     direction: str = Field(primary_key=True)
     port: str = Field(primary_key=True)
     ord: int = Field(primary_key=True)

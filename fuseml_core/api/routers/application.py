@@ -6,14 +6,14 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from fuseml_core.service.application import Application
+from fuseml_core.service.use_cases import UseCases
 
 
-def application_of(request: Request) -> Application:
+def application_of(request: Request) -> UseCases:
     """The application behind a request."""
-    found: Application = request.app.state.application
+    found: UseCases = request.app.state.application
     return found
 
 
 #: Parameter type of routes that need the use cases.
-App = Annotated[Application, Depends(application_of)]
+App = Annotated[UseCases, Depends(application_of)]

@@ -18,7 +18,7 @@ from fuseml_core.service.services import Services
 
 
 @dataclass(frozen=True)
-class Application:
+class UseCases:
     """Use cases by noun, and the life of the engine behind them.
 
     Attributes:
