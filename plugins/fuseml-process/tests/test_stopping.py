@@ -226,6 +226,28 @@ def test_a_supervisor_told_to_end_says_so(bench: Any) -> None:
     assert all(ends(pid) for pid in pids)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_full_disk_is_reported(bench: Any, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], check=False,
+                             capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this system does not let root mount")
+    try:
+        bench.start(root=str(small / "work"))
+        bench.root = small / "work"
+        status = bench.run("import os; open(os.environ['FUSEML_OUTPUT_M'] + '/f', 'wb').write(b'x' * (4 << 20))",
+                           outputs=[{"name": "m", "kind": "model"}])
+        assert (status.state, status.exit_code) == ("failed", 1)
+        assert "No space left" in status.log_tail[-1]
+    finally:
+        bench.plugin.fuseml_shutdown()
+        bench.start(root=str(tmp_path / "work"))
+        bench.root = tmp_path / "work"
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
 @pytest.mark.full
 def test_submit_survives_kill_9_at_any_instruction(bench: Any) -> None:
     """A server is killed at many moments of a submission; the next always ends with exactly one execution."""

@@ -88,13 +88,15 @@ def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
     temporary = path.parent / f".{path.name}.{os.getpid()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "wb", closefd=False) as stream:
+        with os.fdopen(descriptor, "wb") as stream:
             stream.write(json.dumps(value).encode())
-        if durable:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.replace(path)
+            stream.flush()
+            if durable:
+                os.fsync(descriptor)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def try_lock(path: Path) -> int | None:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def declare_lost(directory: WorkDirectory, *, cancelled: bool = False, started: 
         if cancelled:
             status |= {"state": "cancelled", "reason": "Cancelled", "message": "stopped on request"}
         status |= {"phase": "", "endpoint": None, "ended_at": time.time(), "log_tail": _tail(directory)}
-        write_json(directory.status, status, durable=True)
+        with suppress(OSError):  # on a full disk the answer stands, and is written when there is room
+            write_json(directory.status, status, durable=True)
         return dict(status)
     finally:
         os.close(held)

@@ -241,7 +241,19 @@ class Life:
 
             metrics, warnings = read_metrics(self._directory.metrics)
             self._warn(warnings)
-        self._status.update(state=state, metrics=metrics, log_tail=self._journal.tail(), endpoint=None, **fields)
+        last = {"state": state, "metrics": metrics, "log_tail": self._journal.tail(), "endpoint": None, **fields}
+        try:
+            self._status.update(**last)
+        except OSError:
+            self._make_room()
+            self._status.update(**last)
+
+    def _make_room(self) -> None:
+        """The disk is full and the last word must be said: what nobody will ask for goes."""
+        import shutil
+
+        for name in ("scratch", "tmp", *(["outputs"] if self._status.values["state"] != "succeeded" else [])):
+            shutil.rmtree(self._directory.path / name, ignore_errors=True)
 
     def _enter(self, phase: str, **changes: Any) -> None:
         self._status.update(phase=phase, **changes)
