@@ -108,7 +108,7 @@ def test_two_pushes_at_once_to_one_branch_leave_one_winner(server, repository, r
     sound(run, repository)
 
 
-def test_two_pushes_at_once_to_two_branches_both_succeed_and_are_told(server, repository, store, run, work):
+def test_r32_pushes_at_once_to_several_branches_succeed_and_are_told(server, repository, store, run, work):
     url = f"{server.url}/p/app.git"
     start = store.store_events("", 0).cursor
     with ThreadPoolExecutor() as pool:

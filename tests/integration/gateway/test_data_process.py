@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 from fuseml_core.gateway.routes import RouteTable
 from fuseml_core.launcher.requests import ask
+from fuseml_git.plugin import GitStore
+from fuseml_sdk.types import RegisterRequest
 
 
 def test_routes_are_read_from_the_file_at_start(tmp_path):
@@ -32,6 +35,23 @@ def test_r137_git_and_registry_are_mounted_in_the_data_process(data):
     assert data.request("GET", "/v2/")[0] == 200
     status, about = data.json("GET", "/healthz")
     assert (status, about["process"], about["pid"]) == (200, "data", data.process.pid)
+
+
+def test_r35_git_works_through_the_data_process_without_the_control_process(data, tmp_path):
+    store = GitStore()
+    store.fuseml_configure({"root": str(data.settings.path("git"))}, "")
+    store.store_register(RegisterRequest(kind="codeset", project="p", name="app"))
+    url = f"http://127.0.0.1:{data.port}/git/p/app.git"
+    identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    run = partial(subprocess.run, cwd=tmp_path, check=True, timeout=60, capture_output=True)
+    run(["git", "init", "-q", "-b", "main"])
+    (tmp_path / "train.py").write_text("pass\n")
+    run(["git", "add", "train.py"])
+    run(["git", *identity, "commit", "-qm", "First"])
+    run(["git", "push", "-q", url, "main"])
+    run(["git", "clone", "-q", url, "clone"])
+    assert (tmp_path / "clone" / "train.py").read_text() == "pass\n"
+    assert [e.aliases for e in store.store_events("0", 1).events] == [["main"]]
 
 
 def test_without_the_control_process_the_api_is_unavailable_and_says_so(data):
