@@ -6,6 +6,7 @@ A generated part lies between `<!-- generated: NAME -->` and `<!-- end -->`; the
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
 import types
 import typing
@@ -143,7 +144,7 @@ def _command(command: click.Command, path: str) -> Iterator[str]:
     usage = " ".join([path, *command.collect_usage_pieces(context)])
     yield f"### {path}\n\n{_help(command)}\n\n```\n{usage}\n```"
     options = [record for parameter in command.get_params(context)
-               if parameter.name != "help" and (record := parameter.get_help_record(context))]
+               if (record := parameter.get_help_record(context)) and record[1] and "--help" not in record[0]]
     if options:
         yield _table(("option", "meaning"), ((f"`{option}`", " ".join(text.split())) for option, text in options))
     if isinstance(command, click.Group):
@@ -159,10 +160,18 @@ def _help(command: click.Command) -> str:
 
 
 def routes() -> str:
-    """Every route of the control process's API."""
-    from fuseml_core.api.app import routes as api_routes
+    """Every route of the control process's API, by router."""
+    from fuseml_core.api import routers
 
-    return _table(("method", "path", "meaning"), iter(api_routes()))
+    parts = []
+    for found in pkgutil.iter_modules(routers.__path__):
+        module = importlib.import_module(f"{routers.__name__}.{found.name}")
+        if found.name == "internal" or not hasattr(module, "router"):
+            continue
+        rows = ((f"`{method}`", f"`/api/v1{route.path}`", _first_paragraph(route.endpoint))
+                for route in module.router.routes for method in sorted(route.methods))
+        parts.append(f"## {found.name.capitalize()}\n\n{_table(('method', 'path', 'meaning'), rows)}")
+    return "\n\n".join(parts)
 
 
 #: Generated parts by name.

@@ -113,8 +113,12 @@ class StoreSpecs:
 
     @hookspec(firstresult=True)
     def store_files(self, ref: ArtifactRef, read: list[str], max_bytes: int) -> FileListing:
-        """List the files of a version, with the text of those that match `read` (globs, matched without regard to
-        case) and have at most `max_bytes`.
+        """List the files of a version, with the text of those that were asked for and are small enough.
+
+        Args:
+            ref: The version.
+            read: Globs of the files whose text is wanted, matched without regard to case.
+            max_bytes: Files larger than this are listed without their text.
         """
 
     @hookspec(firstresult=True)
@@ -182,8 +186,10 @@ class BuilderSpecs:
 
     @hookspec(firstresult=True)
     def builder_detect(self, listing: FileListing) -> Detection:
-        """Decide within 10 s whether a codeset is of one of the builder's types, from its file list and the small
-        files that `describe().reads` names.
+        """Decide within 10 s whether a codeset is of one of the builder's types.
+
+        Args:
+            listing: Its file list, with the text of the small files that `describe().reads` names.
         """
 
     @hookspec(firstresult=True)

@@ -71,7 +71,8 @@ class ExtensionManifest(StrictModel):
     dependencies: list[Dependency] = Field(default_factory=list)
     conflicts: list[Dependency] = Field(default_factory=list)
     permissions: list[Permission] = Field(default_factory=list)
-    config_schema: dict[str, Any] = Field(default_factory=dict, description="JSON Schema; `writeOnly: true` marks secrets")
+    config_schema: dict[str, Any] = Field(default_factory=dict, description="JSON Schema; `writeOnly: true` marks "
+                                          "secrets")
     environment: EnvironmentSource | None = Field(None, description="None: the bundle is data only")
     components: list[Component] = Field(default_factory=list)
     runnables: list[ContentFile] = Field(default_factory=list)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from fuseml_sdk.types.model import StrictModel
 from fuseml_sdk.types.runnables import InputSpec, OutputSpec, ParameterSpec, Resources, Scalar
@@ -64,7 +64,7 @@ class TemplateStep(StrictModel):
     retries: int = Field(0, ge=0, le=10)
     description: str = ""
 
-    model_config = {**StrictModel.model_config, "populate_by_name": True}
+    model_config = ConfigDict(populate_by_name=True)
 
     @model_validator(mode="after")
     def _one_source(self) -> TemplateStep:
@@ -83,7 +83,7 @@ class TemplateOutput(StrictModel):
     from_: str = Field(alias="from", description="`<step>.<output>`")
     name: str = Field("", description="name for the artifact; empty: the one it was given, else the codeset's")
 
-    model_config = {**StrictModel.model_config, "populate_by_name": True}
+    model_config = ConfigDict(populate_by_name=True)
 
 
 class PipelineTemplate(StrictModel):
@@ -94,6 +94,7 @@ class PipelineTemplate(StrictModel):
     description: str = ""
     inputs: dict[str, TemplateInput] = Field(default_factory=dict)
     parameters: dict[str, TemplateParameter] = Field(default_factory=dict)
-    open_parameters: bool = Field(False, description="accept parameters that are not listed (passed to steps that take them)")
+    open_parameters: bool = Field(False, description="accept parameters that are not listed (passed to steps that take "
+                                  "them)")
     steps: dict[str, TemplateStep] = Field(min_length=1)
     outputs: dict[str, TemplateOutput] = Field(default_factory=dict)

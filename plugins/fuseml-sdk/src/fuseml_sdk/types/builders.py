@@ -37,7 +37,8 @@ class BuildRequest(WireModel):
     name: str = Field(description="of the codeset")
     digest: str
     directory: str = Field(description="absolute path of the checkout")
-    output: str = Field(description="absolute path of an empty directory; `<output>/<runnable name>/` holds each result")
+    output: str = Field(description="absolute path of an empty directory; `<output>/<runnable name>/` holds each "
+                        "result")
     parameters: dict[str, Scalar] = Field(default_factory=dict)
 
 

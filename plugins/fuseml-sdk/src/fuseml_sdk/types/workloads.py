@@ -113,7 +113,8 @@ class AgentDescription(WireModel):
     environments: list[Literal["python", "image"]]
     schemes: list[str] = Field(description="location schemes it can stage, preferred first")
     capabilities: dict[str, str] = Field(default_factory=dict)
-    capacity: dict[str, float] = Field(default_factory=dict, description="cpu (cores), memory (bytes), gpu, jobs, services")
+    capacity: dict[str, float] = Field(default_factory=dict, description="cpu (cores), memory (bytes), gpu, jobs, "
+                                       "services")
     domains: list[str] = Field(default_factory=lambda: ["local"])
     concurrency: int = Field(8, ge=1, description="hook calls that may run at once")
     events_interval: float | None = Field(None, description="seconds between calls of agent_events when it cannot wait")
