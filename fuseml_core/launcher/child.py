@@ -64,6 +64,7 @@ class Child:
         self._echo = echo
         self._deaths: list[float] = []
         self._keeper: threading.Thread | None = None
+        self._spoke = False
 
     @property
     def pid(self) -> int | None:
@@ -82,7 +83,7 @@ class Child:
             env={**environment, **self.program.environment, "PYTHONUNBUFFERED": "1"})
         theirs.close()
         ours.setblocking(False)
-        self.lifeline, self.ready = ours, False
+        self.lifeline, self.ready, self._spoke = ours, False, False
         assert self.process.stdout is not None
         self._keeper = threading.Thread(target=self._keep, args=(self.process.stdout,), daemon=True)
         self._keeper.start()
@@ -90,8 +91,8 @@ class Child:
     def said_ready(self) -> bool:
         """Whether the process has said that it answers requests."""
         with contextlib.suppress(OSError):
-            return self.lifeline is not None and READY in self.lifeline.recv(64)
-        return False
+            self._spoke = self._spoke or (self.lifeline is not None and READY in self.lifeline.recv(64))
+        return self._spoke
 
     def buried(self) -> str:
         """Say how the process ended, and forget it; the empty string while it lives or when there is none."""

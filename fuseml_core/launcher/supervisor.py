@@ -154,8 +154,7 @@ class Supervisor:
                     self._selector.unregister(line)
                 self._mourn(child, f"The {name} process {end}")
                 return True
-            if not child.ready and child.said_ready():
-                ask(child.program.health, "GET", "/healthz")
+            if not child.ready and child.said_ready() and self._healthy(child):
                 child.ready, child.problem = True, ""
                 assert line is not None
                 self._selector.unregister(line)  # from now on its death is told by SIGCHLD
@@ -165,6 +164,15 @@ class Supervisor:
             self._start(child)
             return True
         return False
+
+    def _healthy(self, child: Child) -> bool:
+        """Make one round trip; one that fails is repeated, for a busy machine is no reason to stop the server."""
+        try:
+            ask(child.program.health, "GET", "/healthz")
+        except Unavailable as error:
+            log.warning("the %s process is not healthy yet: %s", child.program.name, error.message)
+            return False
+        return True
 
     def _mourn(self, child: Child, what: str) -> None:
         """Decide after a death: start again, or give up."""
