@@ -40,6 +40,7 @@ def test_functions_are_small(modules):
     lengths = {
         f"{module.name}.{function.name}:{function.lineno}": _length(function)
         for module in modules
+        if ".migrations.versions." not in module.name  # a migration is a list of tables, never edited again
         for function in _functions(module.tree)
     }
     too_long = {name: length for name, length in lengths.items() if length > FUNCTION_MAX}
