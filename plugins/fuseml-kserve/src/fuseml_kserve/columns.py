@@ -91,7 +91,8 @@ def cast_column(series: Any, spec: Any, name: Any) -> Any:
         if kind == "boolean":
             return series if series.isna().any() else _booleans(series, name)
         if kind == "binary":
-            return series.map(lambda value: base64.b64decode(value) if isinstance(value, str) else value)
+            return series.map(lambda value: base64.b64decode(value, validate=True) if isinstance(value, str)
+                              else value)
         if kind == "datetime":
             return pd.to_datetime(series).astype("datetime64[ns]")
     except (ValueError, TypeError, OverflowError, binascii.Error) as error:
