@@ -61,16 +61,18 @@ class Client:
         """GET `/api/v1/<segments>`; repeated for `patience` seconds while the server does not answer."""
         return self._patiently("GET", _path(segments, query), None, timeout=timeout, patience=patience)
 
-    def post(self, *segments: str, body: Any = None, timeout: float = TIMEOUT, repeatable: bool = False) -> Any:
+    def post(self, *segments: str, body: Any = None, query: Mapping[str, Any] | None = None, timeout: float = TIMEOUT,
+             repeatable: bool = False) -> Any:
         """POST a JSON document.
 
         Args:
             segments: Path below `/api/v1`, one argument for each segment.
             body: JSON-serialisable document.
+            query: Fields after the path.
             timeout: Seconds the answer may take.
             repeatable: Whether doing it twice is the same as once, so that a lost connection can be repeated.
         """
-        return self._patiently("POST", _path(segments, None), body, timeout=timeout,
+        return self._patiently("POST", _path(segments, query), body, timeout=timeout,
                                patience=PATIENCE if repeatable else 0.0)
 
     def delete(self, *segments: str, query: Mapping[str, Any] | None = None, timeout: float = TIMEOUT) -> Any:
