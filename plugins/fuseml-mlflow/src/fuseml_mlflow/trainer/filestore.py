@@ -92,7 +92,7 @@ def read_models(root: Path, run_id: str) -> list[LoggedModel]:
         run_id: Run whose models are preferred; the others count only if it has none.
     """
     registered = _registered(root)
-    found = _logged_models(root, registered) or _artifact_models(root, registered)
+    found = _logged_models(root, registered, run_id) or _artifact_models(root, registered)
     own = [model for model in found if model.run_id == run_id]
     chosen: dict[tuple[str, str], LoggedModel] = {}
     for model in sorted(own or found, key=lambda model: (model.created, model.model_id)):
@@ -100,8 +100,10 @@ def read_models(root: Path, run_id: str) -> list[LoggedModel]:
     return list(chosen.values())
 
 
-def _logged_models(root: Path, registered: dict[str, str]) -> list[LoggedModel]:
-    """MLflow 3: `<experiment>/models/m-*/`."""
+def _logged_models(root: Path, registered: dict[str, str], own_run: str) -> list[LoggedModel]:
+    """MLflow 3: `<experiment>/models/m-*/`. Models logged before any run was begun belong to ours: it is the only one
+    that the store had then.
+    """
     models = []
     files = [file for file in sorted(root.glob("*/models/m-*/meta.yaml"))
              if (file.parent / "artifacts" / "MLmodel").is_file()]
@@ -110,7 +112,7 @@ def _logged_models(root: Path, registered: dict[str, str]) -> list[LoggedModel]:
         directory = meta_file.parent / "artifacts"
         if meta.get("status") != READY:
             continue
-        identifier, run = str(meta.get("model_id") or meta_file.parent.name), str(meta.get("source_run_id") or "")
+        identifier, run = str(meta.get("model_id") or meta_file.parent.name), str(meta.get("source_run_id") or own_run)
         params, metrics = _run_facts(root, run)
         params.update(_read_files(meta_file.parent / "params"))
         own = last_values(read_history(meta_file.parent / "metrics"))
