@@ -28,6 +28,7 @@ from fuseml_core.launcher.state import read_state
 from fuseml_core.service.artifacts import Artifacts
 from fuseml_core.service.codesets import Codesets
 from fuseml_core.service.extensions import ExtensionCatalog, Extensions
+from fuseml_core.service.manual_runs import ManualRuns
 from fuseml_core.service.pipelines import Pipelines
 from fuseml_core.service.projects import Projects
 from fuseml_core.service.runs import Runs
@@ -63,7 +64,8 @@ def bootstrap(settings: Settings) -> UseCases:
         environments=UvEnvironments(settings), host=HostedComponents(host, settings.path("extensions", "state")),
         store=settings.path("extensions", "store"), engine=__version__, users=_users(ledger), pinned=_pinned(ledger),
         on_installed=lambda _extension: codesets.redetect())
-    pipelines = Pipelines(ledger, ExtensionCatalog(records), projects, reconciler.wake, services.stop_of_pipeline)
+    catalog = ExtensionCatalog(records)
+    pipelines = Pipelines(ledger, catalog, projects, reconciler.wake, services.stop_of_pipeline)
     watcher = StoreWatcher(ledger, plugins, codesets.observe)
     started_at = time.time()
 
@@ -84,7 +86,9 @@ def bootstrap(settings: Settings) -> UseCases:
 
     return UseCases(
         projects=projects, codesets=codesets, artifacts=Artifacts(ledger), pipelines=pipelines,
-        runs=Runs(ledger, plugins, reconciler.wake), services=services, extensions=extensions, components=plugins,
+        runs=Runs(ledger, plugins, reconciler.wake),
+        manual_runs=ManualRuns(ledger, pipelines, catalog, reconciler.wake), services=services,
+        extensions=extensions, components=plugins,
         describe=lambda: describe(settings, started_at), start=start, stop=stop, activity=reconciler.activity,
         stop_workloads=lambda jobs: reconciler.stop_workloads(cancel_jobs=jobs),
         alive=lambda: time.time() - reconciler.heartbeat < 60.0, started_at=started_at)

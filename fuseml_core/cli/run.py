@@ -77,15 +77,19 @@ def logs(name: str, step: str | None, following: bool, project: str | None) -> N
 @run.command("start")
 @click.argument("pipeline")
 @binding_options
-@click.option("--no-cache", is_flag=True, help="Execute every step, even where an earlier result could be reused.")
+@click.option("--no-cache", is_flag=True, help="Execute every step, whatever results there are.")
+@click.option("--only", metavar="STEP", default="", help="Execute one step alone, on the results of earlier runs.")
+@click.option("--step-by-step", "stepping", is_flag=True, help="Hold each step until `fuseml run step` releases it.")
 @wait_options
 @project_option
 @output_option
 def start(*, pipeline: str, inputs: tuple[tuple[str, str], ...], params: tuple[tuple[str, str], ...],
-          no_cache: bool, wait: bool, timeout: float | None, project: str | None, output: str) -> None:
+          no_cache: bool, only: str, stepping: bool, wait: bool, timeout: float | None, project: str | None,
+          output: str) -> None:
     """Start a run of PIPELINE by hand, with other inputs or parameters if given."""
     client, project = enter(project)
-    body = {"inputs": as_mapping(inputs, "--input"), "parameters": as_mapping(params, "--param"), "no_cache": no_cache}
+    body = {"inputs": as_mapping(inputs, "--input"), "parameters": as_mapping(params, "--param"), "no_cache": no_cache,
+            "only": only, "stepping": stepping}
     started = client.post("projects", project, "pipelines", pipeline, "runs", body=body)
     if output == "table":
         echo(f"Run {started['name']} started.")
@@ -95,6 +99,70 @@ def start(*, pipeline: str, inputs: tuple[tuple[str, str], ...], params: tuple[t
         show_data(load(client, project, started["name"]), output)
     elif not wait:
         echo(f"Watch it: fuseml run watch {started['name']}")
+
+
+@run.command("sweep")
+@click.argument("pipeline")
+@click.option("--param", "grid", metavar="NAME=V1,V2,…", multiple=True, required=True, help="Values to try.")
+@click.option("--input", "inputs", metavar="NAME=ADDRESS", multiple=True, help="Another artifact for an input.")
+@click.option("--metric", help="Show the trials in the order of this metric, the best first.")
+@click.option("--lowest", is_flag=True, help="With --metric: the lowest value is the best.")
+@timeout_option
+@project_option
+@output_option
+def sweep(*, pipeline: str, grid: tuple[str, ...], inputs: tuple[str, ...], metric: str | None, lowest: bool,
+          timeout: float | None, project: str | None, output: str) -> None:
+    """Start one run of PIPELINE for each combination of values, wait, and compare the metrics."""
+    from fuseml_core.cli.sweeps import compare, read_grid, read_inputs
+
+    client, project = enter(project)
+    values = read_grid(grid)
+    body = {"grid": values, "inputs": read_inputs(inputs)}
+    started = client.post("projects", project, "pipelines", pipeline, "sweeps", body=body)
+    follow(client, started["change"], timeout=timeout, err=output != "table")
+    found = [load(client, project, name) for name in started["runs"]]
+    trials = compare(found, sorted(values), metric, lowest=lowest)
+    columns: list[Column] = [(key, key) for key in (trials[0] if trials else {})]
+    show_list(trials, output, columns, empty="There are no trials.")
+
+
+@run.command("resume")
+@click.argument("name", metavar="RUN")
+@wait_options
+@project_option
+def resume(name: str, wait: bool, timeout: float | None, project: str | None) -> None:
+    """Start a run that goes on where RUN failed: steps that succeeded are not executed again."""
+    client, project = enter(project)
+    pipeline, number = parse(client, project, name)
+    started = client.post("projects", project, "runs", pipeline, number, "resume")
+    echo(f"Run {started['name']} resumes {pipeline}/{number}.")
+    if wait:
+        follow(client, started["change"], timeout=timeout)
+
+
+@run.command("step")
+@click.argument("name", metavar="RUN")
+@click.option("--rest", is_flag=True, help="Release all steps that are left.")
+@project_option
+def step_(name: str, rest: bool, project: str | None) -> None:
+    """Release the next step of RUN, which was started with --step-by-step."""
+    client, project = enter(project)
+    pipeline, number = parse(client, project, name)
+    client.post("projects", project, "runs", pipeline, number, "step", body={"rest": rest})
+    echo(f"{'The steps that are left' if rest else 'The next step'} of {pipeline}/{number} may start.")
+
+
+@run.command("swap")
+@click.argument("name", metavar="RUN")
+@click.argument("step")
+@click.argument("runnable")
+@project_option
+def swap(name: str, step: str, runnable: str, project: str | None) -> None:
+    """Let STEP of RUN, which has not started, execute another RUNNABLE (EXTENSION/NAME)."""
+    client, project = enter(project)
+    pipeline, number = parse(client, project, name)
+    client.post("projects", project, "runs", pipeline, number, "swap", body={"step": step, "runnable": runnable})
+    echo(f"The step {step} of {pipeline}/{number} will run {runnable}.")
 
 
 @run.command("cancel")

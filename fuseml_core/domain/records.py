@@ -159,7 +159,14 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of a pipeline."""
+    """One execution of a pipeline.
+
+    Attributes:
+        only: The one step to execute, with the results of earlier runs as its inputs; empty executes all.
+        stepping: Each step waits until it is released.
+        released: How many steps may have started while stepping.
+        swaps: Runnable that stands in for that of the template, by step.
+    """
 
     id: int
     uid: str
@@ -172,6 +179,10 @@ class Run:
     parameters: dict[str, Any]
     no_cache: bool
     cancel_requested: bool
+    only: str
+    stepping: bool
+    released: int
+    swaps: dict[str, Any]
     error: str
     created_at: float
     started_at: float | None

@@ -67,7 +67,7 @@ def bind(tx: Transaction, pipeline: Pipeline, run: Run, name: str) -> Bound:
     """
     spec = pipeline.spec["steps"][name]
     steps = {s.name: s for s in tx.steps.of_run(run.id)}
-    runnable = _runnable(tx, spec, steps, run)
+    runnable = _runnable(tx, spec, steps, run, name)
     inputs, versions = {}, {}
     for port, source in spec["inputs"].items():
         binding = _source(tx, run, steps, source)
@@ -83,20 +83,26 @@ def bind(tx: Transaction, pipeline: Pipeline, run: Run, name: str) -> Bound:
     return Bound(runnable, inputs, versions, _parameters(name, spec, runnable.descriptor, run))
 
 
-def _runnable(tx: Transaction, spec: dict[str, Any], steps: dict[str, Step], run: Run) -> Runnable:
+def _runnable(tx: Transaction, spec: dict[str, Any], steps: dict[str, Step], run: Run, name: str) -> Runnable:
+    if name in run.swaps:
+        return _pinned(run.swaps[name])
     if not spec.get("from"):
         chosen = spec["runnable"]
         if spec.get("variant_by"):
             value = str(run.parameters.get(spec["variant_by"], {}).get("value", ""))
             chosen = spec["variants"].get(value, chosen)
-        return Runnable(chosen["address"], chosen["digest"], RunnableDescriptor.model_validate(chosen["descriptor"]),
-                        chosen["contents"])
+        return _pinned(chosen)
     binding = _source(tx, run, steps, spec["from"])
     version = tx.artifacts.get(binding.version_id) if binding and binding.version_id else None
     if version is None or "descriptor" not in version.metadata:
         raise Failed(f"{spec['from']} put out no runnable")
     return Runnable(version.address, version.digest, RunnableDescriptor.model_validate(version.metadata["descriptor"]),
                     None, version)
+
+
+def _pinned(entry: dict[str, Any]) -> Runnable:
+    descriptor = RunnableDescriptor.model_validate(entry["descriptor"])
+    return Runnable(entry["address"], entry["digest"], descriptor, entry["contents"])
 
 
 def _source(tx: Transaction, run: Run, steps: dict[str, Step], source: str) -> Binding | None:

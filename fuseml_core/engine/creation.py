@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from fuseml_core.domain import fingerprints
@@ -12,8 +13,23 @@ from fuseml_core.domain.records import Pipeline, Run, RunState, StepState, Versi
 from fuseml_core.service.ports import Transaction
 
 
+@dataclass(frozen=True, slots=True)
+class RunMode:
+    """How a run started by hand differs from a triggered one.
+
+    Attributes:
+        no_cache: Execute every step although its result is known.
+        only: The one step to execute; empty executes all.
+        stepping: Hold each step until it is released.
+    """
+
+    no_cache: bool = False
+    only: str = ""
+    stepping: bool = False
+
+
 def create_run(tx: Transaction, pipeline: Pipeline, inputs: dict[str, Version], parameters: dict[str, Any], *,
-               change: str, nonce: str = "", no_cache: bool = False) -> tuple[Run, bool]:
+               change: str, nonce: str = "", mode: RunMode | None = None) -> tuple[Run, bool]:
     """Create a run unless one with the same key exists (guarantee G2).
 
     Args:
@@ -23,11 +39,12 @@ def create_run(tx: Transaction, pipeline: Pipeline, inputs: dict[str, Version], 
         parameters: Values for this run, beyond those of the pipeline.
         change: Change the run belongs to.
         nonce: Makes the key unique; given for runs started by hand.
-        no_cache: Execute every step although its result is known.
+        mode: How a run started by hand differs from a triggered one.
 
     Returns:
         The run, and whether it was created now.
     """
+    mode = mode or RunMode()
     values = resolve_parameters(pipeline, inputs, parameters)
     key = fingerprints.digest({
         "pipeline": pipeline.id, "spec": pipeline.template_digest, "nonce": nonce, "parameters": values,
@@ -40,7 +57,8 @@ def create_run(tx: Transaction, pipeline: Pipeline, inputs: dict[str, Version], 
     run_id = tx.runs.add({
         "uid": uuid.uuid4().hex, "run_key": key, "project": pipeline.project, "pipeline_id": pipeline.id,
         "pipeline": pipeline.name, "number": number, "change": change, "state": RunState.RUNNING,
-        "parameters": values, "no_cache": no_cache, "cancel_requested": False, "error": "", "created_at": now,
+        "parameters": values, "no_cache": mode.no_cache, "only": mode.only, "stepping": mode.stepping,
+        "released": 0, "swaps": {}, "cancel_requested": False, "error": "", "created_at": now,
         "started_at": None, "ended_at": None}, {name: v.id for name, v in inputs.items()})
     for name in pipeline.spec["order"]:
         tx.steps.add({"uid": uuid.uuid4().hex, "run_id": run_id, "name": name, "state": StepState.WAITING})

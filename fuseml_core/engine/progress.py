@@ -23,7 +23,8 @@ from fuseml_core.domain.records import (
     Version,
 )
 from fuseml_core.engine import workloads
-from fuseml_core.engine.binding import Bound, bind, dependencies, explain_change, fingerprint
+from fuseml_core.engine.admission import Verdict, decide
+from fuseml_core.engine.binding import Bound, bind, explain_change, fingerprint
 from fuseml_core.engine.naming import service_name
 from fuseml_core.service.components import Components
 from fuseml_core.service.ports import Ledger, Transaction
@@ -60,11 +61,7 @@ class Progress:
         changed = False
         for step in steps:
             if step.state == StepState.WAITING:
-                needed = [by_name[d] for d in dependencies(pipeline.spec["steps"][step.name])]
-                if run.cancel_requested or any(n.state in FINAL_STEP_STATES - {StepState.SUCCEEDED} for n in needed):
-                    changed |= self._skip(run, step)
-                elif all(n.state == StepState.SUCCEEDED for n in needed):
-                    changed |= self._bind(run, pipeline, step)
+                changed |= self._admit(run, pipeline, by_name, step)
             elif step.state == StepState.QUEUED and run.cancel_requested:
                 changed |= self._finish(run, step, StepState.CANCELLED, "cancelled before it started")
             elif step.state == StepState.QUEUED and step.not_before <= time.time():
@@ -73,13 +70,18 @@ class Progress:
             changed |= self._end(run)
         return changed
 
-    def _skip(self, run: Run, step: Step) -> bool:
-        return self._finish(
-            run,
-            step,
-            StepState.SKIPPED,
-            "an earlier step did not succeed" if not run.cancel_requested else "the run was cancelled",
-        )
+    def _admit(self, run: Run, pipeline: Pipeline, steps: dict[str, Step], step: Step) -> bool:
+        verdict, reason = decide(run, pipeline.spec, steps, step)
+        if verdict == Verdict.SKIP:
+            return self._finish(run, step, StepState.SKIPPED, reason)
+        if verdict == Verdict.GO:
+            return self._bind(run, pipeline, step)
+        if verdict == Verdict.HOLD and step.phase != reason:
+            with self._ledger.begin() as tx:
+                tx.steps.change(step.id, [StepState.WAITING], step.attempt, phase=reason)
+                tx.feed.add(run.change, "step", f"{run.name} {step.name}: {reason}", now=time.time(), run=run.name,
+                            step=step.name, state="waiting")
+        return False
 
     def _bind(self, run: Run, pipeline: Pipeline, step: Step) -> bool:
         spec = pipeline.spec["steps"][step.name]
@@ -117,9 +119,13 @@ class Progress:
             *(Binding(n, value=str(e["value"]), defaulted=bool(e["default"])) for n, e in bound.parameters.items()),
         ]
         tx.steps.set_io(step.id, "in", flows)
-        done = None if run.no_cache else self._reusable(tx, run, pipeline, step, bound, key)
+        anew = run.no_cache or run.only == step.name or step.name in run.swaps
+        done = None if anew else self._reusable(tx, run, pipeline, step, bound, key)
+        if done is None and run.only and run.only != step.name:
+            return self._finish_in(tx, run, step, StepState.FAILED, f"has no earlier result that {run.only} could take",
+                                   reason="NoResult")
         if done is None:
-            return self._queue(tx, run, step, key, parts, agent, "asked to run anew" if run.no_cache else why)
+            return self._queue(tx, run, step, key, parts, agent, _asked(run, step) or why)
         origin = tx.steps.run_name(done.id)
         reason = f"reused from {origin}: {_sameness(parts)}"
         now = time.time()
@@ -241,28 +247,18 @@ class Progress:
         return False
 
     def _finish(self, run: Run, step: Step, state: StepState, message: str, *, reason: str = "") -> bool:
-        now = time.time()
         with self._ledger.begin() as tx:
-            moved = tx.steps.change(
-                step.id,
-                [step.state],
-                step.attempt,
-                state=state,
-                message=message,
-                reason=reason,
-                ended_at=now,
-                phase="",
-            )
-            if moved:
-                tx.feed.add(
-                    run.change,
-                    "step",
-                    f"{run.name} {step.name}: {state}: {message}",
-                    now=now,
-                    run=run.name,
-                    step=step.name,
-                    state=str(state),
-                )
+            return self._finish_in(tx, run, step, state, message, reason=reason)
+
+    def _finish_in(
+        self, tx: Transaction, run: Run, step: Step, state: StepState, message: str, *, reason: str = ""
+    ) -> bool:
+        now = time.time()
+        moved = tx.steps.change(step.id, [step.state], step.attempt, state=state, message=message, reason=reason,
+                                ended_at=now, phase="")
+        if moved:
+            tx.feed.add(run.change, "step", f"{run.name} {step.name}: {state}: {message}", now=now, run=run.name,
+                        step=step.name, state=str(state))
         return moved
 
     def _end(self, run: Run) -> bool:
@@ -284,6 +280,13 @@ def outcome(steps: list[Step], *, cancelled: bool) -> tuple[RunState, str]:
     if cancelled or any(s.state == StepState.CANCELLED for s in steps):
         return RunState.CANCELLED, ""
     return RunState.SUCCEEDED, ""
+
+
+def _asked(run: Run, step: Step) -> str:
+    """Why a step is executed whatever is known already, or an empty string."""
+    if step.name in run.swaps:
+        return f"swapped by hand to {run.swaps[step.name]['address']}"
+    return "asked to run anew" if run.no_cache or run.only == step.name else ""
 
 
 def _versions_in(tx: Transaction, step: Step | None) -> dict[str, Version]:

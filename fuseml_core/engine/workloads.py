@@ -7,6 +7,7 @@ from typing import Any
 from fuseml_core.domain.errors import Unavailable
 from fuseml_core.domain.records import Run, Step, Version
 from fuseml_core.engine.binding import Bound
+from fuseml_core.engine.naming import service_name
 from fuseml_core.service.components import Components
 from fuseml_sdk.types import ArtifactRef, Location, Resources, RunnableDescriptor, Workload, WorkloadInput
 
@@ -48,7 +49,8 @@ def build(components: Components, run: Run, step: Step, bound: Bound, spec: dict
         env={"FUSEML_PROJECT": run.project, "FUSEML_RUN": run.name, "FUSEML_STEP": step.name},
         resources=_resources(descriptor.resources, spec.get("resources") or {}),
         timeout=spec.get("timeout") or descriptor.timeout,
-        labels={"project": run.project, "pipeline": run.pipeline, "run": run.name, "step": step.name},
+        labels={"project": run.project, "pipeline": run.pipeline, "run": run.name, "step": step.name,
+                **({"service": service_name(spec, bound)} if descriptor.service else {})},
     )
 
 

@@ -47,6 +47,23 @@ def compile_template(template: PipelineTemplate, find: FindRunnable) -> dict[str
     return spec
 
 
+def check_replacement(step: dict[str, Any], runnable: dict[str, Any], name: str) -> None:
+    """Check that a runnable can stand in for that of a step.
+
+    Raises:
+        Invalid: It lacks an input that the step is given or an output that others take, or has one of another kind.
+    """
+    interface = step["interface"]
+    for what in ("inputs", "outputs"):
+        there = {port["name"]: port for port in runnable["descriptor"].get(what, [])}
+        wired = {port["name"]: port for port in interface[what] if what == "outputs" or port["name"] in step["inputs"]}
+        for port, wanted in wired.items():
+            if port not in there or there[port]["kind"] != wanted["kind"]:
+                raise Invalid(
+                    f"the runnable {runnable['descriptor']['name']} cannot stand in for the step {name}: "
+                    f"it has no {what[:-1]} {port} ({wanted['kind']})")
+
+
 def spec_digest(spec: dict[str, Any]) -> str:
     """Identity of a compiled template."""
     return fingerprints.digest(spec)

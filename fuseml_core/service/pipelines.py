@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +12,10 @@ from fuseml_core.domain.addresses import parse_selector, scheme_of
 from fuseml_core.domain.errors import Conflict, Invalid, NotFound, Refused
 from fuseml_core.domain.names import check_name
 from fuseml_core.domain.parameters import convert
-from fuseml_core.domain.records import Decision, Pipeline, Run, Trigger, Version
+from fuseml_core.domain.records import Decision, Pipeline, Trigger, Version
 from fuseml_core.engine import triggers
 from fuseml_core.engine.creation import create_run
 from fuseml_core.engine.registration import new_change, settle
-from fuseml_core.engine.resolution import resolve
 from fuseml_core.service.compilation import compile_template, spec_digest
 from fuseml_core.service.components import Catalog
 from fuseml_core.service.ports import Ledger, Transaction
@@ -85,7 +83,7 @@ class Pipelines:
         entry = self._catalog.template(template)
         spec = self._compile(entry)
         _check_inputs(spec, inputs, project, entry["name"])
-        checked = _check_parameters(spec, parameters, entry["name"])
+        checked = check_parameters(spec, parameters, entry["name"])
         self._projects.ensure(project)
         change = new_change()
         with self._ledger.begin() as tx:
@@ -194,39 +192,6 @@ class Pipelines:
         with self._ledger.begin() as tx:
             tx.pipelines.remove(pipeline.id)
 
-    def start(
-        self, project: str, name: str, inputs: dict[str, str], parameters: dict[str, Any], *, no_cache: bool = False
-    ) -> Run:
-        """Start a run by hand, with other inputs or parameters where given.
-
-        Raises:
-            Invalid, NotFound: An input or parameter does not fit, or an input has nothing to bind.
-        """
-        pipeline = self.get(project, name)
-        _check_known(pipeline.spec["inputs"], inputs, "input", pipeline.template)
-        checked = _check_parameters(pipeline.spec, parameters, pipeline.template)
-        with self._ledger.begin() as tx:
-            bound = {n: _bind_by_hand(tx, pipeline, n, text) for n, text in inputs.items()}
-            complete, missing = triggers.complete(tx, pipeline, bound)
-            if missing:
-                raise Invalid(f"{name} cannot start: it {missing}", hint="Give it with --input <name>=<address>.")
-            run, _ = create_run(
-                tx, pipeline, complete, checked, change=new_change(), nonce=uuid.uuid4().hex, no_cache=no_cache
-            )
-        self._wake()
-        return run
-
-
-def _bind_by_hand(tx: Transaction, pipeline: Pipeline, name: str, text: str) -> Version:
-    version = resolve(tx, text, pipeline.project)
-    wanted = pipeline.spec["inputs"][name]["kind"]
-    if version.kind != wanted:
-        raise Invalid(
-            f"the input {name} takes a {wanted}, and {text} is a {version.kind}",
-            hint=f"Give an address like {scheme_of(wanted)}://{pipeline.project}/<name>.",
-        )
-    return version
-
 
 def _fire_for_existing(
     tx: Transaction, pipeline: Pipeline, inputs: dict[str, str], existing: str, change: str
@@ -269,7 +234,8 @@ def _existing(tx: Transaction, trigger: Trigger, existing: str) -> list[Version]
     return sorted(found, key=lambda v: (v.created_at, v.id))
 
 
-def _check_known(declared: dict[str, Any], given: dict[str, Any], what: str, template: str) -> None:
+def check_known(declared: dict[str, Any], given: dict[str, Any], what: str, template: str) -> None:
+    """Refuse names that a template does not declare."""
     unknown = sorted(set(given) - set(declared))
     if unknown:
         raise Invalid(
@@ -278,7 +244,7 @@ def _check_known(declared: dict[str, Any], given: dict[str, Any], what: str, tem
 
 
 def _check_inputs(spec: dict[str, Any], inputs: dict[str, str], project: str, template: str) -> None:
-    _check_known(spec["inputs"], inputs, "input", template)
+    check_known(spec["inputs"], inputs, "input", template)
     for name, declared in spec["inputs"].items():
         text = inputs.get(name)
         example = f"--input {name}='{scheme_of(declared['kind'])}://*'"
@@ -296,9 +262,10 @@ def _check_inputs(spec: dict[str, Any], inputs: dict[str, str], project: str, te
             )
 
 
-def _check_parameters(spec: dict[str, Any], given: dict[str, Any], template: str) -> dict[str, Any]:
+def check_parameters(spec: dict[str, Any], given: dict[str, Any], template: str) -> dict[str, Any]:
+    """Convert parameters to their declared types; refuse those that the template does not know."""
     if not spec.get("open_parameters"):
-        _check_known(spec["parameters"], given, "parameter", template)
+        check_known(spec["parameters"], given, "parameter", template)
     return {n: convert(n, spec["parameters"][n], v) if n in spec["parameters"] else v for n, v in given.items()}
 
 

@@ -79,4 +79,5 @@ def _run(row: RowMapping) -> Run:
     return Run(id=row["id"], uid=row["uid"], project=row["project"], pipeline_id=row["pipeline_id"],
                pipeline=row["pipeline"], number=row["number"], change=row["change"], state=RunState(row["state"]),
                parameters=row["parameters"], no_cache=row["no_cache"], cancel_requested=row["cancel_requested"],
+               only=row["only"], stepping=row["stepping"], released=row["released"], swaps=row["swaps"],
                error=row["error"], created_at=row["created_at"], started_at=row["started_at"], ended_at=row["ended_at"])

@@ -200,6 +200,10 @@ class RunRow(SQLModel, table=True):
     parameters: dict[str, Any] = _json()
     no_cache: bool = False
     cancel_requested: bool = False
+    only: str = ""
+    stepping: bool = False
+    released: int = 0
+    swaps: dict[str, Any] = _json()
     error: str = Field(default="", sa_column=Column(Text, nullable=False))
     created_at: float = _time()
     started_at: float | None = _time(nullable=True)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from fuseml_core.api.routers.application import App
+from fuseml_core.engine.creation import RunMode
 from fuseml_core.service.views import pipeline_view
 
 router = APIRouter(tags=["pipelines"])
@@ -29,6 +30,15 @@ class NewRun(BaseModel):
     inputs: dict[str, str] = Field(default_factory=dict)
     parameters: dict[str, Any] = Field(default_factory=dict)
     no_cache: bool = False
+    only: str = Field("", description="the one step to execute")
+    stepping: bool = Field(False, description="hold each step until it is released")
+
+
+class NewSweep(BaseModel):
+    """Runs to start for each combination of values."""
+
+    inputs: dict[str, str] = Field(default_factory=dict)
+    grid: dict[str, list[Any]] = Field(description="values by parameter")
 
 
 @router.get("/templates")
@@ -84,7 +94,15 @@ def resume_pipeline(app: App, project: str, name: str) -> dict[str, Any]:
 @router.post("/projects/{project}/pipelines/{name}/runs", status_code=201)
 def start_run(app: App, project: str, name: str, run: NewRun) -> dict[str, Any]:
     """Start a run by hand."""
-    return app.runs.view(app.pipelines.start(project, name, run.inputs, run.parameters, no_cache=run.no_cache))
+    mode = RunMode(no_cache=run.no_cache, only=run.only, stepping=run.stepping)
+    return app.runs.view(app.manual_runs.start(project, name, run.inputs, run.parameters, mode))
+
+
+@router.post("/projects/{project}/pipelines/{name}/sweeps", status_code=201)
+def start_sweep(app: App, project: str, name: str, sweep: NewSweep) -> dict[str, Any]:
+    """Start one run for each combination of parameter values."""
+    runs = app.manual_runs.sweep(project, name, sweep.inputs, sweep.grid)
+    return {"change": runs[0].change, "runs": [r.name for r in runs]}
 
 
 @router.get("/projects/{project}/results")

@@ -5,10 +5,24 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel
 
 from fuseml_core.api.routers.application import App
 
 router = APIRouter(tags=["runs"], prefix="/projects/{project}/runs")
+
+
+class Release(BaseModel):
+    """How many steps to release: the next one, or all the rest."""
+
+    rest: bool = False
+
+
+class Swap(BaseModel):
+    """What to swap."""
+
+    step: str
+    runnable: str
 
 
 @router.get("")
@@ -29,6 +43,24 @@ def get_run(app: App, project: str, pipeline: str, number: int) -> dict[str, Any
 def cancel_run(app: App, project: str, pipeline: str, number: int) -> dict[str, Any]:
     """Ask for a run to be cancelled."""
     return app.runs.cancel(project, pipeline, number)
+
+
+@router.post("/{pipeline}/{number}/resume", status_code=201)
+def resume_run(app: App, project: str, pipeline: str, number: int) -> dict[str, Any]:
+    """Start a run that goes on where a failed one stopped."""
+    return app.runs.view(app.manual_runs.resume(project, pipeline, number))
+
+
+@router.post("/{pipeline}/{number}/step")
+def release_step(app: App, project: str, pipeline: str, number: int, release: Release) -> dict[str, Any]:
+    """Release the next step of a run that is taken step by step, or all the rest."""
+    return app.runs.view(app.manual_runs.step(project, pipeline, number, rest=release.rest))
+
+
+@router.post("/{pipeline}/{number}/swap")
+def swap_step(app: App, project: str, pipeline: str, number: int, swap: Swap) -> dict[str, Any]:
+    """Let a step that has not started run another runnable."""
+    return app.runs.view(app.manual_runs.swap(project, pipeline, number, swap.step, swap.runnable))
 
 
 @router.get("/{pipeline}/{number}/logs")

@@ -21,6 +21,7 @@ from fuseml_core.engine.progress import Progress
 from fuseml_core.engine.reconciler import Reconciler
 from fuseml_core.engine.serving import Serving
 from fuseml_core.service.codesets import Codesets
+from fuseml_core.service.manual_runs import ManualRuns
 from fuseml_core.service.pipelines import Pipelines
 from fuseml_core.service.projects import Projects
 from fuseml_core.service.runs import Runs
@@ -259,6 +260,7 @@ class Workshop:
                                  lambda p, n: f"http://test/git/{p}/{n}.git")
         self.pipelines = Pipelines(self.ledger, self.catalog, self.projects, lambda: None, self.services.stop_of_pipeline)
         self.runs = Runs(self.ledger, self.components, lambda: None)
+        self.manual = ManualRuns(self.ledger, self.pipelines, self.catalog, lambda: None)
         self.engine = self.make_engine()
 
     def make_engine(self) -> Reconciler:

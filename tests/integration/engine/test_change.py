@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fuseml_core.domain.errors import Conflict, Invalid
+from fuseml_core.engine.creation import RunMode
 
 TREE = {"MLproject": "m1", "train.py": "t1", "README.md": "r1"}
 
@@ -127,7 +128,7 @@ def test_r108_a_run_started_by_hand_takes_other_parameters(workshop):
     workshop.push("app", TREE, "a")
     workshop.turn(6)
 
-    run = workshop.pipelines.start("p", "training-pipeline", {}, {"alpha": "0.9"})
+    run = workshop.manual.start("p", "training-pipeline", {}, {"alpha": "0.9"})
     workshop.turn(6)
 
     view = workshop.runs.view(run)
@@ -142,7 +143,7 @@ def test_r108_no_cache_executes_every_step(workshop):
     workshop.push("app", TREE, "a")
     workshop.turn(6)
 
-    run = workshop.pipelines.start("p", "training-pipeline", {}, {}, no_cache=True)
+    run = workshop.manual.start("p", "training-pipeline", {}, {}, RunMode(no_cache=True))
     workshop.turn(6)
 
     assert states(workshop.runs.view(run)) == {"build": ("succeeded", False), "train": ("succeeded", False)}
