@@ -39,14 +39,13 @@ sys.exit(main(sys.argv[1:]))
 '''
 
 
-def build(request: BuildRequest, config: dict[str, str]) -> BuildResult:
+def build(request: BuildRequest) -> BuildResult:
     """Make the trainer and the predictor of an MLflow project.
 
     The same codeset, parameters and package index give the same files and descriptors.
 
     Args:
         request: The checkout and the directory for results; parameter `entry_point` chooses what the trainer runs.
-        config: Settings of the extension: `tracking_uri`.
 
     Raises:
         InvalidInput: The project is broken, or its requirements cannot be satisfied.
@@ -61,7 +60,7 @@ def build(request: BuildRequest, config: dict[str, str]) -> BuildResult:
     _predictor_files(output / "predictor", serving)
     return BuildResult(
         runnables=[
-            BuiltRunnable(output="trainer", descriptor=_trainer(request.name, entry, environment, config, trainer)),
+            BuiltRunnable(output="trainer", descriptor=_trainer(request.name, entry, environment, trainer)),
             BuiltRunnable(output="predictor", descriptor=_predictor(request.name, environment)),
         ],
         warnings=list(environment.warnings),
@@ -115,9 +114,8 @@ def _copy_package(package: str, target: Path) -> None:
             (target / source.name).write_bytes(source.read_bytes())
 
 
-def _trainer(codeset: str, entry: EntryPoint, environment: ProjectEnvironment, config: dict[str, str],
+def _trainer(codeset: str, entry: EntryPoint, environment: ProjectEnvironment,
              facts: dict[str, object]) -> RunnableDescriptor:
-    tracking_uri = config.get("tracking_uri", "")
     return RunnableDescriptor(
         kind="trainer",
         name=f"{codeset}-trainer",
@@ -125,7 +123,7 @@ def _trainer(codeset: str, entry: EntryPoint, environment: ProjectEnvironment, c
         command=["{python}", "{runnable}/trainer.py", "{runnable}"],
         environment=EnvironmentSpec(python=environment.python, lock=LOCK),
         working_directory="code",
-        env={"PYTHONUNBUFFERED": "1"} | ({"FUSEML_MLFLOW_TRACKING_URI": tracking_uri} if tracking_uri else {}),
+        env={"PYTHONUNBUFFERED": "1"},
         inputs=[InputSpec(name="code", kind="codeset", types=[TYPE], description="the project this was built from"),
                 InputSpec(name="data", kind="dataset", optional=True,
                           description="given to the entry point's first path or uri parameter that has no value")],

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
 import pluggy
 
 from fuseml_mlflow import builder
@@ -18,14 +15,6 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 class MlflowBuilder:
     """Recognises MLflow projects and makes a trainer and a predictor of each."""
-
-    def __init__(self) -> None:
-        self._config: dict[str, Any] = {}
-
-    @hookimpl
-    def fuseml_configure(self, config: dict[str, Any], state_dir: str) -> None:  # noqa: ARG002 - no state is kept
-        """Take the settings of the extension: `tracking_uri`."""
-        self._config = dict(config)
 
     @hookimpl
     def builder_describe(self) -> BuilderDescription:
@@ -53,8 +42,7 @@ class MlflowBuilder:
     @hookimpl
     def builder_build(self, request: BuildRequest) -> BuildResult:
         """Build the trainer and the predictor; see `fuseml_mlflow.builder.build`."""
-        uri = str(self._config.get("tracking_uri") or os.environ.get("FUSEML_MLFLOW_TRACKING_URI") or "")
-        return builder.build(request, {"tracking_uri": uri} if uri else {})
+        return builder.build(request)
 
 
 plugin = MlflowBuilder()

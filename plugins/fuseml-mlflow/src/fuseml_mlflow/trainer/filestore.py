@@ -101,9 +101,7 @@ def read_models(root: Path, run_id: str) -> list[LoggedModel]:
 
 
 def _logged_models(root: Path, registered: dict[str, str], own_run: str) -> list[LoggedModel]:
-    """MLflow 3: `<experiment>/models/m-*/`. Models logged before any run was begun belong to ours: it is the only one
-    that the store had then.
-    """
+    """MLflow 3: `<experiment>/models/m-*/`. A model logged before any run was begun counts as one of ours."""
     models = []
     files = [file for file in sorted(root.glob("*/models/m-*/meta.yaml"))
              if (file.parent / "artifacts" / "MLmodel").is_file()]
