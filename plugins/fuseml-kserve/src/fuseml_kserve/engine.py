@@ -65,7 +65,8 @@ class ServedModel(kserve.Model):  # type: ignore[misc] # the SDK has no types
         data = model_input(items, self._model.inputs, payload.parameters or {})
         outputs = output_tensors(self._model.predict(data, {}), self._model.output_names())
         return kserve.InferResponse(
-            response_id=payload.id or uuid.uuid4().hex, model_name=self.name, model_version=self._model.identity.version,
+            response_id=payload.id or uuid.uuid4().hex, model_name=self.name,
+            model_version=self._model.identity.version,
             infer_outputs=[kserve.InferOutput(item["name"], item["shape"], item["datatype"], item["data"])
                            for item in outputs])
 
