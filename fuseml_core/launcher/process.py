@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
@@ -31,6 +33,22 @@ class Descriptors:
     lifeline: int
     tcp: int
     unix: int
+
+
+class FactFormatter(logging.Formatter):
+    """Appends the facts of a record (`extra`) to its line as `key=value`, values quoted where they need it."""
+
+    _own = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The line of a record without its traceback."""
+        facts = {k: v for k, v in vars(record).items() if k not in self._own and not k.startswith("_")}
+        pairs = (f"{key}={_quoted(str(value))}" for key, value in facts.items())
+        return " ".join([super().formatMessage(record), *pairs])
+
+
+def _quoted(value: str) -> str:
+    return value if value and not set(value) & set(" =\"\n\t") else json.dumps(value, ensure_ascii=False)
 
 
 class WatchedServer(uvicorn.Server):
@@ -64,10 +82,12 @@ def read_descriptors(program: str, arguments: Sequence[str] | None) -> Descripto
 
 
 def configure_logging(settings: Settings) -> None:
-    """Write log lines to standard output, where the launcher picks them up."""
-    import sys
-
-    logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT, stream=sys.stdout)
+    """Write log lines to standard output, where the launcher picks them up: a sentence, then facts as key=value."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(FactFormatter(LOG_FORMAT))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    # Its start-up lines and one line for each migration context are of no use to anybody.
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
 
 
 def serve(name: str, app: ASGIApp, sockets: list[socket.socket], descriptors: Descriptors,

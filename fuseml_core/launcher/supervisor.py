@@ -102,7 +102,7 @@ class Supervisor:
 
     def _work(self, announce: Callable[[ServerState], None]) -> None:
         with contextlib.ExitStack() as stack:
-            tcp = stack.enter_context(listen_tcp(self.settings.port))
+            tcp = stack.enter_context(self._listen())
             unix = stack.enter_context(listen_unix(self.settings.data_socket))
             stack.callback(self.settings.data_socket.unlink, missing_ok=True)
             self._port = tcp.getsockname()[1]
@@ -113,6 +113,17 @@ class Supervisor:
                 self._watch(announce)
             finally:
                 self._stop()
+
+    def _listen(self) -> socket.socket:
+        """Listen on the configured port; one that was chosen freely stays the same, because URLs were made of it."""
+        file = self.settings.path("run", "port")
+        if self.settings.port:
+            return listen_tcp(self.settings.port)
+        with contextlib.suppress(OSError, ValueError, Conflict):
+            return listen_tcp(int(file.read_text(encoding="utf-8")))
+        chosen = listen_tcp(0)
+        file.write_text(str(chosen.getsockname()[1]), encoding="utf-8")
+        return chosen
 
     def _make_children(self, tcp: socket.socket, unix: socket.socket) -> None:
         inherited = {CONTROL: (), DATA: (("--tcp-fd", tcp), ("--unix-fd", unix))}
