@@ -253,11 +253,23 @@ class Project:
             self("pipeline", "add", "mean-serving", "--name", "serving-pipeline", "--input", "model=model://*")
 
 
+def _new_project(fuseml: Fuseml, tmp_path: Path) -> Project:
+    name = f"p{next(_projects)}"
+    fuseml("project", "create", name)
+    folder = tmp_path / "code"
+    folder.mkdir()
+    return Project(fuseml, name, folder)
+
+
 @pytest.fixture
 def project(numbers: Fuseml, tmp_path: Path) -> Project:
     """A new project with an empty folder for code, in the installation with `numbers`."""
-    name = f"p{next(_projects)}"
-    numbers("project", "create", name)
-    folder = tmp_path / "code"
-    folder.mkdir()
-    return Project(numbers, name, folder)
+    return _new_project(numbers, tmp_path)
+
+
+@pytest.fixture
+def mlflow(shared: Fuseml, tmp_path: Path) -> Project:
+    """A new project in the installation with `mlflow` and `kserve`; whatever is pushed is trained."""
+    made = _new_project(shared, tmp_path)
+    made("pipeline", "add", "mlflow-training", "--name", "training-pipeline", "--input", "mlflow_code=code://*")
+    return made
