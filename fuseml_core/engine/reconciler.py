@@ -18,7 +18,7 @@ from fuseml_core.engine.serving import CANCEL_GRACE, Serving
 from fuseml_core.service.components import Agent, Components
 from fuseml_core.service.ports import Ledger
 from fuseml_sdk.errors import PluginError
-from fuseml_sdk.types import WorkloadStatus
+from fuseml_sdk.types import FINAL_STATES, WorkloadStatus
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +27,9 @@ IDLE = 1.0
 #: Seconds between two full comparisons with the agents, which make up for reports that were missed.
 COMPARE_EVERY = 5.0
 EVENTS_WAIT = 10.0
+#: Seconds that an agent may take to report the end of a workload that it forced to end.
+END_MARGIN = 5.0
+ENDED = FINAL_STATES | {"unknown"}
 _LIVE_INSTANCES = (InstanceState.STARTING, InstanceState.READY)
 _LIVE_STEPS = (StepState.RUNNING, StepState.COMPLETING)
 
@@ -77,9 +80,12 @@ class Reconciler:
         with self._ledger.read() as tx:
             jobs = [(s.agent, s.workload) for s in tx.steps.in_states(_LIVE_STEPS)]
         # Routes go first, so that no request meets an instance that is on its way out.
-        names = [(i.agent, i.workload) for i in self._serving.stop_all()]
-        for agent, workload in names + (jobs if cancel_jobs else []):
+        names = [(i.agent, i.workload) for i in self._serving.stop_all()] + (jobs if cancel_jobs else [])
+        for agent, workload in names:
             self._quietly(partial(self._cancel, agent, workload))
+        until = time.monotonic() + CANCEL_GRACE + END_MARGIN
+        for agent, workload in names:
+            self._quietly(partial(self._await_end, agent, workload, until))
         self._compare()
 
     def activity(self) -> list[str]:
@@ -158,6 +164,11 @@ class Reconciler:
 
     def _cancel(self, agent: str, workload: str) -> None:
         self._take(self._components.agent(agent).cancel(workload, CANCEL_GRACE))
+
+    def _await_end(self, agent: str, workload: str, until: float) -> None:
+        """Wait until a cancelled workload has ended: nothing that was started outlives the server."""
+        while self._components.agent(agent).status([workload])[0].state not in ENDED and time.monotonic() < until:
+            time.sleep(0.05)
 
     def _listen(self) -> None:
         for name, agent in self._components.agents():

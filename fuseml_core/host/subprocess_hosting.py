@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pluggy
+import structlog
 
 from fuseml_core.host.backoff import RestartPolicy
 from fuseml_core.host.components import Component, ComponentInfo, State
@@ -26,6 +27,8 @@ from fuseml_sdk import calls, loading, problems
 from fuseml_sdk.contract import Operation
 from fuseml_sdk.errors import Cancelled, Internal, NotReady, Permanent, PluginError, Retryable
 from fuseml_sdk.hookspecs import PROTOCOL
+
+log = structlog.get_logger(__name__)
 
 #: Seconds a plugin may take to import and configure itself.
 START_TIMEOUT = 120.0
@@ -246,6 +249,7 @@ class SubprocessHosting:
             self._failed = True
             self._last_crash = text
             self._policy.failed(ran_for)
+            log.warning("plugin process failed", component=self.component.title, cause=text)
 
     def _state(self) -> State:
         if self._stopped.is_set():

@@ -158,13 +158,17 @@ class Fuseml:
             self("bundle", "push", f"bundles/{name}")
             self("extension", "install", name)
 
-    def dispose(self) -> list[int]:
-        """Stop everything; returns the ids of processes that `server stop` left behind (killed now)."""
+    def dispose(self) -> list[str]:
+        """Stop everything; returns the arguments of processes that `server stop` left behind (killed now)."""
         if (self.home / "fz/run/server.json").exists():
             self("server", "stop", "--force", code=None, timeout=120)
-        left = processes_of(self.home)
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
+        end = time.monotonic() + 2  # a process that has reported its end may need a moment to be gone
+        while processes_of(self.home) and time.monotonic() < end:
+            time.sleep(0.05)
+        left = []
+        for pid in processes_of(self.home):
+            with contextlib.suppress(OSError):
+                left.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip())
                 os.kill(pid, signal.SIGKILL)
         return left
 
