@@ -44,7 +44,20 @@ def compile_template(template: PipelineTemplate, find: FindRunnable) -> dict[str
     for name, output in spec["outputs"].items():
         _check_source(spec, output["from"], f"the output {name}")
     _check_parameters(spec)
+    _inherit_bounds(spec)
     return spec
+
+
+def outputs_by_kind(spec: dict[str, Any]) -> dict[str, str]:
+    """What a compiled template puts out: kind by output; the address of a service is of the kind `url`."""
+    return {name: _kind_of(spec, output["from"]) for name, output in spec["outputs"].items()}
+
+
+def _kind_of(spec: dict[str, Any], source: str) -> str:
+    first, _, port = source.partition(".")
+    if first != "inputs" and port == "url" and spec["steps"][first]["interface"]["service"]:
+        return "url"
+    return str(_check_source(spec, source, "the output")["kind"])
 
 
 def check_replacement(step: dict[str, Any], runnable: dict[str, Any], name: str) -> None:
@@ -229,3 +242,28 @@ def _check_parameters(spec: dict[str, Any]) -> None:
                     )
         if step["variant_by"] and step["variant_by"] not in spec["parameters"]:
             raise Invalid(f"the step {name} chooses by {step['variant_by']!r}, which is no parameter of the template")
+
+
+def _inherit_bounds(spec: dict[str, Any]) -> None:
+    """Give numbers that are passed on as they are the limits of the runnables that take them.
+
+    What a step would refuse is so refused when the pipeline is added; the narrower of the two limits counts.
+    """
+    for step in spec["steps"].values():
+        ports = {p["name"]: p for p in step["interface"]["parameters"]}
+        for port, value in step["parameters"].items():
+            declared = spec["parameters"].get(str(value)[len("{parameters."):-1]) if _passed_on(value) else None
+            if declared is None or declared["type"] not in ("integer", "float") or port not in ports:
+                continue
+            _tighten(declared, ports[port], "minimum", max)
+            _tighten(declared, ports[port], "maximum", min)
+
+
+def _passed_on(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("{parameters.") and value.endswith("}")
+
+
+def _tighten(declared: dict[str, Any], port: dict[str, Any], bound: str, choose: Callable[[list[float]], float]) -> None:
+    known = [limit for limit in (declared.get(bound), port.get(bound)) if limit is not None]
+    if known:
+        declared[bound] = choose(known)

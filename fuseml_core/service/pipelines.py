@@ -9,14 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from fuseml_core.domain.addresses import parse_selector, scheme_of
-from fuseml_core.domain.errors import Conflict, Invalid, NotFound, Refused
+from fuseml_core.domain.errors import Conflict, FusemlError, Invalid, NotFound, Refused
 from fuseml_core.domain.names import check_name
 from fuseml_core.domain.parameters import convert
 from fuseml_core.domain.records import Decision, Pipeline, Trigger, Version
 from fuseml_core.engine import triggers
 from fuseml_core.engine.creation import create_run
 from fuseml_core.engine.registration import new_change, settle
-from fuseml_core.service.compilation import compile_template, spec_digest
+from fuseml_core.service.compilation import compile_template, outputs_by_kind, spec_digest
 from fuseml_core.service.components import Catalog
 from fuseml_core.service.ports import Ledger, Transaction
 from fuseml_core.service.projects import Projects
@@ -46,11 +46,19 @@ class Pipelines:
 
     def templates(self) -> list[dict[str, Any]]:
         """Every template of the installed extensions."""
-        return [_template_view(t) for t in self._catalog.templates()]
+        return [self._template_view(t) for t in self._catalog.templates()]
 
     def template(self, name: str) -> dict[str, Any]:
         """One template."""
-        return _template_view(self._catalog.template(name))
+        return self._template_view(self._catalog.template(name))
+
+    def _template_view(self, entry: dict[str, Any]) -> dict[str, Any]:
+        try:
+            gives = outputs_by_kind(self._compile(entry))
+        except FusemlError:
+            # It lacks a runnable of another extension: adding it says which, showing it must not fail.
+            gives = {}
+        return {**_template_view(entry), "gives": gives}
 
     def add(
         self,
@@ -254,7 +262,7 @@ def _check_inputs(spec: dict[str, Any], inputs: dict[str, str], project: str, te
                     f"the input {name} of the template {template} is not bound", hint=f"Give it with {example}."
                 )
             continue
-        kind = parse_selector(text.split("@")[0], project).kind
+        kind = triggers.bound_kind(text, project)
         if kind != declared["kind"]:
             raise Invalid(
                 f"the input {name} takes a {declared['kind']}, and {text!r} selects {kind}s",
@@ -299,9 +307,9 @@ def _served_selector(step: dict[str, Any], inputs: dict[str, str]) -> str:
 
 
 def _overlap(first: str, second: str) -> bool:
-    if not first or not second:
+    if not first or not second or triggers.is_fixed(first) or triggers.is_fixed(second):
         return first == second
-    a, b = (parse_selector(text.split("@")[0], "default") for text in (first, second))
+    a, b = (parse_selector(text, "default") for text in (first, second))
     if a.predicates != b.predicates or a.alias != b.alias:
         return False
     return a.covers(a.kind, b.project, b.name) or b.covers(b.kind, a.project, a.name) or (a.name == b.name == "*")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fuseml_core.domain.records import Binding, Decision, FeedItem, Pipeline, Run, Service, Step, StepState, Version
+from fuseml_core.service.compilation import outputs_by_kind
 from fuseml_core.service.ports import Transaction
 
 #: States of steps as people see them; the difference between running and registering outputs is a phase.
@@ -50,6 +51,8 @@ def pipeline_view(pipeline: Pipeline) -> dict[str, Any]:
         "created_at": pipeline.created_at,
         "runs": pipeline.runs,
         "steps": list(pipeline.spec["order"]),
+        "takes": {n: {k: i[k] for k in ("kind", "types", "optional")} for n, i in pipeline.spec["inputs"].items()},
+        "gives": outputs_by_kind(pipeline.spec),
     }
 
 

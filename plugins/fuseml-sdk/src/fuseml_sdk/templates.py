@@ -29,6 +29,8 @@ class TemplateParameter(StrictModel):
                               "`inputs.model.metadata.flavor`")
     required: bool = False
     choices: list[Scalar] = Field(default_factory=list)
+    minimum: float | None = Field(None, description="smallest number; without one, that of the runnables it goes to")
+    maximum: float | None = Field(None, description="largest number; without one, that of the runnables it goes to")
     shown: bool = Field(False, description="listed among the inputs in `pipeline results show`")
     description: str = ""
 
