@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from fuseml_core.domain.addresses import short_form
+from fuseml_core.domain.addresses import Address, short_form
 
 
 class RunState(StrEnum):
@@ -104,8 +104,6 @@ class Version:
     @property
     def address(self) -> str:
         """Canonical address."""
-        from fuseml_core.domain.addresses import Address
-
         return str(Address(self.kind, self.project, self.name, digest=self.digest))
 
     @property

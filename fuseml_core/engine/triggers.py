@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fuseml_core.domain.addresses import Selector, parse_selector
+from fuseml_core.domain.addresses import Selector, parse_address, parse_selector
+from fuseml_core.domain.errors import Invalid
 from fuseml_core.domain.records import Pipeline, Trigger, Version
+from fuseml_core.engine.resolution import resolve
 from fuseml_core.service.ports import Transaction
 
 
@@ -73,8 +75,6 @@ def complete(tx: Transaction, pipeline: Pipeline, bound: dict[str, Version]) -> 
 
 def newest(tx: Transaction, pipeline: Pipeline, name: str) -> Version | None:
     """The newest version that an input of a pipeline can take."""
-    from fuseml_core.engine.resolution import resolve
-
     text, types = pipeline.inputs[name], tuple(pipeline.spec["inputs"][name].get("types", []))
     if is_fixed(text):
         return resolve(tx, text, pipeline.project)
@@ -86,9 +86,16 @@ def is_fixed(text: str) -> bool:
     return "@" in text or not _selects(text)
 
 
-def _selects(text: str) -> bool:
-    from fuseml_core.domain.errors import Invalid
+def bound_kind(text: str, project: str) -> str:
+    """The artifact kind that an input is bound to, by a selector or by the address of one version.
 
+    Raises:
+        Invalid: The text is neither.
+    """
+    return parse_address(text, project).kind if is_fixed(text) else parse_selector(text, project).kind
+
+
+def _selects(text: str) -> bool:
     try:
         selector = parse_selector(text, "default")
     except Invalid:

@@ -8,6 +8,7 @@ from sqlalchemy import RowMapping, delete, func, select, update
 
 from fuseml_core.adapters.sql.rows import Repository, table_of
 from fuseml_core.adapters.sql.tables import FiringRow, PipelineRow, RunRow, TriggerRow, VersionRow
+from fuseml_core.domain.addresses import Address
 from fuseml_core.domain.records import Decision, Pipeline, Trigger
 
 _pipelines, _triggers, _firings = table_of(PipelineRow), table_of(TriggerRow), table_of(FiringRow)
@@ -149,8 +150,6 @@ class SqlPipelines(Repository):
             statement = statement.where(_firings.c.change == change)
         if version_id is not None:
             statement = statement.where(_firings.c.version_id == version_id)
-        from fuseml_core.domain.addresses import Address
-
         return [
             Decision(
                 r["pipeline"],

@@ -174,3 +174,16 @@ def test_r113_bad_pipelines_are_refused_and_leave_nothing(workshop, raises_fusem
         workshop.pipelines.add("p", "serving", "second", {"model": "model://*"}, {})
 
     assert [p["name"] for p in workshop.pipelines.all("p")] == ["first"]
+
+
+def test_r113_an_input_given_by_the_address_of_one_version_runs_once(workshop):
+    """A fixed input has no trigger: the pipeline runs when it is added, and by hand."""
+    workshop.pipelines.add("p", "training", "training-pipeline", {"code": "code://*"}, {})
+    workshop.push("app", TREE, "a")
+    workshop.turn(4)
+    model = workshop.runs.get("p", "training-pipeline", 1)["outputs"][0]
+
+    added = workshop.pipelines.add("p", "serving", "fixed", {"model": model["value"]}, {})
+    also = workshop.pipelines.add("p", "training", "short", {"code": "code://p/app/aaaaaaa"}, {"alpha": 0.7})
+
+    assert (added["started"], also["started"]) == (["fixed/1"], ["short/1"])
