@@ -165,3 +165,68 @@ def test_a_paused_pipeline_does_not_run_and_says_why(project):
     assert "paused" in pushed.out + pushed.err or "training-pipeline" not in pushed.out
     project.push(numbers="4\n")
     assert len(project.json("run", "list")) == 1
+
+
+def test_r20_r111_components_are_coupled_by_the_types_they_declare(project):
+    """Neither template says which output goes where; a dataset of another type starts nothing."""
+    project.add_pipelines(serve=False)
+    project("pipeline", "add", "mean-serving", "--name", "serving-pipeline", "--input", "model=model://*")
+    project.push(numbers="1 2 3\n")
+
+    steps = project.run("training-pipeline/1")["steps"]
+    made = {output["value"] for output in steps["collect"]["outputs"]}
+    taken = {item["value"] for item in steps["fit"]["inputs"] if item["name"] == "numbers"}
+    assert taken <= made
+    assert taken
+
+
+def test_r115_a_component_is_executed_alone_on_an_artifact_by_hand(project):
+    """The averaging step, on a dataset that exists, without collecting anything."""
+    project.add_pipelines(serve=False)
+    project("pipeline", "add", "mean-of-data", "--name", "means", "--input", "numbers=dataset://*", "--existing", "none")
+    project("pipeline", "pause", "means")
+    project.push(numbers="1 2 3\n")
+    (dataset,) = project.json("dataset", "list")
+
+    run = project.json("run", "start", "means", "--input", f"numbers={dataset['address']}", "--wait")
+
+    assert [step["name"] for step in run["steps"]] == ["fit"]
+    assert run["state"] == "succeeded"
+
+
+def test_r113_r116_a_run_is_followed_step_by_step(project):
+    """While the first step works the second waits; both say so."""
+    project("pipeline", "add", "mean-training", "--name", "slow", "--input", "code=code://*", "--param", "seconds=2")
+    push = project.begin_push(numbers="1 2 3\n")
+
+    def states() -> dict[str, str]:
+        runs = project.json("run", "list")
+        return {s["name"]: s["state"] for s in project.run("slow/1")["steps"].values()} if runs else {}
+
+    project.fuseml.wait_for(lambda: states() == {"collect": "running", "fit": "waiting"}, 20, "the first step")
+    assert "seconds left" in project("run", "logs", "slow/1", "--step", "collect").out
+    output = push.communicate(timeout=60)[0]
+    assert output.index("slow/1 collect: succeeded") < output.index("slow/1 fit: started")
+
+
+def test_r118_what_finished_steps_made_is_used_when_a_failed_run_is_started_again(project):
+    """The first step is reused, the failed one is executed again."""
+    project.add_pipelines(serve=False)
+    project.push(numbers="\n", code=1)  # there is no average of nothing
+
+    again = project("run", "start", "training-pipeline", "--wait", code=1)
+
+    steps = project.run("training-pipeline/2")["steps"]
+    assert steps["collect"]["reused"]
+    assert (steps["fit"]["reused"], steps["fit"]["state"]) == (False, "failed")
+    assert "ZeroDivisionError" in again.err
+
+
+def test_r173_a_project_has_codesets_and_attached_templates(project):
+    """Both are counted and listed."""
+    project.add_pipelines()
+    project.push(numbers="1\n")
+
+    found = project.fuseml.json("project", "get", project.name)
+    assert (found["codesets"], found["pipelines"], found["services"]) == (1, 2, 1)
+    assert {p["template"] for p in project.json("pipeline", "list")} == {"numbers/mean-training", "numbers/mean-serving"}
