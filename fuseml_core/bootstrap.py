@@ -15,7 +15,7 @@ from fuseml_core.adapters.components import HostedPlugins
 from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments
 from fuseml_core.adapters.gateway import DataProcess
 from fuseml_core.adapters.sql.database import open_database
-from fuseml_core.adapters.sql.extensions import SqlExtensions
+from fuseml_core.adapters.sql.extensions import SqlExtensions, SqlExtensionSettings
 from fuseml_core.adapters.sql.ledger import SqlLedger
 from fuseml_core.adapters.sql.migration import migrate
 from fuseml_core.engine.completion import Completion
@@ -27,7 +27,7 @@ from fuseml_core.host import PluginHost, discover, first_party
 from fuseml_core.launcher.state import read_state
 from fuseml_core.service.artifacts import Artifacts
 from fuseml_core.service.codesets import Codesets
-from fuseml_core.service.extensions import ExtensionCatalog, Extensions
+from fuseml_core.service.extensions import ExtensionCatalog, Extensions, ExtensionSettings
 from fuseml_core.service.manual_runs import ManualRuns
 from fuseml_core.service.pipelines import Pipelines
 from fuseml_core.service.projects import Projects
@@ -50,7 +50,8 @@ def bootstrap(settings: Settings) -> UseCases:
     database = open_database(settings.database_url)
     ledger, records = SqlLedger(database), SqlExtensions(database)
     host = PluginHost(runtime_dir=settings.runtime_dir, log_dir=settings.path("logs", "extensions"))
-    plugins, gateway = HostedPlugins(host), DataProcess(settings)
+    configured = ExtensionSettings(records, SqlExtensionSettings(database))
+    plugins, gateway = HostedPlugins(host, configured.variables), DataProcess(settings)
     completion = Completion(ledger, plugins)
     serving = Serving(ledger, plugins, gateway, completion, url=service_urls(settings), drain=settings.drain_seconds)
     progress = Progress(ledger, plugins, serving.prepare)
@@ -60,8 +61,8 @@ def bootstrap(settings: Settings) -> UseCases:
     projects = Projects(ledger, plugins, services.stop_of_project)
     codesets = Codesets(ledger, plugins, projects, reconciler.wake, clone_urls(settings))
     extensions = Extensions(
-        records=records, bundles=_bundles(settings),
-        environments=UvEnvironments(settings), host=HostedComponents(host, settings.path("extensions", "state")),
+        records=records, settings=configured, bundles=_bundles(settings), environments=UvEnvironments(settings),
+        host=HostedComponents(host, settings.path("extensions", "state"), configured.values),
         store=settings.path("extensions", "store"), engine=__version__, users=_users(ledger), pinned=_pinned(ledger),
         on_installed=lambda _extension: codesets.redetect())
     catalog = ExtensionCatalog(records)

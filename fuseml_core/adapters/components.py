@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fuseml_core.domain.errors import NotFound, Unavailable
@@ -15,10 +15,11 @@ class HostedPlugins:
 
     Args:
         host: The plugin host. Built-in components come first where several would do.
+        variables: The settings of an extension as environment variables.
     """
 
-    def __init__(self, host: PluginHost) -> None:
-        self._host = host
+    def __init__(self, host: PluginHost, variables: Callable[[str], dict[str, str]]) -> None:
+        self._host, self._variables = host, variables
         self._kinds: dict[str, tuple[str, ...]] = {}
 
     def store(self, kind: str) -> StoreFacade:
@@ -46,6 +47,10 @@ class HostedPlugins:
     def builders(self) -> Sequence[tuple[str, BuilderFacade]]:
         """All builders by name."""
         return [(_name(i), self._host.builder(i.component.id)) for i in self._of("builder")]
+
+    def variables(self, extension: str) -> dict[str, str]:
+        """The settings of an extension for workloads; see `Components`."""
+        return self._variables(extension)
 
     def overview(self) -> list[dict[str, Any]]:
         """Every component with its host, state and last crash."""

@@ -75,6 +75,10 @@ class Client:
         return self._patiently("POST", _path(segments, query), body, timeout=timeout,
                                patience=PATIENCE if repeatable else 0.0)
 
+    def put(self, *segments: str, body: Any = None, timeout: float = TIMEOUT) -> Any:
+        """PUT a JSON document to `/api/v1/<segments>`."""
+        return self._patiently("PUT", _path(segments, None), body, timeout=timeout, patience=0.0)
+
     def delete(self, *segments: str, query: Mapping[str, Any] | None = None, timeout: float = TIMEOUT) -> Any:
         """DELETE `/api/v1/<segments>`."""
         return self._patiently("DELETE", _path(segments, query), None, timeout=timeout, patience=0.0)

@@ -16,6 +16,8 @@ from fuseml_sdk.types import ArtifactRef, RunnableDescriptor
 
 #: Files larger than this are never read for detection; listing needs no contents at all.
 NO_CONTENTS = 0
+#: How the addresses of runnables that extensions bring begin.
+_OF_EXTENSIONS = "runnable://fuseml/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,21 @@ class Runnable:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A step ready to run."""
+    """A step ready to run.
+
+    Attributes:
+        runnable: What is executed.
+        inputs: Bindings by input.
+        versions: Artifact versions by input.
+        parameters: `value` and `default` by parameter.
+        extension: The extension that brings the runnable, or whose step built it; its settings reach the workload.
+    """
 
     runnable: Runnable
     inputs: dict[str, Binding]
     versions: dict[str, Version]
     parameters: dict[str, dict[str, Any]]
+    extension: str
 
     @property
     def is_service(self) -> bool:
@@ -80,7 +91,19 @@ def bind(tx: Transaction, pipeline: Pipeline, run: Run, name: str) -> Bound:
             version = tx.artifacts.get(binding.version_id)
             assert version is not None
             versions[port] = version
-    return Bound(runnable, inputs, versions, _parameters(name, spec, runnable.descriptor, run))
+    return Bound(runnable, inputs, versions, _parameters(name, spec, runnable.descriptor, run),
+                 _extension(pipeline, spec, runnable))
+
+
+def _extension(pipeline: Pipeline, spec: dict[str, Any], runnable: Runnable) -> str:
+    """The extension that brings a runnable, else that of the step which built it, else that of the template."""
+    address, steps = runnable.address, pipeline.spec["steps"]
+    while not address.startswith(_OF_EXTENSIONS):
+        spec = steps.get(str(spec.get("from") or "").partition(".")[0]) or {}
+        if not spec:
+            return pipeline.extension
+        address = (spec.get("runnable") or {}).get("address", "")
+    return address.removeprefix(_OF_EXTENSIONS).partition("/")[0]
 
 
 def _runnable(tx: Transaction, spec: dict[str, Any], steps: dict[str, Step], run: Run, name: str) -> Runnable:
@@ -151,7 +174,9 @@ def fingerprint(components: Components, bound: Bound, spec: dict[str, Any], proj
     """Digest of everything a step's result depends on, and its parts.
 
     Runnable, inputs restricted to the change filter, and parameters: one value for caching, change filters and
-    reproducibility. Calls stores, so it must not run inside a transaction.
+    reproducibility. Settings of extensions are not part of it: they say where work is done and logged, such as the
+    address of a server, and credentials; setting one must not train every model again. What shapes a result has to be
+    a parameter, which the run shows. Calls stores, so it must not run inside a transaction.
     """
     filters = {i.name: list(i.filter) for i in bound.runnable.descriptor.inputs} | spec.get("filters", {})
     inputs: dict[str, Any] = {}

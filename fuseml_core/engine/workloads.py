@@ -37,7 +37,11 @@ def choose_agent(components: Components, descriptor: RunnableDescriptor) -> tupl
 
 def build(components: Components, run: Run, step: Step, bound: Bound, spec: dict[str, Any], name: str,
           schemes: list[str]) -> Workload:
-    """Describe one attempt of a step to an agent; locations are asked for anew each time, being short-lived."""
+    """Describe one attempt of a step to an agent; locations are asked for anew each time, being short-lived.
+
+    So are the settings of the extension that brings or built the runnable: an attempt sees those of its start, and a
+    service keeps them until it starts again.
+    """
     descriptor = bound.runnable.descriptor
     return Workload(
         name=name,
@@ -46,7 +50,8 @@ def build(components: Components, run: Run, step: Step, bound: Bound, spec: dict
         contents=_contents(components, bound, schemes),
         inputs=[_input(components, port, bound, schemes) for port in bound.inputs],
         parameters={n: e["value"] for n, e in bound.parameters.items()},
-        env={"FUSEML_PROJECT": run.project, "FUSEML_RUN": run.name, "FUSEML_STEP": step.name},
+        env={**components.variables(bound.extension), "FUSEML_PROJECT": run.project, "FUSEML_RUN": run.name,
+             "FUSEML_STEP": step.name},
         resources=_resources(descriptor.resources, spec.get("resources") or {}),
         timeout=spec.get("timeout") or descriptor.timeout,
         labels={"project": run.project, "pipeline": run.pipeline, "run": run.name, "step": step.name,

@@ -140,6 +140,13 @@ class Components(Protocol):
         """All builders by name."""
         ...
 
+    def variables(self, extension: str) -> dict[str, str]:
+        """The settings of an extension as environment variables, for workloads that run what it made.
+
+        They are `FUSEML_<EXTENSION>_<KEY>` and may hold secrets; nothing when the extension is not installed.
+        """
+        ...
+
     def overview(self) -> list[dict[str, Any]]:
         """Every component with its host, state and last crash, for people."""
         ...

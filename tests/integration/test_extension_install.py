@@ -15,10 +15,10 @@ from sqlmodel import SQLModel
 
 from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments, component_id
 from fuseml_core.adapters.sql.database import open_database
-from fuseml_core.adapters.sql.extensions import SqlExtensions
+from fuseml_core.adapters.sql.extensions import SqlExtensions, SqlExtensionSettings
 from fuseml_core.domain.errors import Conflict, Failed, FusemlError, Invalid, NotFound, Refused
 from fuseml_core.host.plugin_host import PluginHost
-from fuseml_core.service.extensions import ExtensionCatalog, Extensions
+from fuseml_core.service.extensions import ExtensionCatalog, Extensions, ExtensionSettings
 from fuseml_core.settings import from_environment
 from fuseml_oci.bundles import build, push
 from fuseml_oci.bundles.references import read_reference
@@ -92,12 +92,13 @@ class World:
         self.records = SqlExtensions(self.engine)
         self.host = PluginHost(runtime_dir=sockets, log_dir=home / "logs", drain_seconds=2.0)
         self.bundles = RegistryBundles(lambda: f"http://{place}", home / "extensions/content")
+        self.settings = ExtensionSettings(self.records, SqlExtensionSettings(self.engine))
         self.installed, self.users, self.pinned = [], [], set()
         (home / "envs").symlink_to(envs)
         self.extensions = Extensions(
-            records=self.records, bundles=self.bundles, environments=UvEnvironments(settings),
-            host=HostedComponents(self.host, home / "extensions/state"), store=home / "extensions/store",
-            engine="0.1.0", users=lambda _name: self.users, pinned=lambda digest: digest in self.pinned,
+            records=self.records, settings=self.settings, bundles=self.bundles, environments=UvEnvironments(settings),
+            host=HostedComponents(self.host, home / "extensions/state", self.settings.values),
+            store=home / "extensions/store", engine="0.1.0", users=lambda _name: self.users, pinned=lambda digest: digest in self.pinned,
             on_installed=self.installed.append)
         self.catalog = ExtensionCatalog(self.records)
         self.progress = []

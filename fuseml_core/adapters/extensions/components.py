@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ class HostedComponents:
     Args:
         host: The plugin host.
         state: Folder that holds one state folder for each extension, shared by its versions.
+        config: The settings of an extension; asked whenever its components are registered.
     """
 
-    def __init__(self, host: PluginHost, state: Path) -> None:
-        self._host, self._state = host, state
+    def __init__(self, host: PluginHost, state: Path, config: Callable[[InstalledExtension], dict[str, Any]]) -> None:
+        self._host, self._state, self._config = host, state, config
 
     def load(self, extension: InstalledExtension) -> None:
         """Register the components of a version without starting anything; done already is fine."""
@@ -49,6 +50,12 @@ class HostedComponents:
                 raise Failed(f"{component.title} does not work: {error.message}", hint=error.hint,
                              details=error.details) from error
 
+    def configure(self, extension: InstalledExtension) -> None:
+        """Put components with the settings of now in the place of those registered, and let each describe itself."""
+        for component in self._components(extension):
+            self._host.replace(component)
+        self.check(extension)
+
     def unload(self, extension: InstalledExtension) -> None:
         """Stop and remove the components of a version; those not registered are passed over."""
         for component in self._components(extension):
@@ -66,9 +73,10 @@ class HostedComponents:
                 for component in self._components(extension) for info in (infos.get(component.id),)]
 
     def _components(self, extension: InstalledExtension) -> Iterator[Component]:
+        config = self._config(extension) if extension.components else {}
         for entry in extension.components:
             yield Component(
                 id=component_id(extension, entry["family"], entry["name"]), extension=extension.name,
                 version=extension.version, digest=extension.digest, family=entry["family"], name=entry["name"],
-                plugin=entry["plugin"], hosting="subprocess", config={}, state_dir=self._state / extension.name,
+                plugin=entry["plugin"], hosting="subprocess", config=config, state_dir=self._state / extension.name,
                 python=Path(extension.python) if extension.python else None)

@@ -24,6 +24,7 @@ def open_database(url: str) -> Engine:
     Raises:
         Invalid: The URL cannot be used.
     """
+    # Parameters are hidden in the messages of errors, because the settings of extensions may be secrets.
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -35,12 +36,13 @@ def open_database(url: str) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite":
         Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT / 1000, "check_same_thread": False})
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT / 1000, "check_same_thread": False},
+                               hide_parameters=True)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+        return create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 10}, hide_parameters=True)
     raise Invalid(f"the database {parsed.get_backend_name()!r} is not supported", hint="Use SQLite or PostgreSQL.")
 
 

@@ -1,8 +1,8 @@
-"""Installed extensions in the database."""
+"""Installed extensions and their settings in the database."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -34,7 +34,17 @@ class ExtensionRow(SQLModel, table=True):
     python: str | None = None
 
 
+class ExtensionSettingRow(SQLModel, table=True):
+    """One setting of an extension, whichever version is installed. May be a secret: it is written nowhere else."""
+
+    __tablename__ = "extension_setting"
+    extension: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    value: Any = Field(sa_column=Column(Json, nullable=False))
+
+
 _TABLE = SQLModel.metadata.tables["extension"]
+_SETTINGS = SQLModel.metadata.tables["extension_setting"]
 
 
 class SqlExtensions:
@@ -84,6 +94,36 @@ class SqlExtensions:
         query = select(_TABLE).where(condition).order_by(_TABLE.c.name, active_first, _TABLE.c.installed_at.desc())
         with self._engine.connect().execution_options(fuseml_read_only=True) as connection:
             return [_record(row) for row in connection.execute(query)]
+
+
+class SqlExtensionSettings:
+    """Settings of extensions by name; implements the port `StoredSettings`.
+
+    Args:
+        engine: Of the core's database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def get(self, extension: str) -> dict[str, Any]:
+        """All settings of an extension."""
+        query = select(_SETTINGS.c.key, _SETTINGS.c.value).where(_SETTINGS.c.extension == extension)
+        with self._engine.connect().execution_options(fuseml_read_only=True) as connection:
+            return {row.key: row.value for row in connection.execute(query.order_by(_SETTINGS.c.key))}
+
+    def change(self, extension: str, values: Mapping[str, Any], unset: Collection[str]) -> None:
+        """Set and unset settings in one transaction."""
+        mine = _SETTINGS.c.extension == extension
+        with self._engine.begin() as connection:
+            connection.execute(delete(_SETTINGS).where(mine, _SETTINGS.c.key.in_([*values, *unset])))
+            for key, value in values.items():
+                connection.execute(insert(_SETTINGS).values(extension=extension, key=key, value=value))
+
+    def forget(self, extension: str) -> None:
+        """Remove all settings of an extension."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(_SETTINGS).where(_SETTINGS.c.extension == extension))
 
 
 def _record(row: Row[Any]) -> InstalledExtension:

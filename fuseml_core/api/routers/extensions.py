@@ -1,4 +1,4 @@
-"""Extensions: install, list, inspect, uninstall."""
+"""Extensions: install, list, inspect, configure, uninstall."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ class Installation(BaseModel):
     allow_unsigned: bool = Field(False, description="install from registries that are not trusted, too")
 
 
+class SettingsChange(BaseModel):
+    """Settings to set, typed or as text, and settings to unset."""
+
+    set: dict[str, Any] = Field(default_factory=dict, description="key to value; text becomes what the schema says")
+    unset: list[str] = Field(default_factory=list, description="keys that shall have no value any more")
+
+
 @router.get("/extensions")
 def list_extensions(request: Request) -> list[dict[str, Any]]:
     """The installed extensions by name."""
@@ -51,6 +58,18 @@ def install_extension(request: Request, installation: Installation) -> Streaming
 def get_extension(request: Request, name: str) -> dict[str, Any]:
     """One installed extension."""
     return _extensions(request).get(name)
+
+
+@router.get("/extensions/{name}/config")
+def get_config(request: Request, name: str) -> dict[str, Any]:
+    """The settings of an extension, secrets as `***`, and the schema that says which there are."""
+    return _extensions(request).config(name)
+
+
+@router.put("/extensions/{name}/config")
+def configure_extension(request: Request, name: str, change: SettingsChange) -> dict[str, Any]:
+    """Change settings; answers like GET once the extension works with them."""
+    return _extensions(request).configure(name, change.set, change.unset)
 
 
 @router.delete("/extensions/{name}", status_code=204)

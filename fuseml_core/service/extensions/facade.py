@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fuseml_core.domain.errors import NotFound, Unavailable
+from fuseml_core.domain.errors import Unavailable
 from fuseml_core.domain.extensions import ExtensionState, InstalledExtension
+from fuseml_core.service.extensions.configure import Configurator
 from fuseml_core.service.extensions.install import Installer
 from fuseml_core.service.extensions.ports import (
     Bundles,
@@ -18,6 +19,7 @@ from fuseml_core.service.extensions.ports import (
     InstalledExtensions,
     Progress,
 )
+from fuseml_core.service.extensions.settings import ExtensionSettings
 from fuseml_core.service.extensions.store import BundleStore
 from fuseml_core.service.extensions.uninstall import Uninstaller
 
@@ -26,10 +28,11 @@ _PATIENCE = 3600.0
 
 
 class Extensions:
-    """Install, list, inspect and uninstall extensions; safe to use from several threads.
+    """Install, list, inspect, configure and uninstall extensions; safe to use from several threads.
 
     Args:
         records: Rows of installed extensions.
+        settings: What people set for them.
         bundles: Registries.
         environments: Virtual environments.
         host: The plugin host.
@@ -40,9 +43,9 @@ class Extensions:
         on_installed: Called for each version that became active, such as to detect types of codesets again.
     """
 
-    def __init__(self, *, records: InstalledExtensions, bundles: Bundles, environments: Environments,
-                 host: ComponentHost, store: Path, engine: str, users: Callable[[str], list[str]],
-                 pinned: Callable[[str], bool] | None = None,
+    def __init__(self, *, records: InstalledExtensions, settings: ExtensionSettings, bundles: Bundles,
+                 environments: Environments, host: ComponentHost, store: Path, engine: str,
+                 users: Callable[[str], list[str]], pinned: Callable[[str], bool] | None = None,
                  on_installed: Callable[[InstalledExtension], None] | None = None) -> None:
         self._records, self._bundles, self._host, self._store = records, bundles, host, BundleStore(store)
         self._uninstaller = Uninstaller(records=records, environments=environments, host=host, store=self._store,
@@ -50,6 +53,7 @@ class Extensions:
         self._installer = Installer(records=records, bundles=bundles, environments=environments, host=host,
                                     store=self._store, engine=engine, retire=self._uninstaller.retire,
                                     on_installed=on_installed or (lambda _extension: None))
+        self._settings, self._configurator = settings, Configurator(settings, host)
         self._pinned = pinned
         self._lock = threading.Lock()
 
@@ -69,7 +73,22 @@ class Extensions:
         """Uninstall; see :meth:`Uninstaller.uninstall`."""
         with self._alone(lambda _text: None):
             self._uninstaller.uninstall(name, force=force)
+            self._settings.forget(name)
             self._clean_layers()
+
+    def config(self, name: str) -> dict[str, Any]:
+        """The settings of an extension and which there are; see :meth:`ExtensionSettings.show`."""
+        return self._settings.show(name)
+
+    def configure(self, name: str, values: Mapping[str, Any], unset: Collection[str] = ()) -> dict[str, Any]:
+        """Change settings; see :meth:`Configurator.configure`. Waits while another installation runs.
+
+        Returns:
+            The settings as :meth:`config` shows them.
+        """
+        with self._alone(lambda _text: None):
+            self._configurator.configure(name, values, unset)
+        return self._settings.show(name)
 
     def list(self) -> list[dict[str, Any]]:
         """The active extensions by name, as :meth:`get` shows them."""
@@ -80,15 +99,12 @@ class Extensions:
 
         Returns:
             `name`, `version`, `digest`, `summary`, `state`, `installed_at`, `source`, `components`, `runnables`,
-            `templates`, `permissions` and `dependencies`.
+            `templates`, `permissions`, `dependencies` and `settings` (secrets as `***`).
 
         Raises:
             NotFound: It is not installed.
         """
-        record = self._records.get(name)
-        if record is None:
-            raise NotFound(f"the extension {name!r} is not installed", hint="List them with: fuseml extension list")
-        return self._show(record)
+        return self._show(self._settings.installed(name))
 
     def load_installed(self) -> Sequence[InstalledExtension]:
         """At start: register the components of active extensions, starting none, and remove what nothing needs.
@@ -136,4 +152,5 @@ class Extensions:
             "templates": [f"{record.name}/{template['name']}" for template in record.descriptor.get("templates") or []],
             "permissions": list(manifest.get("permissions") or []),
             "dependencies": record.dependencies,
+            "settings": self._settings.shown(record),
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +38,22 @@ class InstalledExtensions(Protocol):
 
     def remove(self, digest: str) -> None:
         """Forget a version."""
+        ...
+
+
+class StoredSettings(Protocol):
+    """What people set for extensions; kept by name, so that it survives upgrades."""
+
+    def get(self, extension: str) -> dict[str, Any]:
+        """All settings of an extension, secrets included."""
+        ...
+
+    def change(self, extension: str, values: Mapping[str, Any], unset: Collection[str]) -> None:
+        """Set and unset settings in one transaction."""
+        ...
+
+    def forget(self, extension: str) -> None:
+        """Remove all settings of an extension."""
         ...
 
 
@@ -135,6 +151,14 @@ class ComponentHost(Protocol):
 
         Raises:
             Failed: One does not start or answers wrongly; the message says which and why.
+        """
+        ...
+
+    def configure(self, extension: InstalledExtension) -> None:
+        """Give the registered components the settings of now: new calls meet them at once, those in flight end.
+
+        Raises:
+            Failed: A component does not work with them; the message says which and why.
         """
         ...
 

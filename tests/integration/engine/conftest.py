@@ -179,6 +179,7 @@ class MemoryComponents:
 
     def __init__(self) -> None:
         self.memory, self.scripted = MemoryStore(), ScriptedAgent()
+        self.settings: dict[str, dict[str, str]] = {}
         self.known_builders: list[Any] = [("mlflow/mlflow", MLflowBuilder())]
 
     def store(self, kind):
@@ -197,6 +198,9 @@ class MemoryComponents:
 
     def builders(self):
         return self.known_builders
+
+    def variables(self, extension):
+        return self.settings.get(extension, {})
 
     def overview(self):
         return []

@@ -62,6 +62,13 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "extension_setting",
+        sa.Column("extension", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("value", JSON_, nullable=False),
+        sa.PrimaryKeyConstraint("extension", "key", name=op.f("pk_extension_setting")),
+    )
+    op.create_table(
         "feed",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("change", sa.String(), nullable=False),

@@ -1,0 +1,83 @@
+"""Change the settings of an extension while the server runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Any
+
+from fuseml_core.domain.errors import FusemlError, Invalid
+from fuseml_core.domain.extensions import InstalledExtension
+from fuseml_core.service.extensions.ports import ComponentHost
+from fuseml_core.service.extensions.schema import HIDDEN
+from fuseml_core.service.extensions.settings import ExtensionSettings, schema_of
+
+
+class Configurator:
+    """The use case *configure*. Its caller lets only one run at a time.
+
+    Args:
+        settings: What is set.
+        host: The plugin host.
+    """
+
+    def __init__(self, settings: ExtensionSettings, host: ComponentHost) -> None:
+        self._settings, self._host = settings, host
+
+    def configure(self, name: str, values: Mapping[str, Any], unset: Collection[str] = ()) -> None:
+        """Set and unset settings, and give them to the extension's components; all of it or nothing.
+
+        Args:
+            name: Of the extension.
+            values: By key; text becomes what the schema asks for.
+            unset: Keys to drop; those that have no value are passed over.
+
+        Raises:
+            NotFound: The extension is not installed.
+            Invalid: A setting is unknown, or its value breaks the schema.
+            Failed: A component does not work with the settings; the earlier ones are in force again.
+        """
+        extension = self._settings.installed(name)
+        schema, before = schema_of(extension), self._settings.all(name)
+        for key in sorted(set(unset) & set(values)):
+            raise Invalid(f"the setting {key!r} is set and unset at once")
+        for key in sorted(set(unset) - set(before) - set(schema.properties)):
+            schema.typed(key, None)
+        changed = {key: _text_only(key, schema.typed(key, value)) for key, value in values.items()}
+        after = {key: value for key, value in (before | changed).items() if key not in unset}
+        schema.check(schema.usable(after)[0])
+        if after == before:
+            return
+        self._settings.store(name, changed, unset)
+        try:
+            self._host.configure(extension)
+        except FusemlError as error:
+            self._restore(extension, before, after)
+            secrets = {str(after[key]) for key in schema.secrets & set(after)}
+            raise _hidden(error, secrets) from None
+
+    def _restore(self, extension: InstalledExtension, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        self._settings.store(extension.name, before, set(after) - set(before))
+        # If it did not work before either, what matters is why it does not work with the new settings.
+        with suppress(FusemlError):
+            self._host.configure(extension)
+
+
+def _text_only(key: str, value: Any) -> Any:
+    """Refuse what no environment variable can carry."""
+    if "\\u0000" in json.dumps(value):
+        raise Invalid(f"the setting {key!r} contains a NUL character")
+    return value
+
+
+def _hidden(error: FusemlError, secrets: Collection[str]) -> FusemlError:
+    """The same error without secrets that a plugin may have put into it."""
+    message, hint, details = error.message, error.hint, json.dumps(error.details)
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        message, hint = message.replace(secret, HIDDEN), hint.replace(secret, HIDDEN)
+        details = details.replace(json.dumps(secret)[1:-1], HIDDEN)
+    try:
+        return type(error)(message, hint=hint, details=json.loads(details))
+    except ValueError:
+        return type(error)(message, hint=hint)

@@ -1,0 +1,102 @@
+"""Settings of installed extensions: what is set, what a version takes of it, and how workloads are told."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from fuseml_core.domain.errors import NotFound
+from fuseml_core.domain.extensions import InstalledExtension
+from fuseml_core.service.extensions.ports import InstalledExtensions, StoredSettings
+from fuseml_core.service.extensions.schema import SettingsSchema
+
+#: Variables by which a workload is told other things; a setting never takes their place.
+_TAKEN = ("FUSEML_INPUT_", "FUSEML_OUTPUT_", "FUSEML_PARAMETER_", "FUSEML_SERVICE_")
+
+
+class ExtensionSettings:
+    """Reads and writes settings. They belong to the name of an extension: upgrades keep them, uninstalling drops them.
+
+    A version takes the settings that its own schema allows; the others stay stored and are shown as ignored.
+
+    Args:
+        records: Rows of installed extensions.
+        stored: Rows of settings.
+    """
+
+    def __init__(self, records: InstalledExtensions, stored: StoredSettings) -> None:
+        self._records, self._stored = records, stored
+
+    def installed(self, name: str) -> InstalledExtension:
+        """The active version of an extension.
+
+        Raises:
+            NotFound: It is not installed.
+        """
+        record = self._records.get(name)
+        if record is None:
+            raise NotFound(f"the extension {name!r} is not installed", hint="List them with: fuseml extension list")
+        return record
+
+    def values(self, extension: InstalledExtension) -> dict[str, Any]:
+        """What the components of a version are configured with, secrets included."""
+        return schema_of(extension).usable(self._stored.get(extension.name))[0]
+
+    def all(self, name: str) -> dict[str, Any]:
+        """Everything that is stored, secrets and ignored settings included."""
+        return self._stored.get(name)
+
+    def variables(self, name: str) -> dict[str, str]:
+        """The settings as variables `FUSEML_<EXTENSION>_<KEY>`, secrets included; lists and tables as JSON.
+
+        Args:
+            name: Of an extension; one that is not installed has no settings.
+        """
+        record = self._records.get(name)
+        values = self.values(record) if record is not None else {}
+        found = {f"FUSEML_{_upper(name)}_{_upper(key)}": _text(value)
+                 for key, value in values.items() if value is not None}
+        return {variable: text for variable, text in found.items() if not variable.startswith(_TAKEN)}
+
+    def shown(self, extension: InstalledExtension) -> dict[str, Any]:
+        """What a version is configured with, secrets as `***`."""
+        return schema_of(extension).shown(self.values(extension))
+
+    def show(self, name: str) -> dict[str, Any]:
+        """The settings of an extension, for people and programs.
+
+        Returns:
+            `extension`, `settings` (secrets as `***`), `secrets` (their keys), `schema`, and `ignored`: why this
+            version does not take a setting that is stored.
+
+        Raises:
+            NotFound: It is not installed.
+        """
+        record = self.installed(name)
+        schema = schema_of(record)
+        taken, ignored = schema.usable(self._stored.get(name))
+        return {"extension": name, "settings": schema.shown(taken), "secrets": sorted(schema.secrets),
+                "schema": dict(record.manifest.get("config_schema") or {}), "ignored": ignored}
+
+    def store(self, name: str, values: Mapping[str, Any], unset: Collection[str]) -> None:
+        """Set and unset settings, unchecked."""
+        self._stored.change(name, values, unset)
+
+    def forget(self, name: str) -> None:
+        """Drop all settings of an extension."""
+        self._stored.forget(name)
+
+
+def schema_of(extension: InstalledExtension) -> SettingsSchema:
+    """The settings that a version declares."""
+    return SettingsSchema(extension.name, extension.manifest.get("config_schema") or {})
+
+
+def _upper(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
