@@ -6,6 +6,7 @@ import base64
 import hashlib
 import http.server
 import json
+import subprocess
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import pytest
 from fuseml_process.shim.failures import StepFailed
 from fuseml_process.shim.oci import CONFIG_TYPE, FILES_TYPE, fetch_runnable
 from fuseml_sdk.archives import tar_bytes
-from fuseml_sdk.environments import compile_lock
+from fuseml_sdk.environments import compile_lock, find_uv
 
 SHOW = "import iniconfig, sys; print(sys.prefix)"
 
@@ -207,3 +208,24 @@ def test_only_digests_and_https_are_accepted(tmp_path: Path) -> None:
     for uri in ("oci://localhost/r:latest", "oci://localhost/../r@sha256:" + "0" * 64, "oci://user@host/r@sha256:" + "0" * 64):
         with pytest.raises(StepFailed, match="form"):
             fetch_runnable(uri, tmp_path, {})
+
+
+def test_uv_in_a_workload_uses_the_cache_of_the_servers_user(bench: Any, monkeypatch: pytest.MonkeyPatch,
+                                                             tmp_path: Path) -> None:
+    """Where `uv cache dir` says, although the workload's HOME is its own."""
+    ask = ("import os, subprocess, sys; "
+           "print(subprocess.check_output([sys.argv[1], 'cache', 'dir'], text=True), os.environ['HOME'])")
+    settings: list[dict[str, str]] = [{"UV_CACHE_DIR": str(tmp_path / "set")}, {"XDG_CACHE_HOME": str(tmp_path / "xdg")},
+                                      {"XDG_CACHE_HOME": "relative"}, {}]
+    for variables in settings:
+        for name in ("UV_CACHE_DIR", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in {"HOME": str(tmp_path / "home"), **variables}.items():
+            monkeypatch.setenv(name, value)
+        own = subprocess.run([find_uv(), "cache", "dir"], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+        status = bench.run(["{python}", "-c", ask, str(find_uv())])
+
+        seen, home = bench.log(status.name).split()
+        assert seen == own.stdout.strip()
+        assert home.startswith(str(bench.root))

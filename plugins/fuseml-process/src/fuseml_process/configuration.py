@@ -107,6 +107,20 @@ def physical_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def uv_cache(environ: Mapping[str, str] | None = None) -> Path:
+    """The directory in which the server's user keeps uv's cache, as `uv cache dir` says without a configuration file.
+
+    Args:
+        environ: Where the variables are looked up; the process environment by default.
+    """
+    source = os.environ if environ is None else environ
+    if source.get("UV_CACHE_DIR"):
+        return Path(source["UV_CACHE_DIR"]).absolute()
+    caches = Path(source.get("XDG_CACHE_HOME") or "")
+    home = Path(source.get("HOME") or Path.home())
+    return (caches if caches.is_absolute() else home / ".cache") / "uv"
+
+
 def import_paths() -> list[str]:
     """What the supervisor needs on `sys.path`: the standard library comes by itself."""
     import fuseml_process

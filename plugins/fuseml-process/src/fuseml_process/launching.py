@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fuseml_process.admission import effective_resources
-from fuseml_process.configuration import Configuration, import_paths
+from fuseml_process.configuration import Configuration, import_paths, uv_cache
 from fuseml_process.directories import WorkDirectory, write_json
 from fuseml_sdk.environments import find_uv
 from fuseml_sdk.errors import NotReady
@@ -47,7 +47,6 @@ def make_directory(workload: Workload, configuration: Configuration) -> None:
 def supervisor_settings(workload: Workload, configuration: Configuration) -> dict[str, Any]:
     """What the supervisor must know beside the workload."""
     timeout = workload.timeout or workload.runnable.timeout or configuration.job_timeout
-    inherited = {name: os.environ[name] for name in _WORKLOAD if name in os.environ}
     return {
         "python": sys.executable, "environments": str(configuration.environments), "cache": str(configuration.cache),
         "index": configuration.index.to_dict(), "pythons": list(configuration.pythons),
@@ -55,8 +54,17 @@ def supervisor_settings(workload: Workload, configuration: Configuration) -> dic
         "memory": effective_resources(workload).memory or configuration.memory,
         "timeout": timeout if workload.kind == "job" else None, "log_limit": configuration.log_limit,
         "notify": str(configuration.notify), "socket": str(configuration.socket(workload.name)),
-        "submitted_at": time.time(), "variables": inherited | configuration.index.variables(),
+        "submitted_at": time.time(), "variables": _inherited(_WORKLOAD, configuration),
     }
+
+
+def _inherited(names: tuple[str, ...], configuration: Configuration) -> dict[str, str]:
+    """What is passed on of the server's environment: some names, how to reach a package index, and uv's cache.
+
+    A workload has a `HOME` of its own, below which uv would begin with an empty cache each time.
+    """
+    variables = {name: os.environ[name] for name in names if name in os.environ}
+    return {"UV_CACHE_DIR": str(uv_cache()), **variables, **configuration.index.variables()}
 
 
 def start_supervisor(directory: WorkDirectory, configuration: Configuration) -> None:
@@ -69,8 +77,7 @@ def start_supervisor(directory: WorkDirectory, configuration: Configuration) -> 
     """
     script = Path(__file__).parent / "shim" / "__main__.py"
     command = [sys.executable, "-I", "-S", str(script), str(directory.path), *import_paths()]
-    variables = {name: os.environ[name] for name in _SUPERVISOR if name in os.environ}
-    variables |= configuration.index.variables()
+    variables = _inherited(_SUPERVISOR, configuration)
     with suppress(NotReady):  # only workloads that need an environment fail, with this reason
         variables["FUSEML_UV"] = str(find_uv())
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
