@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from fuseml_core.domain.errors import Conflict, Invalid, NotFound
+from fuseml_sdk.durable import write_durably
 
 if TYPE_CHECKING:
     from fuseml_core.cli.client import Client
@@ -59,12 +59,7 @@ def choose_project(settings: Settings, name: str | None) -> None:
         projects[settings.url or LOCAL] = name
     settings.home.mkdir(parents=True, exist_ok=True)
     path = settings.path("context.json")
-    temporary = path.with_name(f".context.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump({"projects": projects}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_durably(path, json.dumps({"projects": projects}).encode())
 
 
 def resolve_project(client: Client, option: str | None) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fuseml_core.launcher.locks import holder
 from fuseml_core.settings import Settings
+from fuseml_sdk.durable import write_durably
 
 #: Names of the two server processes, in the order in which they start.
 CONTROL, DATA = "control", "data"
@@ -76,13 +75,4 @@ def write_state(path: Path, state: ServerState) -> None:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Replace a JSON file atomically and durably, readable by its owner only."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_durably(path, json.dumps(value, indent=2).encode())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
+
+from fuseml_sdk.durable import sync_directory
 
 #: Written into every bundle; its presence says that a folder is complete.
 _COMPLETE = "extension.json"
@@ -45,7 +46,7 @@ class BundleStore:
             if target.exists():
                 self.discard(digest)
             temporary.rename(target)
-            _sync(self.root)
+            sync_directory(self.root)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -70,11 +71,3 @@ class BundleStore:
                 self.discard(f"sha256:{path.name}")
                 removed.append(f"sha256:{path.name}")
         return removed
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

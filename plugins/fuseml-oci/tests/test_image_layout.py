@@ -8,92 +8,79 @@ import tarfile
 import pytest
 
 from fuseml_oci import media
-from fuseml_oci.content import ContentStore
-from fuseml_oci.descriptor import Descriptor, canonical_json, descriptor_of
+from fuseml_oci.descriptor import canonical_json, descriptor_of
 from fuseml_oci.digests import digest_bytes
-from fuseml_oci.layout import ImageLayout, write_layout, write_layout_tar
-from fuseml_sdk.errors import InvalidInput, NotFound, Permanent
+from fuseml_oci.layout import ImageLayout, write_layout
+from fuseml_sdk.errors import InvalidInput, NotFound
 
 DATA = b"layer" * 400_000
+CONFIG, LAYER = descriptor_of(b"{}", media.EMPTY), descriptor_of(DATA, "x/y")
+DOCUMENT = canonical_json({"schemaVersion": 2, "mediaType": media.MANIFEST, "artifactType": "a/b",
+                           "config": CONFIG.to_json(), "layers": [LAYER.to_json()]})
+MANIFEST = descriptor_of(DOCUMENT, media.MANIFEST, {media.REF_NAME: "1.0.0"})
+BLOBS = {CONFIG.digest: b"{}", LAYER.digest: DATA, MANIFEST.digest: DOCUMENT}
 
 
-@pytest.fixture
-def content(tmp_path):
-    store = ContentStore(tmp_path / "content")
-    config, layer = descriptor_of(b"{}", media.EMPTY), descriptor_of(DATA, "x/y")
-    document = canonical_json({"schemaVersion": 2, "mediaType": media.MANIFEST, "artifactType": "a/b",
-                               "config": config.to_json(), "layers": [layer.to_json()]})
-    for data in (b"{}", DATA, document):
-        store.add_bytes(data)
-    manifest = descriptor_of(document, media.MANIFEST, {media.REF_NAME: "1.0.0"})
-    return store, manifest, [config, layer, manifest]
+@pytest.fixture(params=["layout", "layout.tar"])
+def layout(request, tmp_path):
+    write_layout(tmp_path / request.param, [MANIFEST], BLOBS)
+    return tmp_path / request.param
 
 
-@pytest.fixture(params=["directory", "tar"])
-def layout(request, tmp_path, content):
-    store, manifest, contained = content
-    path = tmp_path / "layout"
-    (write_layout if request.param == "directory" else write_layout_tar)(path, [manifest], store, contained)
-    return path
+def blob(layout, descriptor):
+    return layout / "blobs" / "sha256" / descriptor.digest[7:]
 
 
-def test_what_was_written_is_read(layout, content, tmp_path):
-    _, manifest, (_, layer, _) = content
+def test_what_was_written_is_read(layout):
     read = ImageLayout(layout)
-    assert read.find() == read.find("1.0.0") == manifest
-    assert read.manifests() == [manifest]
-    assert json.loads(read.read(manifest))["artifactType"] == "a/b"
-    read.extract(layer, tmp_path / "layer")
-    assert (tmp_path / "layer").read_bytes() == DATA
+    assert read.manifests() == [MANIFEST]
+    assert json.loads(read.read(MANIFEST))["artifactType"] == "a/b"
+    assert read.read(LAYER) == DATA
     with pytest.raises(NotFound):
-        read.find("2.0.0")
+        read.read(descriptor_of(b"missing", "x/y"))
 
 
-def test_equal_content_gives_equal_files(layout, content, tmp_path):
-    store, manifest, contained = content
-    again = tmp_path / "again"
+def test_equal_content_gives_equal_files(layout, tmp_path):
+    again = tmp_path / f"again{layout.suffix}"
+    write_layout(again, [MANIFEST], dict(reversed(BLOBS.items())))
     if layout.is_dir():
-        write_layout(again, [manifest], store, contained)
         files = [{p.relative_to(d): p.read_bytes() for p in d.rglob("*") if p.is_file()} for d in (layout, again)]
         assert files[0] == files[1]
     else:
-        write_layout_tar(again, [manifest], store, list(reversed(contained)))
         assert layout.read_bytes() == again.read_bytes()
 
 
-def test_skopeo_reads_it(layout, content):
+def test_a_layout_is_replaced_by_another(layout):
+    write_layout(layout, [CONFIG], {CONFIG.digest: b"{}"})
+    assert ImageLayout(layout).manifests() == [CONFIG]
+    with pytest.raises(NotFound):
+        ImageLayout(layout).read(LAYER)
+    assert [path.name for path in layout.parent.iterdir()] == [layout.name]
+
+
+def test_skopeo_reads_it(layout):
     assert shutil.which("skopeo"), "install skopeo (apt-get install skopeo): this suite must not pass without it"
     transport = "oci" if layout.is_dir() else "oci-archive"
     raw = subprocess.run(["skopeo", "inspect", "--raw", f"{transport}:{layout}:1.0.0"], check=True, timeout=60,
                          capture_output=True).stdout
-    assert digest_bytes(raw) == content[1].digest
+    assert digest_bytes(raw) == MANIFEST.digest
 
 
-def test_changed_blobs_are_noticed(content, tmp_path):
-    store, manifest, contained = content
-    write_layout(tmp_path / "d", [manifest], store, contained)
-    layer = contained[1]
-    blob = tmp_path / "d" / "blobs" / "sha256" / layer.digest[7:]
-    for damaged, why in ((DATA[:-1] + b"!", "another digest"), (DATA + b"x", "bytes instead")):
-        blob.write_bytes(damaged)
-        with pytest.raises(Permanent, match=why):
-            ImageLayout(tmp_path / "d").extract(layer, tmp_path / "out")
-        with pytest.raises(Permanent, match=why):
-            ImageLayout(tmp_path / "d").read(layer)
-    blob.unlink()
+def test_changed_blobs_are_noticed(tmp_path):
+    write_layout(tmp_path / "d", [MANIFEST], BLOBS)
+    for damaged, why in ((DATA[:-1] + b"!", "has the digest"), (DATA + b"x", "bytes instead")):
+        blob(tmp_path / "d", LAYER).write_bytes(damaged)
+        with pytest.raises(InvalidInput, match=why):
+            ImageLayout(tmp_path / "d").read(LAYER)
+
+
+def test_links_in_a_layout_are_not_followed(tmp_path):
+    write_layout(tmp_path / "d", [MANIFEST], BLOBS)
+    (tmp_path / "elsewhere").write_bytes(DATA)
+    blob(tmp_path / "d", LAYER).unlink()
+    blob(tmp_path / "d", LAYER).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(NotFound):
-        ImageLayout(tmp_path / "d").extract(layer, tmp_path / "out")
-    assert {p.name for p in tmp_path.iterdir()} == {"content", "d"}
-
-
-def test_links_in_a_layout_are_not_followed(content, tmp_path):
-    store, manifest, contained = content
-    write_layout(tmp_path / "d", [manifest], store, contained)
-    blob = tmp_path / "d" / "blobs" / "sha256" / contained[1].digest[7:]
-    blob.unlink()
-    blob.symlink_to(store.path(contained[1].digest))
-    with pytest.raises(NotFound):
-        ImageLayout(tmp_path / "d").read(contained[1])
+        ImageLayout(tmp_path / "d").read(LAYER)
 
 
 def test_digests_in_an_index_cannot_leave_the_layout(tmp_path):
@@ -103,7 +90,7 @@ def test_digests_in_an_index_cannot_leave_the_layout(tmp_path):
     entry = {"mediaType": media.MANIFEST, "digest": "sha256:../../../secret", "size": 2}
     (tmp_path / "d" / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     with pytest.raises(InvalidInput, match="not a digest"):
-        ImageLayout(tmp_path / "d").find()
+        ImageLayout(tmp_path / "d").manifests()
 
 
 @pytest.mark.parametrize("marker", [None, "", "{}", '{"imageLayoutVersion": "2.0.0"}', "x" * (5 << 20)],
@@ -120,48 +107,18 @@ def test_what_is_no_layout_is_refused(tmp_path, marker):
         ImageLayout(tmp_path / "missing")
 
 
-def test_tar_with_a_link_instead_of_a_blob(content, tmp_path):
-    store, manifest, _ = content
-    write_layout_tar(tmp_path / "t", [manifest], store, [])
-    with tarfile.open(tmp_path / "t", "a:") as archive:
-        link = tarfile.TarInfo(f"blobs/sha256/{manifest.digest[7:]}")
-        link.type, link.linkname = tarfile.SYMTYPE, str(store.path(manifest.digest))
+def test_tar_with_a_link_instead_of_a_blob(tmp_path):
+    write_layout(tmp_path / "t.tar", [MANIFEST], {})
+    with tarfile.open(tmp_path / "t.tar", "a:") as archive:
+        link = tarfile.TarInfo(f"blobs/sha256/{MANIFEST.digest[7:]}")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
     with pytest.raises(NotFound):
-        ImageLayout(tmp_path / "t").read(manifest)
+        ImageLayout(tmp_path / "t.tar").read(MANIFEST)
 
 
-def test_writing_needs_an_empty_place_and_all_blobs(content, tmp_path):
-    store, manifest, contained = content
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "x").touch()
-    with pytest.raises(InvalidInput):
-        write_layout(tmp_path / "full", [manifest], store, contained)
-    missing = Descriptor("x/y", digest_bytes(b"missing"), 7)
-    for write in (write_layout, write_layout_tar):
-        with pytest.raises(NotFound):
-            write(tmp_path / write.__name__, [manifest], store, [missing])
-    assert not (tmp_path / "write_layout_tar").exists()
-
-
-def test_content_store_keeps_only_what_is_right(tmp_path):
-    store, blob = ContentStore(tmp_path), descriptor_of(b"right", "x/y")
-    with pytest.raises(Permanent):
-        store.add(blob, lambda _, path: path.write_bytes(b"wrong"))
-    with pytest.raises(InvalidInput):
-        store.add_bytes(b"wrong", blob.digest)
-    assert not store.has(blob.digest)
-    assert list(store.digests()) == []
-    path = store.add(blob, lambda _, path: path.write_bytes(b"right"))
-    assert store.add(blob, lambda *_: pytest.fail("fetched twice")) == path
-    assert store.read(blob) == b"right"
-    assert list(store.digests()) == [blob.digest]
-    path.write_bytes(b"rigth")
-    with pytest.raises(Permanent, match="damaged"):
-        store.read(blob)
-    assert store.remove(blob.digest) == 5
-    assert store.remove(blob.digest) == 0
-    with pytest.raises(NotFound):
-        store.read(blob)
-    with pytest.raises(InvalidInput):
-        store.path("sha256:../../etc/passwd")
+def test_folders_with_other_things_are_left_alone(tmp_path):
+    (tmp_path / "x").touch()
+    with pytest.raises(InvalidInput, match="not empty"):
+        write_layout(tmp_path, [MANIFEST], BLOBS)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fuseml_sdk.archives import Limits, tar_bytes, unpack
+from fuseml_sdk.archives import Limits, read_files, tar_bytes, tar_of, unpack
 from fuseml_sdk.errors import InvalidInput
 
 
@@ -121,3 +121,39 @@ def test_only_fresh_directories_are_filled(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="not empty"):
         unpack(hostile(member("x")), tmp_path)
     assert (tmp_path / "mine").read_text() == "keep"
+
+
+def test_files_in_memory_give_the_same_archive_in_any_order() -> None:
+    files = [("b", b"two", False), ("a/" + "l" * 120 + "ä", b"one", True)]
+    data = tar_of(files)
+    assert data == tar_of(reversed(files))
+    assert [(name, b"".join(blocks)) for name, blocks in read_files(io.BytesIO(data))] == [
+        (name, contents) for name, contents, _ in sorted(files)]
+
+
+@pytest.mark.parametrize("info", [member("d", tarfile.DIRTYPE), member("l", tarfile.SYMTYPE, "x"), member("../x")],
+                         ids=lambda info: info.name)
+def test_reading_files_refuses_everything_else(info: tarfile.TarInfo) -> None:
+    with pytest.raises(InvalidInput):
+        list(read_files(hostile(info)))
+
+
+def test_compression_is_not_expected_where_plain_archives_are() -> None:
+    with pytest.raises(InvalidInput, match="archive"):
+        list(read_files(io.BytesIO(gzip.compress(tar_of([("a", b"one", False)])))))
+
+
+def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    cut = tar_of([("a", b"x" * 5000, False)])[:3000]
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        unpack(io.BytesIO(cut), tmp_path / "out")
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        [b"".join(blocks) for _, blocks in read_files(io.BytesIO(cut))]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    header = member("x", tarfile.XHDTYPE)
+    header.size = 200 << 20
+    with pytest.raises(InvalidInput, match="header of the archive has"):
+        unpack(io.BytesIO(header.tobuf(tarfile.USTAR_FORMAT) + b"\0" * 4096), tmp_path / "out")

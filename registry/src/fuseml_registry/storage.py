@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fuseml_oci.digests import split_digest
-from fuseml_oci.transfers import sync_directory
+from fuseml_sdk.durable import sync_directory
 
 
 class Storage:

@@ -6,8 +6,9 @@ import fnmatch
 from collections.abc import Iterator
 from pathlib import Path
 
-from fuseml_files.layout import CONTENTS, DIGEST, KINDS, MANIFEST, Layout, read_json, write_durably
+from fuseml_files.layout import CONTENTS, DIGEST, KINDS, MANIFEST, Layout, read_json
 from fuseml_sdk.contents import EXECUTABLE, FILE_PATH
+from fuseml_sdk.durable import write_durably
 from fuseml_sdk.errors import InvalidInput, NotFound
 from fuseml_sdk.types import ArtifactDescriptor, ArtifactRef, FileEntry, StorePage, StoreQuery
 

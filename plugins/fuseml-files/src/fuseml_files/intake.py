@@ -13,9 +13,10 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from fuseml_files.layout import CONTENTS, MANIFEST, Layout, sync_directory, write_durably
+from fuseml_files.layout import CONTENTS, MANIFEST, Layout
 from fuseml_files.removal import remove_tree
 from fuseml_sdk.contents import identify, scan
+from fuseml_sdk.durable import sync_directory, write_durably
 from fuseml_sdk.errors import InvalidInput, NotFound
 from fuseml_sdk.types import FileEntry
 

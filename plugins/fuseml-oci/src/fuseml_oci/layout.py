@@ -1,34 +1,32 @@
-"""OCI image layouts, as directories or uncompressed tar files (image-spec, image-layout.md): verified on every read."""
+"""OCI image layouts, as folders or uncompressed tar files (image-spec, image-layout.md): verified on every read."""
 
 from __future__ import annotations
 
-import io
 import os
 import tarfile
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from fuseml_oci import media
-from fuseml_oci.content import ContentStore, write_file
 from fuseml_oci.descriptor import Descriptor, canonical_json, read_descriptor, read_object
-from fuseml_oci.digests import BUFFER, digest_bytes, new_hasher, split_digest
-from fuseml_oci.transfers import sync_directory
-from fuseml_sdk.errors import InvalidInput, NotFound, Permanent
+from fuseml_oci.digests import digest_bytes, split_digest
+from fuseml_sdk.archives import tar_of
+from fuseml_sdk.durable import write_durably
+from fuseml_sdk.errors import InvalidInput, NotFound
 
 _MARKER, _INDEX = "oci-layout", "index.json"
 _MARKER_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
-#: Largest index, manifest or other document that is read into memory.
-MAX_DOCUMENT = 4 << 20
+#: Largest index that is read into memory.
+_MAX_DOCUMENT = 4 << 20
 
 
 class ImageLayout:
-    """A layout to read from: a directory, or a tar file that is never unpacked.
+    """A layout to read from: a folder, or a tar file that is never unpacked.
 
     Args:
-        path: Directory or uncompressed tar file.
+        path: Folder or uncompressed tar file.
 
     Raises:
         InvalidInput: It is neither, or not an image layout of version 1.
@@ -38,81 +36,43 @@ class ImageLayout:
         self._path = path
         marker = read_object(self._document(_MARKER), f"{_MARKER} of {path}")
         if marker.get("imageLayoutVersion") != "1.0.0":
-            raise InvalidInput(f"{path} is not an image layout of version 1.0.0")
+            raise InvalidInput(f"{path} is not an OCI image layout of version 1.0.0")
 
     def manifests(self) -> list[Descriptor]:
-        """Return the descriptors of index.json."""
-        entries = self._index().get("manifests") or []
-        return [read_descriptor(entry, f"manifests[{n}] of {self._path}") for n, entry in enumerate(entries)]
-
-    def find(self, name: str = "") -> Descriptor:
-        """Return the manifest with this reference name, or the only one when the name is empty.
+        """Return the descriptors of index.json.
 
         Raises:
-            NotFound: There is none.
-            InvalidInput: No name was given and there are several.
+            InvalidInput: It is damaged.
         """
-        found = [d for d in self.manifests() if not name or d.annotations.get(media.REF_NAME) == name]
-        if not found:
-            raise NotFound(f"{self._path} holds no manifest" + (f" named {name!r}" if name else ""))
-        if len({d.digest for d in found}) > 1:
-            raise InvalidInput(f"{self._path} holds {len(found)} manifests", hint="say which one by its name")
-        return found[0]
+        entries = read_object(self._document(_INDEX), f"{_INDEX} of {self._path}").get("manifests") or []
+        if not isinstance(entries, list):
+            raise InvalidInput(f"{_INDEX} of {self._path}: manifests is not a list")
+        return [read_descriptor(entry, f"manifests[{n}] of {self._path}") for n, entry in enumerate(entries)]
 
     def read(self, descriptor: Descriptor) -> bytes:
-        """Return a small blob, such as a manifest or config, verified.
+        """Return a blob or manifest, verified. The caller has checked that its size fits into memory.
 
         Raises:
             NotFound: The layout does not contain it.
-            Permanent: Size or digest are wrong, or it is larger than 4 MiB.
+            InvalidInput: Its size or digest is wrong.
         """
-        self._check_size(descriptor, MAX_DOCUMENT)
         with self._open(_blob_name(descriptor.digest)) as (file, size):
             if size != descriptor.size:
-                raise self._wrong(descriptor, f"has {size} bytes instead of {descriptor.size}")
-            data = file.read(descriptor.size + 1)
-        if digest_bytes(data, split_digest(descriptor.digest)[0]) != descriptor.digest:
-            raise self._wrong(descriptor, "has another digest")
+                raise self._damaged(descriptor, f"has {size} bytes instead of {descriptor.size}")
+            data = file.read(size)
+        found = digest_bytes(data, split_digest(descriptor.digest)[0])
+        if found != descriptor.digest:
+            raise self._damaged(descriptor, f"has the digest {found}")
         return data
-
-    def extract(self, descriptor: Descriptor, destination: Path) -> None:
-        """Copy a blob into a file, which appears only when size and digest are right.
-
-        Raises:
-            NotFound, Permanent: As for `read`.
-        """
-        hasher = new_hasher(split_digest(descriptor.digest)[0])
-        handle, name = tempfile.mkstemp(prefix=".blob-", dir=destination.parent)
-        try:
-            with os.fdopen(handle, "wb") as target, self._open(_blob_name(descriptor.digest)) as (file, size):
-                if size != descriptor.size:
-                    raise self._wrong(descriptor, f"has {size} bytes instead of {descriptor.size}")
-                while data := file.read(BUFFER):
-                    hasher.update(data)
-                    target.write(data)
-                target.flush()
-                os.fsync(target.fileno())
-            if not descriptor.digest.endswith(f":{hasher.hexdigest()}"):
-                raise self._wrong(descriptor, "has another digest")
-            Path(name).replace(destination)
-        finally:
-            Path(name).unlink(missing_ok=True)
-        sync_directory(destination.parent)
-
-    def _index(self) -> dict[str, Any]:
-        index = read_object(self._document(_INDEX), f"{_INDEX} of {self._path}")
-        if not isinstance(index.get("manifests", []), list):
-            raise InvalidInput(f"{_INDEX} of {self._path}: manifests is not a list")
-        return index
 
     def _document(self, name: str) -> bytes:
         try:
             with self._open(name) as (file, size):
-                if size > MAX_DOCUMENT:
-                    raise InvalidInput(f"{name} of {self._path} is larger than {MAX_DOCUMENT} bytes")
+                if size > _MAX_DOCUMENT:
+                    raise InvalidInput(f"{name} of {self._path} is larger than {_MAX_DOCUMENT} bytes")
                 return file.read(size)
         except NotFound:
-            raise InvalidInput(f"{self._path} is not an image layout: {name} is missing") from None
+            raise InvalidInput(f"{self._path} is not an OCI image layout: it has no file {name}") from None
 
     @contextmanager
     def _open(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
@@ -120,8 +80,8 @@ class ImageLayout:
         if self._path.is_dir():
             try:
                 handle = os.open(self._path / name, os.O_RDONLY | os.O_NOFOLLOW)
-            except OSError:
-                raise NotFound(f"{self._path} holds no {name}") from None
+            except OSError as error:
+                raise NotFound(f"{self._path} holds no {name}: {error.strerror}") from None
             with os.fdopen(handle, "rb") as file:
                 yield file, os.fstat(file.fileno()).st_size
             return
@@ -133,89 +93,49 @@ class ImageLayout:
                     raise NotFound(f"{self._path} holds no {name}")
                 yield content, member.size
         except (OSError, tarfile.TarError) as error:
-            raise InvalidInput(f"{self._path} is neither a directory nor an uncompressed tar file: {error}") from None
+            raise InvalidInput(f"{self._path} is neither a folder nor an uncompressed tar file: {error}") from None
 
-    def _check_size(self, descriptor: Descriptor, limit: int) -> None:
-        if descriptor.size > limit:
-            raise self._wrong(descriptor, f"has {descriptor.size} bytes, more than {limit}")
-
-    def _wrong(self, descriptor: Descriptor, why: str) -> Permanent:
-        return Permanent(f"{descriptor.digest} in {self._path} {why}", hint="the file is damaged or was changed")
+    def _damaged(self, descriptor: Descriptor, why: str) -> InvalidInput:
+        return InvalidInput(f"{self._path}: the blob {descriptor.digest} {why}",
+                            hint="The file was changed or damaged; build or fetch it again.")
 
 
-def write_layout(directory: Path, manifests: list[Descriptor], content: ContentStore,
-                 contained: list[Descriptor]) -> None:
-    """Write a layout directory; equal content gives equal files.
+def write_layout(path: Path, manifests: Iterable[Descriptor], blobs: Mapping[str, bytes]) -> None:
+    """Write a layout; a path that ends with `.tar` becomes one file. Equal content, equal bytes.
 
     Args:
-        directory: New or empty.
+        path: File or folder. A file is replaced at once; a folder must be empty, absent or a layout, of which nothing
+            is kept.
         manifests: Entries of index.json, with their reference names as annotations.
-        content: Where the blobs are.
-        contained: Every blob and manifest that the layout shall contain.
+        blobs: Digest to bytes, of every blob and manifest that the layout shall contain.
 
     Raises:
-        NotFound: `content` lacks a blob.
-        InvalidInput: `directory` is not empty.
+        InvalidInput: The folder holds something else, or the place cannot be written.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise InvalidInput(f"{directory} is not empty", hint="name a new directory")
-    target = ContentStore(directory)
-    for blob in contained:
-        target.add(blob, lambda wanted, path: _copy(content.path(wanted.digest), path))
-    write_file(directory / _INDEX, index_bytes(manifests))
-    write_file(directory / _MARKER, _MARKER_BYTES)
-
-
-def write_layout_tar(path: Path, manifests: list[Descriptor], content: ContentStore,
-                     contained: list[Descriptor]) -> None:
-    """Write a layout as one uncompressed tar file, atomically; arguments and errors as for `write_layout`."""
-    handle, name = tempfile.mkstemp(prefix=".layout-", dir=path.parent)
+    index = {"schemaVersion": 2, "mediaType": media.INDEX, "manifests": [d.to_json() for d in manifests]}
+    files = {_blob_name(digest): data for digest, data in sorted(blobs.items())}
+    files |= {_INDEX: canonical_json(index), _MARKER: _MARKER_BYTES}
     try:
-        with os.fdopen(handle, "wb") as file:
-            with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT, bufsize=BUFFER) as archive:
-                _add(archive, _MARKER, io.BytesIO(_MARKER_BYTES), len(_MARKER_BYTES))
-                index = index_bytes(manifests)
-                _add(archive, _INDEX, io.BytesIO(index), len(index))
-                for blob in sorted({d.digest: d for d in contained}.values(), key=lambda d: d.digest):
-                    _add_blob(archive, content, blob)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    sync_directory(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".tar":
+            write_durably(path, tar_of((name, data, False) for name, data in files.items()), mode=0o644)
+        else:
+            _write_folder(path, files)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def index_bytes(manifests: list[Descriptor]) -> bytes:
-    """Return the bytes of an index.json with these entries."""
-    return canonical_json({"schemaVersion": 2, "mediaType": media.INDEX, "manifests": [d.to_json() for d in manifests]})
+def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    if path.exists() and any(path.iterdir()) and not (path / _MARKER).is_file():
+        raise InvalidInput(f"{path} is not empty and not an OCI image layout", hint="Choose another folder.")
+    for name, data in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path / name, data, mode=0o644)
+    for old in path.glob("blobs/*/*"):
+        if old.relative_to(path).as_posix() not in files:
+            old.unlink()
 
 
 def _blob_name(digest: str) -> str:
     algorithm, value = split_digest(digest)
     return f"blobs/{algorithm}/{value}"
-
-
-def _copy(source: Path, target: Path) -> None:
-    if not source.is_file():
-        raise NotFound(f"the content store holds no {source.parent.name}:{source.name}")
-    with source.open("rb") as reader, target.open("wb") as writer:
-        while data := reader.read(BUFFER):
-            writer.write(data)
-        writer.flush()
-        os.fsync(writer.fileno())
-
-
-def _add_blob(archive: tarfile.TarFile, content: ContentStore, blob: Descriptor) -> None:
-    path = content.path(blob.digest)
-    if not path.is_file():
-        raise NotFound(f"the content store holds no {blob.digest}")
-    with path.open("rb") as file:
-        _add(archive, _blob_name(blob.digest), file, blob.size)
-
-
-def _add(archive: tarfile.TarFile, name: str, file: IO[bytes], size: int) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = size, 0o644
-    archive.addfile(info, file)

@@ -17,11 +17,10 @@ from pydantic import ValidationError
 
 from fuseml_oci import media
 from fuseml_oci.client import RegistryClient
-from fuseml_oci.content import write_file
 from fuseml_oci.descriptor import Descriptor, canonical_json, descriptor_of, read_descriptor, read_object
 from fuseml_oci.digests import digest_bytes, digest_file, split_digest
-from fuseml_oci.transfers import sync_directory
 from fuseml_sdk import archives
+from fuseml_sdk.durable import sync_directory, write_durably
 from fuseml_sdk.errors import InvalidInput, NotFound
 from fuseml_sdk.manifest import explain
 from fuseml_sdk.trees import scan_tree
@@ -140,7 +139,7 @@ def fetch(client: RegistryClient, repository: str, digest: str, cache: Path) -> 
         layer, contents = Path(folder) / "files.tar", Path(folder) / "contents"
         client.pull_blob(repository, remote.layer, layer)
         archives.unpack(layer, contents)
-        write_file(contents / DESCRIPTOR_FILE, remote.config_bytes)
+        write_durably(contents / DESCRIPTOR_FILE, remote.config_bytes, mode=0o644)
         _synchronise(contents)
         try:
             contents.rename(target)

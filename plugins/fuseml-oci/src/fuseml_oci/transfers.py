@@ -17,6 +17,7 @@ from fuseml_oci.bodies import pieces
 from fuseml_oci.descriptor import Descriptor
 from fuseml_oci.digests import BUFFER, new_hasher, split_digest
 from fuseml_oci.retries import Patience, RetryPolicy
+from fuseml_sdk.durable import sync_directory
 from fuseml_sdk.errors import InvalidInput, Permanent, Retryable
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -164,12 +165,3 @@ def _write(file: io.RawIOBase, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) or 0:]
-
-
-def sync_directory(path: Path) -> None:
-    """Make a rename in a directory survive a power cut."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -17,6 +17,12 @@ from typing import IO, Self
 from fuseml_sdk.errors import InvalidInput
 
 _BUFFER = 1 << 20
+#: What tarfile raises at damaged archives.
+_UNREADABLE = (tarfile.TarError, EOFError, UnicodeError)
+#: Largest extended header that is read; names need a few hundred bytes.
+_MAX_HEADER = 64 << 10
+_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
+             tarfile.GNUTYPE_LONGLINK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,19 @@ def write_tar(output: IO[bytes], directory: Path, paths: Iterable[str] | None = 
             _add(archive, directory / name, name, links)
 
 
+def tar_of(files: Iterable[tuple[str, bytes, bool]]) -> bytes:
+    """Return an uncompressed tar archive of files in memory: same files, same bytes, without directories.
+
+    Args:
+        files: Name, contents and whether it can be executed, of each; the order does not matter.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER) as archive:
+        for name, data, executable in sorted(files, key=lambda file: file[0].encode()):
+            archive.addfile(_file_info(name, len(data), executable), io.BytesIO(data))
+    return buffer.getvalue()
+
+
 def tar_bytes(directory: Path, paths: Iterable[str] | None = None, *, links: bool = False) -> bytes:
     """:func:`write_tar` into memory, for small trees."""
     buffer = io.BytesIO()
@@ -86,20 +105,45 @@ def unpack(source: Path | IO[bytes], destination: Path, *, limits: Limits | None
     destination.mkdir(parents=True, exist_ok=True)
     try:
         with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
-            counted = _Counted(stream)
-            with tarfile.open(fileobj=counted, mode="r|*", tarinfo=_Whole) as archive:  # type: ignore[call-overload]
-                return sorted(_unpack_members(archive, counted, destination, caps))
-    except BaseException as error:
+            return sorted(_unpack_members(stream, destination, caps))
+    except BaseException:
         shutil.rmtree(destination, ignore_errors=True)
         if existed:
             destination.mkdir(exist_ok=True)
-        if isinstance(error, tarfile.TarError | EOFError | UnicodeError):
-            raise InvalidInput(f"the archive cannot be read: {error}") from error
         raise
 
 
+def read_files(stream: IO[bytes], *, limits: Limits | None = None) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Go through the files of an uncompressed tar archive from a stranger, checked as by :func:`unpack`.
+
+    Args:
+        stream: The archive.
+        limits: See :class:`Limits`.
+
+    Yields:
+        Name and contents of each file; the contents come in blocks, until the next file is asked for.
+
+    Raises:
+        InvalidInput: The archive is broken or hostile, or holds anything but plain files; the message names the member.
+    """
+    for archive, member, name in _members(stream, "r|", limits or Limits()):
+        if not member.isreg():
+            raise InvalidInput(f"the archive member {member.name[:200]!r} is not a plain file")
+        yield name, _blocks(archive, member)
+
+
 class _Whole(tarfile.TarInfo):
-    """Header blocks that insist on an end: tarfile takes an archive that was cut off for a complete one."""
+    """Header blocks that insist on an end and on headers of a sane size.
+
+    tarfile takes an archive that was cut off for a complete one, and reads extended headers into memory.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.size < 0 or (header.type in _EXTENDED and header.size > _MAX_HEADER):
+            raise InvalidInput(f"a header of the archive has {header.size} bytes")
+        return header
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
@@ -121,24 +165,38 @@ class _Counted:
         return block
 
 
-def _unpack_members(archive: tarfile.TarFile, source: _Counted, destination: Path, caps: Limits) -> list[str]:
+def _members(stream: IO[bytes], mode: str, caps: Limits) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
+    """Archive, member and normalised name of each member that may be unpacked; links are for the caller to check."""
     seen: dict[str, tuple[str, bool]] = {}
+    counted, total, count = _Counted(stream), 0, 0
+    try:
+        with tarfile.open(fileobj=counted, mode=mode, tarinfo=_Whole) as archive:  # type: ignore[call-overload]
+            for member in archive:
+                count += 1
+                if count > caps.members:
+                    raise InvalidInput(f"the archive has more than {caps.members} members")
+                name = _checked_name(member)
+                if not name:
+                    continue
+                _check_collision(name, member.isdir(), seen)
+                total += member.size if member.isreg() else 0
+                _check_size(total, counted.count, caps)
+                yield archive, member, name
+    except _UNREADABLE as error:
+        raise InvalidInput(f"the archive cannot be read: {error}") from error
+
+
+def _check_size(total: int, packed: int, caps: Limits) -> None:
+    if total > caps.size:
+        raise InvalidInput(f"the archive unpacks to more than {caps.size} bytes")
+    if total > (1 << 20) and total > caps.ratio * max(packed, 1):
+        raise InvalidInput(f"the archive unpacks to more than {caps.ratio} times its size")
+
+
+def _unpack_members(source: IO[bytes], destination: Path, caps: Limits) -> list[str]:
     links = []
     names: list[str] = []
-    total = count = 0
-    for member in archive:
-        count += 1
-        if count > caps.members:
-            raise InvalidInput(f"the archive has more than {caps.members} members")
-        name = _checked_name(member)
-        if not name:
-            continue
-        _check_collision(name, member.isdir(), seen)
-        total += member.size if member.isreg() else 0
-        if total > caps.size:
-            raise InvalidInput(f"the archive unpacks to more than {caps.size} bytes")
-        if total > (1 << 20) and total > caps.ratio * max(source.count, 1):
-            raise InvalidInput(f"the archive unpacks to more than {caps.ratio} times its size")
+    for archive, member, name in _members(source, "r|*", caps):
         _extract(archive, member, destination / name, destination)
         links += [destination / name] if member.issym() else []
         if not member.isdir():
@@ -162,8 +220,8 @@ def _checked_name(member: tarfile.TarInfo) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise InvalidInput(f"the archive member {member.name!r} does not stay inside the directory")
-    if not (member.isreg() or member.isdir() or member.issym()):
-        raise InvalidInput(f"the archive member {member.name!r} is a hard link, device or pipe")
+    if not (member.isreg() or member.isdir() or member.issym()) or member.issparse():
+        raise InvalidInput(f"the archive member {member.name!r} is a hard link, device, pipe or sparse file")
     if member.mode & (stat.S_ISUID | stat.S_ISGID):
         raise InvalidInput(f"the archive member {member.name!r} has a set-user-id or set-group-id bit")
     return "/".join(parts)
@@ -197,13 +255,22 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, ro
             raise InvalidInput(f"the link {member.name!r} leads out of the directory")
         target.symlink_to(member.linkname)
         return
-    stream = archive.extractfile(member)
-    if stream is None:
-        raise InvalidInput(f"the archive member {member.name!r} has no contents")
     mode = 0o755 if member.mode & stat.S_IXUSR else 0o644
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "wb") as output:
-        shutil.copyfileobj(stream, output, _BUFFER)
+        output.writelines(_blocks(archive, member))
+
+
+def _blocks(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
+    """The contents of a member."""
+    stream = archive.extractfile(member)
+    if stream is None:
+        raise InvalidInput(f"the archive member {member.name!r} has no contents")
+    try:
+        while block := stream.read(_BUFFER):
+            yield block
+    except _UNREADABLE as error:
+        raise InvalidInput(f"the archive cannot be read: {error}") from error
 
 
 def _tree(directory: Path) -> Iterator[str]:
@@ -223,6 +290,13 @@ def _closure(paths: Iterable[str]) -> set[str]:
     return found
 
 
+def _file_info(name: str, size: int, executable: bool) -> tarfile.TarInfo:
+    """The header of a file: time 0, owner 0."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o755 if executable else 0o644
+    return info
+
+
 def _add(archive: tarfile.TarFile, path: Path, name: str, links: bool) -> None:
     info, status = tarfile.TarInfo(name), path.lstat()
     if stat.S_ISLNK(status.st_mode) and links:
@@ -232,8 +306,7 @@ def _add(archive: tarfile.TarFile, path: Path, name: str, links: bool) -> None:
         info.type, info.mode = tarfile.DIRTYPE, 0o755
         archive.addfile(info)
     elif stat.S_ISREG(status.st_mode):
-        info.size, info.mode = status.st_size, 0o755 if status.st_mode & stat.S_IXUSR else 0o644
         with path.open("rb") as stream:
-            archive.addfile(info, stream)
+            archive.addfile(_file_info(name, status.st_size, bool(status.st_mode & stat.S_IXUSR)), stream)
     else:
         raise InvalidInput(f"{name} is a symbolic link or no regular file", hint="Put the file itself in its place.")

@@ -22,6 +22,7 @@ from typing import Any
 
 from fuseml_sdk import loading
 from fuseml_sdk.contract import operations
+from fuseml_sdk.durable import write_durably
 from fuseml_sdk.errors import InvalidInput, PluginError
 from fuseml_sdk.types import BuildRequest, BuildResult, BuiltRunnable
 
@@ -124,12 +125,7 @@ def _write_json(path: Path, document: Any) -> None:
     """Write canonical JSON, so that the same build gives the same bytes and digest."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_durably(path, text.encode(), mode=0o644)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ from fuseml_oci.bundles.descriptor import (
     encode_json,
 )
 from fuseml_oci.bundles.documents import Document, contents_of, read_documents
-from fuseml_oci.bundles.tars import make_tar
 from fuseml_oci.bundles.tree import SourceFile, read_file, read_tree
 from fuseml_oci.bundles.wheels import Wheel, make_wheel
 from fuseml_oci.bundles.wiring import Catalogue, check_template
 from fuseml_oci.digests import digest_bytes
+from fuseml_sdk import archives
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.manifest import ExtensionManifest, parse_manifest
 from fuseml_sdk.templates import PipelineTemplate
@@ -195,7 +195,8 @@ def _assemble(read: _Source, version: str) -> BuiltBundle:
 
     for kind in TAR_KINDS:
         if read.trees[kind]:
-            add(kind, f"{kind}.tar", make_tar(read.trees[kind]), LAYER_TYPES[kind])  # type: ignore[arg-type]
+            files = ((file.path, file.data, file.executable) for file in read.trees[kind])
+            add(kind, f"{kind}.tar", archives.tar_of(files), LAYER_TYPES[kind])  # type: ignore[arg-type]
     for wheel in read.wheels:
         add("wheel", wheel.filename, wheel.data, LAYER_TYPES["wheel"])
     if read.readme:

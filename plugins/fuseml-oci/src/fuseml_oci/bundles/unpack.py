@@ -8,22 +8,21 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tarfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from fuseml_oci.bundles.descriptor import MAX_FILES, MAX_TOTAL, TAR_KINDS, BundleLayer
 from fuseml_oci.bundles.transfer import PulledBundle
 from fuseml_oci.digests import BUFFER
+from fuseml_sdk import archives
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.types import FileEntry
 
 #: The config blob in the unpacked bundle.
 DESCRIPTOR_FILE = "extension.json"
-#: Longest extended tar header that is read; names need a few hundred bytes.
-_MAX_HEADER = 64 << 10
-_BLOCK = 512
+_LIMITS = archives.Limits(members=MAX_FILES, size=MAX_TOTAL)
 
 
 def unpack(bundle: PulledBundle, destination: Path) -> Path:
@@ -78,45 +77,21 @@ def _unpack_layer(blob: Path, layer: BundleLayer, expected: dict[str, FileEntry]
         return
     path = f"wheels/{layer.title}" if layer.kind == "wheel" else layer.title
     with blob.open("rb") as stream:
-        _place(path, stream, expected, destination, layer)
+        _place(path, iter(partial(stream.read, BUFFER), b""), expected, destination, layer)
 
 
-def _members(stream: IO[bytes], layer: BundleLayer) -> Iterator[tuple[str, IO[bytes]]]:
-    """The regular files of a tar layer; anything else is refused."""
-    _refuse_large_headers(stream, layer)
+def _members(stream: IO[bytes], layer: BundleLayer) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """The files of a tar layer; anything else is refused."""
     try:
-        with tarfile.open(fileobj=stream, mode="r:", encoding="utf-8", errors="strict") as archive:
-            for member in archive:
-                if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or set(member.pax_headers) - {"path"}:
-                    raise InvalidInput(f"{layer.title}: {member.name[:200]!r} is not a plain regular file")
-                if not member.name.startswith(TAR_KINDS[layer.kind]):
-                    raise InvalidInput(f"{layer.title}: {member.name[:200]!r} does not belong into this layer")
-                contents = archive.extractfile(member)
-                if contents is not None:
-                    yield member.name, contents
-    except (tarfile.TarError, UnicodeDecodeError, EOFError) as error:
-        raise InvalidInput(f"{layer.title} is not a readable tar file: {error}") from None
+        for path, contents in archives.read_files(stream, limits=_LIMITS):
+            if not path.startswith(TAR_KINDS[layer.kind]):
+                raise InvalidInput(f"{path[:200]!r} does not belong into this layer")
+            yield path, contents
+    except InvalidInput as error:
+        raise InvalidInput(f"{layer.title}: {error.message}") from None
 
 
-def _refuse_large_headers(stream: IO[bytes], layer: BundleLayer) -> None:
-    """Look at the sizes first, because tarfile reads extended headers into memory whatever their size."""
-    position, end = 0, layer.size
-    while position < end:
-        stream.seek(position)
-        block = stream.read(_BLOCK)
-        if len(block) < _BLOCK or not block.strip(b"\0"):
-            break
-        try:
-            size = int(block[124:136].rstrip(b"\0 ") or b"0", 8)
-        except ValueError:
-            raise InvalidInput(f"{layer.title} is not a readable tar file: a member has no size") from None
-        if size < 0 or (block[156:157] in b"xgXLK" and size > _MAX_HEADER):
-            raise InvalidInput(f"{layer.title} is refused: a header has {size} bytes")
-        position += _BLOCK + -(-size // _BLOCK) * _BLOCK
-    stream.seek(0)
-
-
-def _place(path: str, contents: IO[bytes], expected: dict[str, FileEntry], destination: Path,
+def _place(path: str, contents: Iterator[bytes], expected: dict[str, FileEntry], destination: Path,
            layer: BundleLayer) -> None:
     entry = expected.pop(path, None)
     if entry is None:
@@ -126,7 +101,7 @@ def _place(path: str, contents: IO[bytes], expected: dict[str, FileEntry], desti
     digest, size = hashlib.sha256(), 0
     mode = 0o555 if entry.executable else 0o444
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:
-        while data := contents.read(BUFFER):
+        for data in contents:
             size += len(data)
             if size > entry.size:
                 break

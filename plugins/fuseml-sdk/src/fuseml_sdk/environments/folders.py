@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fuseml_sdk.durable import write_durably
 from fuseml_sdk.environments.index import IndexSettings
 from fuseml_sdk.environments.pythons import Interpreter, inspect_python
 from fuseml_sdk.environments.tool import explain_os_error, run_uv
@@ -161,13 +162,8 @@ def _build(path: Path, lock: str, wheels: list[Path], python: Path, uv: Callable
 
 
 def _mark(path: Path, facts: Interpreter) -> None:
-    temporary = path / f"{MARKER}.new"
-    with temporary.open("w") as stream:
-        json.dump({"python": facts.version, "implementation": facts.implementation, "platform": facts.platform},
-                  stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path / MARKER)
+    document = {"python": facts.version, "implementation": facts.implementation, "platform": facts.platform}
+    write_durably(path / MARKER, json.dumps(document).encode())
 
 
 def _complete(path: Path) -> bool:
