@@ -47,24 +47,10 @@ def push(*, folder: Path, name: str | None, branch: str, message: str, snapshot:
     A clean git root is pushed as its own HEAD; any other folder as a snapshot without what .gitignore and
     .fusemlignore exclude. Your repository is never touched. The same contents again make no new version.
     """
-    from fuseml_core.cli.snapshot import Remote, check_branch
-    from fuseml_core.cli.snapshot import push as push_folder
-    from fuseml_core.cli.survey import survey
-
-    check_branch(branch)
-    found = survey(folder, snapshot=snapshot)
-    for warning in found.warnings:
-        echo(f"Warning: {warning}", err=True)
-    name = name or found.folder.name.lower()
-    client, project = enter(project)
-    made = client.post("projects", project, "codesets", body={"name": name}, repeatable=True)
-    pushed = push_folder(found, Remote(_git_url(client, made, project, name), branch), message)
-    version = client.post("projects", project, "codesets", name, "versions", timeout=120.0, repeatable=True,
-                          body={"commit": pushed.commit, "branch": branch})
-    if pushed.new and not version.get("new"):
-        version = _noticed(client, version)
+    client, project, version, pushed = push_version(folder, name, project, branch=branch, message=message,
+                                                    snapshot=snapshot)
     if output == "table":
-        _say(version, pushed, hint=not wait)
+        say_version(version, pushed, hint=not wait)
     else:
         show_data(version, output)
     change = version.get("change") or version["artifact"].get("change")
@@ -112,6 +98,40 @@ def delete(name: str, project: str | None) -> None:
     echo(f"Codeset {name} deleted from project {project}.")
 
 
+def push_version(folder: Path, name: str | None, project: str | None, *, branch: str = "main", message: str = "",
+                 snapshot: bool = False) -> tuple[Client, str, dict[str, Any], Pushed]:
+    """Push a folder as a version of a codeset.
+
+    Args:
+        folder: What to push.
+        name: Of the codeset; None: the folder's.
+        project: As `--project` gives it.
+        branch: At the server.
+        message: Of the snapshot's commit.
+        snapshot: Push the files as they are even if the folder is a clean git root.
+
+    Returns:
+        The client, the project, the version as the API shows it with `new` and `decisions`, and what git did.
+    """
+    from fuseml_core.cli.snapshot import Remote, check_branch
+    from fuseml_core.cli.snapshot import push as push_folder
+    from fuseml_core.cli.survey import survey
+
+    check_branch(branch)
+    found = survey(folder, snapshot=snapshot)
+    for warning in found.warnings:
+        echo(f"Warning: {warning}", err=True)
+    name = name or found.folder.name.lower()
+    client, project = enter(project)
+    made = client.post("projects", project, "codesets", body={"name": name}, repeatable=True)
+    pushed = push_folder(found, Remote(_git_url(client, made, project, name), branch), message)
+    version = client.post("projects", project, "codesets", name, "versions", timeout=120.0, repeatable=True,
+                          body={"commit": pushed.commit, "branch": branch})
+    if pushed.new and not version.get("new"):
+        version = _noticed(client, version)
+    return client, project, version, pushed
+
+
 def _noticed(client: Client, version: dict[str, Any]) -> dict[str, Any]:
     """The answer for a version that the server noticed in its git before it was told: new all the same."""
     artifact = version["artifact"]
@@ -127,16 +147,17 @@ def _git_url(client: Client, made: dict[str, Any], project: str, name: str) -> s
     return str(made["clone_url"])
 
 
-def _say(version: dict[str, Any], pushed: Pushed, *, hint: bool) -> None:
-    """The address, which pipelines started, and which did not and why."""
+def say_version(version: dict[str, Any], pushed: Pushed, *, hint: bool, expects_pipeline: bool = True,
+                err: bool = False) -> None:
+    """Print the address, which pipelines started, and which did not and why."""
     artifact = version["artifact"]
     new = bool(version["new"])
-    echo(f"{artifact['short']}{'' if new else ' (unchanged: no new version)'}")
+    echo(f"{artifact['short']}{'' if new else ' (unchanged: no new version)'}", err=err)
     if pushed.note:
-        echo(f"  {pushed.note}")
+        echo(f"  {pushed.note}", err=err)
     decisions = version.get("decisions") or [] if new else []
-    say_decisions(decisions)
-    if new and not decisions:
+    say_decisions(decisions, err=err)
+    if new and not decisions and expects_pipeline:
         echo("  No active pipeline takes it. Add one: fuseml pipeline add TEMPLATE --input NAME='code://*'")
     if hint and any(decision.get("decision") == "fired" for decision in decisions):
         echo(f"  Watch: fuseml change watch {version['change']}")

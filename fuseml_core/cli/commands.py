@@ -11,6 +11,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "quickstart": ("fuseml_core.cli.quickstart:quickstart", "See it all work: train and serve an example model."),
     },
     "Work": {
+        "train": ("fuseml_core.cli.train:train", "Train the code in a folder: push, run, show metrics and model."),
         "project": ("fuseml_core.cli.project:project", "Projects: create, choose, list, delete."),
         "codeset": ("fuseml_core.cli.codeset:codeset", "Code: push a folder, list and inspect versions."),
         "pipeline": ("fuseml_core.cli.pipeline:pipeline", "Pipelines: add from templates, pause, show results."),
@@ -29,7 +30,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "bundle": ("fuseml_core.cli.bundle:bundle", "Bundles: build, push and inspect packaged extensions."),
         "agent": ("fuseml_core.cli.agent:agent", "Components of extensions and what they are doing."),
         "server": ("fuseml_core.cli.server:server", "The local server: start, stop, status, logs."),
-        "serve": ("fuseml_core.cli.server:serve", "Run the local server in the foreground."),
+        "serve": ("fuseml_core.cli.server:serve", "Serve a model; without one, run the server in the foreground."),
         "config": ("fuseml_core.cli.config:config", "Settings in force and where they come from."),
     },
 }

@@ -37,7 +37,8 @@ def wait_options(command: Command) -> Command:
                                                      "steps; fail if one fails.")(command)
 
 
-def follow(client: Client, change: str, *, timeout: float | None = None, err: bool = False) -> list[dict[str, Any]]:
+def follow(client: Client, change: str, *, timeout: float | None = None, err: bool = False,
+           counted: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Print every event of a change as it happens, until the change has settled.
 
     Args:
@@ -45,6 +46,7 @@ def follow(client: Client, change: str, *, timeout: float | None = None, err: bo
         change: Identifier of the change.
         timeout: Seconds to wait at most; None: as long as it takes.
         err: Print to stderr, because stdout carries data.
+        counted: Runs whose ends are counted, such as `(2 of 3)`.
 
     Returns:
         Summaries of the runs that belong to the change.
@@ -54,7 +56,7 @@ def follow(client: Client, change: str, *, timeout: float | None = None, err: bo
         Unavailable: The time is over.
     """
     try:
-        runs = _watch(client, change, timeout, err)
+        runs = _watch(client, change, timeout, err, _Count(counted))
     except KeyboardInterrupt:
         click.echo(f"\nThe runs go on. Watch again: fuseml change watch {change}", err=True)
         raise
@@ -103,7 +105,7 @@ def say_decisions(decisions: Sequence[Mapping[str, Any]], *, err: bool = False) 
             echo(f"  {decision['pipeline']}: not run: {decision.get('reason') or 'no reason given'}", err=err)
 
 
-def _watch(client: Client, change: str, timeout: float | None, err: bool) -> list[dict[str, Any]]:
+def _watch(client: Client, change: str, timeout: float | None, err: bool, count: _Count) -> list[dict[str, Any]]:
     began, cursor, clock = time.monotonic(), 0, _Clock()
     while True:
         left = POLL if timeout is None else min(POLL, began + timeout - time.monotonic())
@@ -113,13 +115,35 @@ def _watch(client: Client, change: str, timeout: float | None, err: bool) -> lis
         state = client.get("changes", change, query={"after": cursor, "wait": round(max(left, 0.01), 2)},
                            timeout=POLL + 30.0, patience=PATIENCE)
         for event in state.get("events") or []:
-            echo(f"{clock.tell(event):8.1f} s  {event.get('text') or _text(event)}", err=err)
+            echo(f"{clock.tell(event):8.1f} s  {event.get('text') or _text(event)}{count.after(event)}", err=err)
         cursor = max(cursor, int(state.get("cursor") or 0))
         if state.get("state") == "settled" and not state.get("more"):
             return list(state.get("runs") or [])
         if clock.silence() >= QUIET:
-            running = [run["name"] for run in state.get("runs") or [] if run.get("state") in ("pending", "running")]
+            running = [_doing(run) for run in state.get("runs") or [] if run.get("state") in ("pending", "running")]
             echo(f"{clock.tell({}):8.1f} s  ... {', '.join(running) or 'still working'}", err=err)
+
+
+def _doing(run: Mapping[str, Any]) -> str:
+    """A run that is not over, and what it waits for if it is not working: a person, or room at an agent."""
+    waits = [f"{step['name']} {step['phase']}" for step in run.get("steps") or [] if step.get("phase")
+             and step.get("state") in ("waiting", "queued")]
+    return f"{run['name']} ({'; '.join(waits)})" if waits else str(run["name"])
+
+
+class _Count:
+    """How many of some runs have ended."""
+
+    def __init__(self, runs: Sequence[str]) -> None:
+        self._all, self._ended = set(runs), set[str]()
+
+    def after(self, event: Mapping[str, Any]) -> str:
+        """What to print after an event: the count if it is the end of one of the runs."""
+        run = event.get("run")
+        if event.get("kind") != "run" or run not in self._all or event.get("state") in ("pending", "running"):
+            return ""
+        self._ended.add(str(run))
+        return f"  ({len(self._ended)} of {len(self._all)})"
 
 
 class _Clock:

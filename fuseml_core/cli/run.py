@@ -9,9 +9,9 @@ import click
 from fuseml_core.cli.cells import bindings, duration, moment
 from fuseml_core.cli.context import enter, project_option
 from fuseml_core.cli.follow import failure, follow, timeout_option, wait_options
-from fuseml_core.cli.pairs import as_mapping, binding_options
+from fuseml_core.cli.pairs import Pair, as_mapping, binding_options
 from fuseml_core.cli.render import Column, echo, fields, output_option, show_data, show_list, table
-from fuseml_core.domain.errors import Invalid, NotFound
+from fuseml_core.domain.errors import Failed, Invalid, NotFound
 
 if TYPE_CHECKING:
     from fuseml_core.cli.client import Client
@@ -103,27 +103,59 @@ def start(*, pipeline: str, inputs: tuple[tuple[str, str], ...], params: tuple[t
 
 @run.command("sweep")
 @click.argument("pipeline")
-@click.option("--param", "grid", metavar="NAME=V1,V2,…", multiple=True, required=True, help="Values to try.")
-@click.option("--input", "inputs", metavar="NAME=ADDRESS", multiple=True, help="Another artifact for an input.")
+@click.option("--param", "--parameter", "params", type=Pair(), metavar="NAME=V1,V2,…", multiple=True, required=True,
+              help="Values to try for a parameter. Repeatable: every combination is tried.")
+@click.option("--input", "inputs", type=Pair(), multiple=True, help="Another artifact for an input. Repeatable.")
 @click.option("--metric", help="Show the trials in the order of this metric, the best first.")
 @click.option("--lowest", is_flag=True, help="With --metric: the lowest value is the best.")
 @timeout_option
 @project_option
 @output_option
-def sweep(*, pipeline: str, grid: tuple[str, ...], inputs: tuple[str, ...], metric: str | None, lowest: bool,
-          timeout: float | None, project: str | None, output: str) -> None:
-    """Start one run of PIPELINE for each combination of values, wait, and compare the metrics."""
-    from fuseml_core.cli.sweeps import compare, read_grid, read_inputs
+def sweep(*, pipeline: str, params: tuple[tuple[str, str], ...], inputs: tuple[tuple[str, str], ...],
+          metric: str | None, lowest: bool, timeout: float | None, project: str | None, output: str) -> None:
+    """Start one run of PIPELINE for each combination of values, wait, and compare the metrics.
 
+    For instance: fuseml run sweep training-pipeline --param alpha=0.1,0.5 --metric r2
+    """
+    from fuseml_core.cli.sweeps import compare, read_grid
+
+    if lowest and not metric:
+        raise click.UsageError("--lowest goes with --metric.")
+    grid, err = read_grid(as_mapping(params, "--param")), output != "table"
     client, project = enter(project)
-    values = read_grid(grid)
-    body = {"grid": values, "inputs": read_inputs(inputs)}
-    started = client.post("projects", project, "pipelines", pipeline, "sweeps", body=body)
-    follow(client, started["change"], timeout=timeout, err=output != "table")
-    found = [load(client, project, name) for name in started["runs"]]
-    trials = compare(found, sorted(values), metric, lowest=lowest)
-    columns: list[Column] = [(key, key) for key in (trials[0] if trials else {})]
-    show_list(trials, output, columns, empty="There are no trials.")
+    started = client.post("projects", project, "pipelines", pipeline, "sweeps",
+                          body={"grid": grid, "inputs": as_mapping(inputs, "--input")})
+    names = started["runs"]
+    echo(f"{len(names)} run{'s' if len(names) > 1 else ''} started: {', '.join(names)}", err=err)
+    failed: Failed | None = None
+    try:
+        follow(client, started["change"], timeout=timeout, err=err, counted=names)
+    except Failed as error:  # the trials that did succeed are worth comparing all the same
+        failed = error
+    trials = compare([load(client, project, name) for name in names], sorted(grid), metric, lowest=lowest)
+    _compare(trials, metric, output)
+    if failed is not None:
+        raise failed
+
+
+def _compare(trials: list[dict[str, Any]], metric: str | None, output: str) -> None:
+    """Print the trials, and which one is the best."""
+    from fuseml_core.cli.sweeps import columns
+
+    if output != "table":
+        show_data(trials, output)
+    else:
+        echo("\n" + table(*columns(trials, metric)))
+    if metric is None:
+        return
+    best = trials[0]
+    if metric not in best["metrics"]:
+        known = sorted({name for trial in trials for name in trial["metrics"]})
+        there = f"There are {', '.join(known)}." if known else "There are none at all."
+        echo(f"No trial has the metric {metric!r}. {there}", err=True)
+    elif output == "table":
+        values = ", ".join(f"{name}={value}" for name, value in best["parameters"].items())
+        echo(f"\nBest: {best['run']} ({values}), {metric} {best['metrics'][metric]:.6g}")
 
 
 @run.command("resume")
@@ -148,8 +180,10 @@ def step_(name: str, rest: bool, project: str | None) -> None:
     """Release the next step of RUN, which was started with --step-by-step."""
     client, project = enter(project)
     pipeline, number = parse(client, project, name)
-    client.post("projects", project, "runs", pipeline, number, "step", body={"rest": rest})
-    echo(f"{'The steps that are left' if rest else 'The next step'} of {pipeline}/{number} may start.")
+    found = client.post("projects", project, "runs", pipeline, number, "step", body={"rest": rest})
+    held = [entry["name"] for entry in found["steps"] if entry["phase"].startswith("held")]
+    what = "All steps that are left" if rest else f"The step {held[0]}" if held else "The next step"
+    echo(f"{what} of {pipeline}/{number} may start. Watch: fuseml run watch {pipeline}/{number}")
 
 
 @run.command("swap")
@@ -230,7 +264,7 @@ def _show(found: dict[str, Any]) -> None:
 def _step(step: dict[str, Any]) -> list[Any]:
     state = f"{step['state']} (reused)" if step.get("reused") else step["state"]
     return [step["name"], state, duration(step) or "-", str(step.get("attempt") or "-"), step.get("agent") or "-",
-            step.get("why") or step.get("message") or "-"]
+            step.get("why") or step.get("message") or step.get("phase") or "-"]
 
 
 def _details(step: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from fuseml_core.cli.context import project_option
 from fuseml_core.cli.render import output_option, show_item
 from fuseml_core.settings import Settings
 
@@ -82,8 +83,33 @@ def logs(process: str | None, lines: int, follow: bool) -> None:
 
 
 @click.command()
-def serve() -> None:
-    """Run the server in the foreground until Ctrl-C; its output goes to the terminal and to the logs."""
+@click.argument("model", metavar="[MODEL]", required=False)
+@click.option("--name", help="With MODEL: name of the pipeline that serves it; by default any that does.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+              help="With MODEL: stop waiting after so long; the run goes on.")
+@project_option
+@output_option
+@click.pass_context
+def serve(context: click.Context, *, model: str | None, name: str | None, timeout: float | None, project: str | None,
+          output: str) -> None:
+    """Serve MODEL, an address or a name, and print its URL; without MODEL, run the server in the foreground.
+
+    Every later version of the model's name replaces it. The server in the foreground writes its output to the
+    terminal and to the logs, until Ctrl-C.
+    """
+    if model is not None:
+        from fuseml_core.cli.serving import serve_model
+
+        serve_model(model, name=name, project=project, timeout=timeout, output=output)
+        return
+    given = [o for o in ("name", "timeout", "project", "output")
+             if context.get_parameter_source(o) == click.core.ParameterSource.COMMANDLINE]
+    if given:
+        raise click.UsageError(f"--{given[0]} goes with a MODEL; alone, `fuseml serve` runs the server.")
+    _run_in_foreground()
+
+
+def _run_in_foreground() -> None:
     from fuseml_core.launcher.supervisor import Supervisor
 
     settings = _settings()

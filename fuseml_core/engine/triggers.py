@@ -129,10 +129,15 @@ def _refusal(trigger: Trigger, selector: Selector, version: Version, branch: str
         actual = {"type": version.type or "", "branch": branch}.get(key, version.labels.get(key[6:], ""))
         if (actual == wanted) != (operator == "="):
             return f"{key} is {actual or 'not set'}, the selector asks for {key}{operator}{wanted}"
-    if trigger.types and not any(_is_type(version.type, wanted) for wanted in trigger.types):
-        why = version.metadata.get("detection") or (f"its type is {version.type}" if version.type else "it has no type")
-        return f"is not of type {' or '.join(trigger.types)}: {why}"
-    return ""
+    return type_refusal(trigger.types, version)
+
+
+def type_refusal(types: tuple[str, ...], version: Version) -> str:
+    """Why an input of some types does not take a version, or an empty string; no types take everything."""
+    if not types or any(_is_type(version.type, wanted) for wanted in types):
+        return ""
+    why = version.metadata.get("detection") or (f"its type is {version.type}" if version.type else "it has no type")
+    return f"is not of type {' or '.join(types)}: {why}"
 
 
 def _is_type(actual: str | None, wanted: str) -> bool:

@@ -69,7 +69,8 @@ def check_replacement(step: dict[str, Any], runnable: dict[str, Any], name: str)
     interface = step["interface"]
     for what in ("inputs", "outputs"):
         there = {port["name"]: port for port in runnable["descriptor"].get(what, [])}
-        wired = {port["name"]: port for port in interface[what] if what == "outputs" or port["name"] in step["inputs"]}
+        wired = {port["name"]: port for port in interface[what]
+                 if what == "outputs" or (port["name"] in step["inputs"] and not port.get("optional"))}
         for port, wanted in wired.items():
             if port not in there or there[port]["kind"] != wanted["kind"]:
                 raise Invalid(
@@ -263,7 +264,9 @@ def _passed_on(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("{parameters.") and value.endswith("}")
 
 
-def _tighten(declared: dict[str, Any], port: dict[str, Any], bound: str, choose: Callable[[list[float]], float]) -> None:
+def _tighten(
+    declared: dict[str, Any], port: dict[str, Any], bound: str, choose: Callable[[list[float]], float]
+) -> None:
     known = [limit for limit in (declared.get(bound), port.get(bound)) if limit is not None]
     if known:
         declared[bound] = choose(known)

@@ -83,7 +83,8 @@ class ManualRuns:
         with self._ledger.begin() as tx:
             failed = _find(tx, project, pipeline, number)
             if failed.state not in (RunState.FAILED, RunState.CANCELLED):
-                raise Conflict(f"the run {failed.name} is {failed.state}; only a failed or cancelled one resumes")
+                state = "is running" if failed.state == RunState.RUNNING else f"has {failed.state}"
+                raise Conflict(f"the run {failed.name} {state}; only a failed or cancelled one resumes")
             found = tx.pipelines.by_id(failed.pipeline_id)
             assert found is not None
             versions = {n: tx.artifacts.get(i) for n, i in tx.runs.inputs(failed.id).items()}
@@ -152,4 +153,7 @@ def _bind(tx: Transaction, pipeline: Pipeline, name: str, text: str) -> Version:
     if version.kind != wanted:
         raise Invalid(f"the input {name} takes a {wanted}, and {text} is a {version.kind}",
                       hint=f"Give an address like {scheme_of(wanted)}://{pipeline.project}/<name>.")
+    refusal = triggers.type_refusal(tuple(pipeline.spec["inputs"][name].get("types", [])), version)
+    if refusal:
+        raise Invalid(f"{version.short} cannot be the input {name}: it {refusal}")
     return version

@@ -152,6 +152,7 @@ class Runs:
                             "state": str(s.state),
                             "exit_code": s.exit_code,
                             "message": s.message,
+                            "phase": s.phase,
                             "log_tail": list(s.log_tail),
                         }
                         for s in tx.steps.of_run(r.id)
