@@ -23,9 +23,9 @@ class Fuseml:
         for name in ("FUSEML_URL", "XDG_RUNTIME_DIR", "FUSEML_PROJECT"):
             self.env.pop(name, None)
 
-    def __call__(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *arguments: str, code: int = 0, typed: str = "") -> subprocess.CompletedProcess[str]:
         done = subprocess.run([sys.executable, "-m", "fuseml_core.cli", *arguments], env=self.env, text=True,
-                              capture_output=True, timeout=120, check=False)
+                              input=typed, capture_output=True, timeout=120, check=False)
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
@@ -92,6 +92,42 @@ def test_what_goes_wrong_is_said_once_with_an_exit_code(fuseml, source, tmp_path
     broken = fuseml("bundle", "build", str(source), code=2).stderr
     assert "templates/greeting.yaml: steps.hello.runnable: the bundle has no runnable 'hallo'" in broken
     assert "Traceback" not in wrong + broken
+
+
+def test_r99_settings_are_checked_shown_and_kept_over_an_upgrade(fuseml, source):
+    manifest = ('name = "tuned"\nversion = "{}"\nsummary = "Has settings."\n[config_schema.properties]\n'
+                'url = {{type = "string", pattern = "^https?://", description = "Where it is."}}\n'
+                'retries = {{type = "integer"}}\ntoken = {{type = "string", writeOnly = true}}\n')
+    (source / "extension.toml").write_text(manifest.format("0.1.0"))
+    fuseml("bundle", "push", str(source))
+    fuseml("extension", "install", "tuned")
+    assert fuseml("extension", "configure", "tuned").stdout.splitlines() == [
+        "No setting of tuned has a value.", "Not set: retries, token, url"]
+
+    done = fuseml("extension", "configure", "tuned", "url=http://x?a=b", "retries=3", "--secret", "token", typed="pss-t\n")
+    assert done.stdout.splitlines() == ["retries: 3", "token: ***", "url: http://x?a=b"]
+    (source / "extension.toml").write_text(manifest.format("0.2.0"))
+    fuseml("bundle", "push", str(source))
+    fuseml("extension", "install", "tuned:0.2.0")
+    assert "token: ***" in fuseml("extension", "info", "tuned").stdout
+    info = json.loads(fuseml("extension", "info", "tuned", "-o", "json").stdout)
+    assert (info["version"], info["settings"]) == ("0.2.0", {"retries": 3, "token": "***", "url": "http://x?a=b"})
+    dropped = fuseml("extension", "configure", "tuned", "--unset", "url", "--unset", "token")
+    assert dropped.stdout.splitlines() == ["retries: 3", "Not set: token, url"]
+
+    for arguments, words in ((["uri=http://x"], "has no setting 'uri'"), (["url=x"], "'x' does not match"),
+                             (["retries=many"], "'many' is not of type 'integer'"), (["--unset", "uri"], "'uri'"),
+                             (["token=pss-t"], "token is a secret: write --secret token")):
+        wrong = fuseml("extension", "configure", "tuned", *arguments, code=2).stderr
+        assert words in wrong
+        assert "pss-t" not in wrong
+    assert "Settings of tuned: retries, token, url" in fuseml("extension", "configure", "tuned", "a=b", code=2).stderr
+    assert "not installed" in fuseml("extension", "configure", "nothing", "a=b", code=3).stderr
+    home = Path(fuseml.env["FUSEML_HOME"])
+    assert not [p for p in (home / "logs").rglob("*") if p.is_file() and b"pss-t" in p.read_bytes()]
+    fuseml("extension", "uninstall", "tuned")
+    fuseml("extension", "install", "tuned")
+    assert "No setting" in fuseml("extension", "configure", "tuned").stdout
 
 
 def test_an_installation_goes_on_when_the_client_goes_away(fuseml, source):
