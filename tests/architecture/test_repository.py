@@ -117,3 +117,14 @@ def test_tox_installs_every_distribution_of_the_workspace(root, projects):
     text = (root / "tox.ini").read_text(encoding="utf-8")
     missing = [name for name in projects if name != "pyproject.toml" and f"--editable {Path(name).parent}" not in text]
     assert missing == []
+
+
+def test_bundles_pin_what_builds_their_wheels(root):
+    """Else a new hatchling changes the digest of an unchanged bundle; a wheel in two bundles is the same wheel."""
+    sources = [path.parent for path in sorted(root.glob("bundles/*/extension.toml"))
+               if tomllib.loads(path.read_text(encoding="utf-8")).get("environment", {}).get("wheels")]
+    texts = {source.name: (source / "build-constraints.txt").read_text(encoding="utf-8") for source in sources}
+
+    assert {"kserve", "mlflow"} <= set(texts)
+    assert len(set(texts.values())) == 1
+    assert all("hatchling==" in text and "--hash=sha256:" in text for text in texts.values())
