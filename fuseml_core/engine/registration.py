@@ -42,6 +42,7 @@ def register(
     Returns:
         The version, whether it is new, the change it belongs to and what triggers decided.
     """
+    tx.pipelines.decide_alone()
     now = time.time()
     artifact = tx.artifacts.ensure(new.kind, new.project, new.name, now)
     version_id, is_new = tx.artifacts.add_version(artifact, new, change, producer, now)
@@ -53,6 +54,9 @@ def register(
     key = f"branch:{version_id}:{branch}" if branch else f"created:{version_id}"
     event = tx.artifacts.add_event("artifact.version.created", version_id, key, change, now)
     if event is None:
+        if producer:
+            tx.feed.add(change, "artifact", f"{version.short} came out again, so nothing follows from it", now=now,
+                        state="unchanged", run=producer[0], step=producer[1])
         return Registered(version, is_new, version.change, tuple(tx.pipelines.decisions(version_id=version_id)))
     if is_new:
         tx.feed.add(
@@ -73,6 +77,7 @@ def retype(
     """Store a newly detected type of a codeset version and let triggers meet it like a new version."""
     if type_ == version.type and metadata == version.metadata:
         return []
+    tx.pipelines.decide_alone()
     tx.artifacts.set_type(version.id, type_, metadata)
     typed = tx.artifacts.get(version.id)
     assert typed is not None
@@ -104,7 +109,7 @@ def settle(tx: Transaction, match: triggers.Match, version: Version, event: int,
         assert pipeline is not None
         run, created = create_run(tx, pipeline, match.inputs, {}, change=change)
         decision, reason = (
-            ("fired", match.reason) if created else ("suppressed", f"{run.name} ran with these inputs already")
+            ("fired", match.reason) if created else ("suppressed", f"{run.name} has these inputs already")
         )
     tx.pipelines.fire(trigger, event, version.id, decision, reason, run.id if run else None, change, now)
     if decision == "suppressed":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from fuseml_core.domain.addresses import Selector, parse_address, parse_selector
+from fuseml_core.domain.addresses import Address, Selector, parse_address, parse_selector
 from fuseml_core.domain.errors import Invalid
 from fuseml_core.domain.records import Pipeline, Trigger, Version
-from fuseml_core.engine.resolution import resolve
 from fuseml_core.service.ports import Transaction
 
 
@@ -55,8 +55,15 @@ def match_one(tx: Transaction, trigger: Trigger, selector: Selector, version: Ve
     return Match(trigger, inputs, "matches " + trigger.selector)
 
 
-def complete(tx: Transaction, pipeline: Pipeline, bound: dict[str, Version]) -> tuple[dict[str, Version], str]:
+def complete(tx: Transaction, pipeline: Pipeline, bound: dict[str, Version], *,
+             wait: bool = True) -> tuple[dict[str, Version], str]:
     """Bind the inputs that are not bound yet to the newest version that fits.
+
+    Args:
+        tx: An open transaction.
+        pipeline: Whose inputs are bound.
+        bound: What is bound already.
+        wait: Whether an optional input that the pipeline follows is waited for too, or left out.
 
     Returns:
         All bindings, and a sentence about what is missing, or an empty one.
@@ -68,7 +75,7 @@ def complete(tx: Transaction, pipeline: Pipeline, bound: dict[str, Version]) -> 
         version = newest(tx, pipeline, name)
         if version is not None:
             inputs[name] = version
-        elif not spec.get("optional"):
+        elif wait or not spec.get("optional"):
             return inputs, f"waits for the input {name}: nothing matches {pipeline.inputs[name]} yet"
     return inputs, ""
 
@@ -77,7 +84,7 @@ def newest(tx: Transaction, pipeline: Pipeline, name: str) -> Version | None:
     """The newest version that an input of a pipeline can take."""
     text, types = pipeline.inputs[name], tuple(pipeline.spec["inputs"][name].get("types", []))
     if is_fixed(text):
-        return resolve(tx, text, pipeline.project)
+        return next(iter(tx.artifacts.find(parse_address(text, pipeline.project))), None)
     return next((v for v in current_matches(tx, text, pipeline.project, types)), None)
 
 
@@ -110,11 +117,20 @@ def current_matches(tx: Transaction, text: str, project: str, types: tuple[str, 
     for row in tx.artifacts.names(selector.kind, None):
         if not selector.covers(selector.kind, row["project"], row["name"]):
             continue
-        version = tx.artifacts.current(selector.kind, row["project"], row["name"])
+        version, branch = _standing(tx, selector, row)
         trigger = Trigger(0, 0, "", project, "", text, types)
-        if version and not _refusal(trigger, selector, version, row["default_branch"], row["default_branch"]):
+        if version and not _refusal(trigger, selector, version, branch, row["default_branch"]):
             found.append(version)
     return sorted(found, key=lambda v: (v.created_at, v.id), reverse=True)
+
+
+def _standing(tx: Transaction, selector: Selector, row: dict[str, Any]) -> tuple[Version | None, str]:
+    """The version of a name that a selector means now, and the branch whose tip it is."""
+    branch = next((value for key, sign, value in selector.predicates if (key, sign) == ("branch", "=")), "")
+    if not (branch or selector.alias):
+        return tx.artifacts.current(selector.kind, row["project"], row["name"]), row["default_branch"]
+    address = Address(selector.kind, row["project"], row["name"], alias=branch or selector.alias)
+    return next(iter(tx.artifacts.find(address)), None), branch or row["default_branch"]
 
 
 def _refusal(trigger: Trigger, selector: Selector, version: Version, branch: str, default_branch: str) -> str:
@@ -123,7 +139,7 @@ def _refusal(trigger: Trigger, selector: Selector, version: Version, branch: str
     if branch and not branches and branch != default_branch:
         return (f"pushed to the branch {branch}, not to the default branch {default_branch}; "
                 f"a selector takes it with ?branch={branch}")
-    if selector.alias and selector.alias not in version.aliases:
+    if selector.alias and selector.alias not in ("latest", *version.aliases):
         return f"does not carry the alias {selector.alias}"
     for key, operator, wanted in selector.predicates:
         actual = {"type": version.type or "", "branch": branch}.get(key, version.labels.get(key[6:], ""))

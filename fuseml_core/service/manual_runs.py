@@ -64,8 +64,9 @@ class ManualRuns:
         checked = [check_parameters(pipeline.spec, parameters, pipeline.template) for parameters in trials]
         change = new_change()
         with self._ledger.begin() as tx:
+            tx.pipelines.decide_alone()
             bound = {n: _bind(tx, pipeline, n, text) for n, text in inputs.items()}
-            complete, missing = triggers.complete(tx, pipeline, bound)
+            complete, missing = triggers.complete(tx, pipeline, bound, wait=False)
             if missing:
                 raise Invalid(f"{name} cannot start: it {missing}", hint="Give it with --input <name>=<address>.")
             runs = [create_run(tx, pipeline, complete, parameters, change=change, nonce=uuid.uuid4().hex, mode=mode)[0]

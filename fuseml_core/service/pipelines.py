@@ -16,6 +16,7 @@ from fuseml_core.domain.records import Decision, Pipeline, Trigger, Version
 from fuseml_core.engine import triggers
 from fuseml_core.engine.creation import create_run
 from fuseml_core.engine.registration import new_change, settle
+from fuseml_core.engine.resolution import resolve
 from fuseml_core.service.compilation import compile_template, outputs_by_kind, spec_digest
 from fuseml_core.service.components import Catalog
 from fuseml_core.service.ports import Ledger, Transaction
@@ -95,6 +96,8 @@ class Pipelines:
         self._projects.ensure(project)
         change = new_change()
         with self._ledger.begin() as tx:
+            tx.pipelines.decide_alone()
+            inputs = _pinned(tx, project, inputs)
             _check_service_owner(tx, project, name, spec, inputs)
             pipeline = self._insert(tx, project, name, entry, spec, inputs, checked)
             decisions = _fire_for_existing(tx, pipeline, inputs, existing, change)
@@ -224,6 +227,15 @@ def _fire_for_existing(
             if decided is not None:
                 decisions.append(decided)
     return decisions
+
+
+def _pinned(tx: Transaction, project: str, inputs: dict[str, str]) -> dict[str, str]:
+    """Inputs that name one version, as its full address; selectors as they are.
+
+    Raises:
+        NotFound, Conflict: There is no such version, or there are several.
+    """
+    return {n: resolve(tx, text, project).address if triggers.is_fixed(text) else text for n, text in inputs.items()}
 
 
 def _existing(tx: Transaction, trigger: Trigger, existing: str) -> list[Version]:

@@ -166,6 +166,14 @@ class Pipelines(Protocol):
         """Take the next run number; numbers are dense and given in the order of creation."""
         ...
 
+    def decide_alone(self) -> None:
+        """Let no other transaction decide about triggers until this one ends.
+
+        A version and the version of another input may be registered at the same time: each decision has to see what
+        the other one adds, or a run that waits for both is lost.
+        """
+        ...
+
     def triggers(self, kind: str) -> list[Trigger]:
         """Enabled triggers that wait for a kind, oldest first."""
         ...

@@ -13,10 +13,18 @@ from fuseml_core.domain.records import Decision, Pipeline, Trigger
 
 _pipelines, _triggers, _firings = table_of(PipelineRow), table_of(TriggerRow), table_of(FiringRow)
 _runs, _versions = table_of(RunRow), table_of(VersionRow)
+#: Key of the advisory lock that a transaction holds while it decides about triggers.
+_DECIDING = 0x66757365
 
 
 class SqlPipelines(Repository):
     """Pipelines with their triggers."""
+
+    def decide_alone(self) -> None:
+        """Let no other transaction decide about triggers until this one ends."""
+        # On SQLite there is one writer at a time anyway.
+        if self._connection.dialect.name == "postgresql":
+            self._connection.execute(select(func.pg_advisory_xact_lock(_DECIDING)))
 
     def add(self, values: dict[str, Any]) -> int | None:
         """Insert a pipeline; returns None if project and name are taken."""
