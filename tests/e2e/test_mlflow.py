@@ -170,23 +170,33 @@ def test_a_project_that_cannot_work_fails_with_one_clear_message(mlflow, change,
     assert len(mlflow.json("model", "list")) == 1
 
 
+def _builder(project) -> dict:
+    """What `agent list` says of the builder."""
+    return next(agent for agent in project.fuseml.json("agent", "list") if agent["family"] == "builder")
+
+
 def test_kill_9_of_an_extensions_process(mlflow):
-    """The next call works; the list and the log name what happened."""
+    """Lists and log name what happened at once; the next push that needs the process starts it again."""
     _write(mlflow)
     mlflow.push()
-    builder = next(a for a in mlflow.fuseml.json("agent", "list") if a["family"] == "builder")
-    os.kill(builder["pid"], signal.SIGKILL)
+    before = _builder(mlflow)
+    os.kill(before["pid"], signal.SIGKILL)
+
+    dead = mlflow.fuseml.wait_for(lambda: (now := _builder(mlflow))["state"] == "failed" and now, 10, "the death")
+    assert (dead["pid"], dead["last_crash"].partition(" after ")[0]) == (None, "signal SIGKILL")
+    for noun in ("agent", "extension"):
+        assert dead["last_crash"] in mlflow.fuseml(noun, "list").out
+    log = mlflow.fuseml("server", "logs", "control").out.splitlines()
+    assert any("(builder mlflow)" in line and dead["last_crash"] in line for line in log)
 
     _write(mlflow, train_py=PLAIN["train.py"] + "print('again')\n")
     mlflow.push()
 
-    after = next(a for a in mlflow.fuseml.json("agent", "list") if a["family"] == "builder")
+    after = _builder(mlflow)
     assert mlflow.run("training-pipeline/2")["state"] == "succeeded"
-    assert after["restarts"] == builder["restarts"] + 1
-    assert "SIGKILL" in after["last_crash"] or "signal 9" in after["last_crash"]
-    assert "mlflow" in mlflow.fuseml("extension", "list").out
-    logs = "".join(path.read_text() for path in (mlflow.fuseml.home / "fz/logs").rglob("*.log"))
-    assert "SIGKILL" in logs or "signal 9" in logs
+    assert (after["state"], after["restarts"]) == ("ready", before["restarts"] + 1)
+    assert after["last_crash"] == dead["last_crash"]
+    assert f"process {after['pid']}, restarted" in mlflow.fuseml("extension", "list").out
 
 
 def test_r179_r187_r188_two_commands_with_an_end_to_end_template(fuseml):
