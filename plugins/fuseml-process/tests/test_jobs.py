@@ -304,6 +304,7 @@ def test_names_cannot_leave_the_root(bench: Any) -> None:
 
 
 def test_no_supervisor_is_left_as_a_zombie(bench: Any) -> None:
+    before = zombies()  # of other tests in this process
     for _ in range(3):
         bench.run("pass")
     deadline = time.monotonic() + 10
@@ -311,7 +312,7 @@ def test_no_supervisor_is_left_as_a_zombie(bench: Any) -> None:
         bench.plugin.agent_events("", 0)
         time.sleep(0.02)
     assert launching._children == set()
-    assert zombies() == []
+    assert set(zombies()) <= set(before)
 
 
 def zombies() -> list[str]:
