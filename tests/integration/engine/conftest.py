@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fuseml_core.adapters.sql.database import open_database
 from fuseml_core.adapters.sql.ledger import SqlLedger
 from fuseml_core.adapters.sql.migration import migrate
@@ -47,7 +48,8 @@ from fuseml_sdk.types import (
 def postgresql_url():
     """A PostgreSQL server of our own on loopback, stopped at the end."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    assert found, "PostgreSQL's server is not installed: apt-get install postgresql"
+    if not found:  # continuous integration has it; a person may do without
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("PostgreSQL is not installed: apt-get install postgresql")
     # The server refuses to run as root; its own user must be able to enter the directory, unlike pytest's.
     root = Path(tempfile.mkdtemp(prefix="fz-pg-", dir="/tmp"))
     as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []

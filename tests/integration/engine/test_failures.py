@@ -60,7 +60,7 @@ def test_r112_another_control_process_goes_on_where_the_last_one_was(workshop):
     workshop.engine = workshop.make_engine()
     workshop.turn(2)
     name = workshop.agent.submitted[-1].name
-    workshop.agent.report(name, **{"state": "succeeded"}, outputs=[])
+    workshop.agent.report(name, state="succeeded", outputs=[])
     workshop.turn(3)
 
     assert len(workshop.agent.submitted) == submitted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 from fuseml_core.domain.errors import NotFound
 from fuseml_core.domain.records import NewVersion
 from fuseml_core.engine.registration import new_change, register

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fuseml_core.domain.addresses import Address, parse_address, parse_selector, short_form
 from fuseml_core.domain.errors import FusemlError, Invalid
 from fuseml_core.domain.names import HEX_LIKE
-from hypothesis import given
-from hypothesis import strategies as st
 
 names = st.from_regex(r"[a-z0-9](?:[a-z0-9_-]{0,10}[a-z0-9])?", fullmatch=True).filter(lambda n: not HEX_LIKE.match(n))
 kinds = st.sampled_from(["codeset", "model", "dataset", "runnable"])

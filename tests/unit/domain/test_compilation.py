@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from fuseml_core.domain.errors import Invalid
 from fuseml_core.service.compilation import compile_template
 from fuseml_sdk.templates import PipelineTemplate

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from fuseml_core.domain.errors import Invalid
-from fuseml_core.domain.parameters import convert
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fuseml_core.domain.errors import Invalid
+from fuseml_core.domain.parameters import convert
 
 
 @given(st.integers())
