@@ -218,6 +218,7 @@ class Step:
     log_tail: tuple[str, ...]
     warnings: tuple[str, ...]
     metrics: tuple[dict[str, Any], ...]
+    timings: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)

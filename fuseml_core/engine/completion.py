@@ -11,6 +11,7 @@ from fuseml_core.domain.errors import FusemlError
 from fuseml_core.domain.fingerprints import workload_name
 from fuseml_core.domain.records import Binding, NewVersion, Pipeline, Run, Step, StepState
 from fuseml_core.engine.binding import Bound, bind
+from fuseml_core.engine.feed import tell
 from fuseml_core.engine.naming import output_name
 from fuseml_core.engine.registration import register
 from fuseml_core.service.components import Components
@@ -52,15 +53,7 @@ class Completion:
             if tx.steps.change(
                 step.id, [StepState.RUNNING], step.attempt, phase=phase, warnings=list(status.warnings)
             ):
-                tx.feed.add(
-                    run.change,
-                    "step",
-                    f"{run.name} {step.name}: {phase}",
-                    now=time.time(),
-                    run=run.name,
-                    step=step.name,
-                    state="running",
-                )
+                tell(tx, run, step, phase, state="running")
 
     def fail(self, step: Step, run: Run, pipeline: Pipeline, status: WorkloadStatus) -> None:
         """End an attempt that did not succeed; start another one if there are any left."""
@@ -76,6 +69,7 @@ class Completion:
             "log_tail": list(status.log_tail),
             "warnings": list(status.warnings),
             "metrics": [m.model_dump() for m in status.metrics],
+            "timings": dict(status.timings),
             "phase": "",
         }
         with self._ledger.begin() as tx:
@@ -91,22 +85,14 @@ class Completion:
                     not_before=time.time() + (0 if lost else 2.0**step.attempt),
                     **facts,
                 )
-                text = f"{run.name} {step.name}: {status.message or status.reason}; starting attempt {attempt}"
+                text = f"{status.message or status.reason}; starting attempt {attempt}"
             else:
                 moved = tx.steps.change(
                     step.id, _LIVE, step.attempt, state=state, ended_at=status.ended_at or time.time(), **facts
                 )
-                text = f"{run.name} {step.name}: {state}: {status.message or status.reason or status.state}"
+                text = f"{state}: {status.message or status.reason or status.state}"
             if moved:
-                tx.feed.add(
-                    run.change,
-                    "step",
-                    text,
-                    now=time.time(),
-                    run=run.name,
-                    step=step.name,
-                    state="queued" if again else str(state),
-                )
+                tell(tx, run, step, text, state="queued" if again else str(state))
 
     def _succeed(self, step: Step, run: Run, pipeline: Pipeline, status: WorkloadStatus) -> None:
         with self._ledger.begin() as tx:
@@ -177,20 +163,13 @@ class Completion:
             reason="",
             message="",
             metrics=[m.model_dump() for m in status.metrics],
+            timings=dict(status.timings),
             log_tail=[],
         )
         if not moved:
             return
         seconds = (status.ended_at or now) - (status.started_at or status.ended_at or now)
-        tx.feed.add(
-            run.change,
-            "step",
-            f"{run.name} {step.name}: succeeded in {seconds:.1f} s",
-            now=now,
-            run=run.name,
-            step=step.name,
-            state="succeeded",
-        )
+        tell(tx, run, step, f"succeeded in {seconds:.1f} s", state="succeeded")
         out = []
         for output, descriptor in taken:
             if descriptor is None:

@@ -25,6 +25,7 @@ from fuseml_core.domain.records import (
 from fuseml_core.engine import workloads
 from fuseml_core.engine.admission import Verdict, decide
 from fuseml_core.engine.binding import Bound, bind, explain_change, fingerprint
+from fuseml_core.engine.feed import tell
 from fuseml_core.engine.naming import service_name
 from fuseml_core.service.components import Components
 from fuseml_core.service.ports import Ledger, Transaction
@@ -79,8 +80,7 @@ class Progress:
         if verdict == Verdict.HOLD and step.phase != reason:
             with self._ledger.begin() as tx:
                 tx.steps.change(step.id, [StepState.WAITING], step.attempt, phase=reason)
-                tx.feed.add(run.change, "step", f"{run.name} {step.name}: {reason}", now=time.time(), run=run.name,
-                            step=step.name, state="waiting")
+                tell(tx, run, step, reason, state="waiting")
         return False
 
     def _bind(self, run: Run, pipeline: Pipeline, step: Step) -> bool:
@@ -146,15 +146,7 @@ class Progress:
         )
         if moved:
             tx.steps.set_io(step.id, "out", tx.steps.io(done.id, "out"))
-            tx.feed.add(
-                run.change,
-                "step",
-                f"{run.name} {step.name}: {reason}",
-                now=now,
-                run=run.name,
-                step=step.name,
-                state="succeeded",
-            )
+            tell(tx, run, step, reason, state="succeeded")
         return moved
 
     def _reusable(
@@ -214,15 +206,7 @@ class Progress:
             )
             if moved:
                 attempt = f" (attempt {step.attempt})" if step.attempt > 1 else ""
-                tx.feed.add(
-                    run.change,
-                    "step",
-                    f"{run.name} {step.name}: started{attempt}: {step.why}",
-                    now=time.time(),
-                    run=run.name,
-                    step=step.name,
-                    state="running",
-                )
+                tell(tx, run, step, f"started{attempt}: {step.why}", state="running")
         return moved
 
     def _postpone(self, run: Run, step: Step, reason: str) -> bool:
@@ -235,15 +219,7 @@ class Progress:
                 phase=f"waiting: {reason}",
             )
             if step.phase != f"waiting: {reason}":
-                tx.feed.add(
-                    run.change,
-                    "step",
-                    f"{run.name} {step.name}: waiting: {reason}",
-                    now=time.time(),
-                    run=run.name,
-                    step=step.name,
-                    state="queued",
-                )
+                tell(tx, run, step, f"waiting: {reason}", state="queued")
         return False
 
     def _finish(self, run: Run, step: Step, state: StepState, message: str, *, reason: str = "") -> bool:
@@ -257,8 +233,7 @@ class Progress:
         moved = tx.steps.change(step.id, [step.state], step.attempt, state=state, message=message, reason=reason,
                                 ended_at=now, phase="")
         if moved:
-            tx.feed.add(run.change, "step", f"{run.name} {step.name}: {state}: {message}", now=now, run=run.name,
-                        step=step.name, state=str(state))
+            tell(tx, run, step, f"{state}: {message}", state=str(state))
         return moved
 
     def _end(self, run: Run) -> bool:

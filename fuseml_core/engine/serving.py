@@ -24,6 +24,7 @@ from fuseml_core.domain.records import (
 from fuseml_core.engine import workloads
 from fuseml_core.engine.binding import Bound, bind
 from fuseml_core.engine.completion import Completion
+from fuseml_core.engine.feed import tell
 from fuseml_core.engine.naming import service_name
 from fuseml_core.service.components import Components, Gateway
 from fuseml_core.service.ports import Ledger, Transaction
@@ -120,6 +121,8 @@ class Serving:
     def _switch(self, instance: Instance, status: WorkloadStatus, run: Run, step: Step, *, first: bool) -> None:
         if instance.state == InstanceState.READY and not first:
             return
+        if self._superseded(instance, run, step, first=first):
+            return
         now = time.time()
         with self._ledger.begin() as tx:
             service = tx.services.by_id(instance.service_id)
@@ -145,18 +148,25 @@ class Serving:
                 state=StepState.SUCCEEDED,
                 ended_at=now,
                 warnings=list(status.warnings),
+                timings=dict(status.timings),
             ):
                 tx.steps.set_io(step.id, "out", [Binding("url", value=url)])
                 tx.steps.remember(step.fingerprint, step.id, now)
-                tx.feed.add(
-                    run.change,
-                    "service",
-                    f"{run.name} {step.name}: serving at {url}",
-                    now=now,
-                    run=run.name,
-                    step=step.name,
-                    state="succeeded",
-                )
+                tell(tx, run, step, f"serving at {url}", state="succeeded", kind="service")
+
+    def _superseded(self, instance: Instance, run: Run, step: Step, *, first: bool) -> bool:
+        """End an instance that got ready after that of a later run: the newer model stays."""
+        with self._ledger.begin() as tx:
+            ready = tx.services.instances(service_id=instance.service_id, states=[InstanceState.READY])
+            newer = max((i.step_id for i in ready), default=0)
+            if newer <= instance.step_id:
+                return False
+            reason = f"{tx.steps.run_name(newer)} serves a newer model already"
+            if first and tx.steps.change(step.id, [StepState.RUNNING, StepState.COMPLETING], step.attempt, phase="",
+                                         state=StepState.SKIPPED, ended_at=time.time(), message=reason):
+                tell(tx, run, step, reason, state="skipped")
+        self._retire(instance)
+        return True
 
     def _ended(self, instance: Instance, status: WorkloadStatus) -> None:
         now = time.time()

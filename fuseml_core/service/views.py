@@ -160,6 +160,7 @@ def step_view(tx: Transaction, step: Step) -> dict[str, Any]:
         "log_tail": list(step.log_tail),
         "warnings": list(step.warnings),
         "metrics": list(step.metrics),
+        "timings": step.timings,
         "inputs": [{"name": b.port, "default": b.defaulted, **_flow(tx, b)} for b in inputs],
         "outputs": [{"name": b.port, **_flow(tx, b)} for b in tx.steps.io(step.id, "out")],
     }

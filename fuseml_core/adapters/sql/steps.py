@@ -22,7 +22,7 @@ class SqlSteps(Repository):
         return self._insert(_steps, {
             "attempt": 1, "agent": "", "workload": "", "fingerprint": "", "parts": {}, "reused_from": None, "why": "",
             "phase": "", "not_before": 0.0, "started_at": None, "ended_at": None, "exit_code": None, "reason": "",
-            "message": "", "log_tail": [], "warnings": [], "metrics": [], **values})
+            "message": "", "log_tail": [], "warnings": [], "metrics": [], "timings": {}, **values})
 
     def by_id(self, step_id: int) -> Step | None:
         """One step by id."""
@@ -98,4 +98,4 @@ def _step(row: RowMapping) -> Step:
                 parts=row["parts"], reused=row["reused_from"] is not None, why=row["why"], phase=row["phase"],
                 not_before=row["not_before"], started_at=row["started_at"], ended_at=row["ended_at"],
                 exit_code=row["exit_code"], reason=row["reason"], message=row["message"],
-                log_tail=tuple(row["log_tail"]), warnings=tuple(row["warnings"]), metrics=tuple(row["metrics"]))
+                log_tail=tuple(row["log_tail"]), warnings=tuple(row["warnings"]), metrics=tuple(row["metrics"]), timings=row["timings"])

@@ -246,6 +246,7 @@ class StepRow(SQLModel, table=True):
     log_tail: list[Any] = _json(list)
     warnings: list[Any] = _json(list)
     metrics: list[Any] = _json(list)
+    timings: dict[str, Any] = _json()
 
 
 class StepIoRow(SQLModel, table=True):

@@ -108,3 +108,27 @@ def test_r109_removing_the_pipeline_ends_its_service(workshop):
 
     assert workshop.services.all("p") == []
     assert workshop.agent.states[first["instance"]].state == "cancelled"
+
+
+def test_r109_a_slow_older_model_never_replaces_a_newer_one(workshop):
+    """Two runs start instances; the later run's gets ready first and stays."""
+    served(workshop)
+    usual = workshop.agent.outcome
+    workshop.agent.outcome = lambda w: {"state": "preparing"} if w.kind == "service" else usual(w)
+    workshop.push("app", {**TREE, "train.py": "t2"}, "b")
+    workshop.turn(4)
+    slow = workshop.agent.submitted[-1].name
+    workshop.push("app", {**TREE, "train.py": "t3"}, "c")
+    workshop.turn(4)
+    fast = workshop.agent.submitted[-1].name
+
+    workshop.agent.report(fast, state="ready", endpoint="unix:/tmp/fast.sock")
+    workshop.turn(2)
+    workshop.agent.report(slow, state="ready", endpoint="unix:/tmp/slow.sock")
+    workshop.turn(3)
+
+    assert workshop.services.get("p", "app")["instance"] == fast
+    run = workshop.runs.get("p", "serving-pipeline", 2)
+    assert (run["state"], run["steps"][0]["state"]) == ("succeeded", "skipped")
+    assert "serving-pipeline/3 serves a newer model" in run["steps"][0]["message"]
+    assert workshop.agent.states[slow].state == "cancelled"

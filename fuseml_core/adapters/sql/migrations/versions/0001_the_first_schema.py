@@ -320,6 +320,7 @@ def upgrade() -> None:
         sa.Column("log_tail", JSON_, nullable=False),
         sa.Column("warnings", JSON_, nullable=False),
         sa.Column("metrics", JSON_, nullable=False),
+        sa.Column("timings", JSON_, nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_step_run_run_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_step_run")),
         sa.UniqueConstraint("run_id", "name", name=op.f("uq_step_run_run_id")),
