@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fuseml_core.domain.errors import Conflict, Invalid, NotFound
-from fuseml_sdk.durable import write_durably
 
 if TYPE_CHECKING:
     from fuseml_core.cli.client import Client
@@ -53,6 +52,8 @@ def current_project(settings: Settings) -> str | None:
 
 def choose_project(settings: Settings, name: str | None) -> None:
     """Remember a project as the current one for this server; None forgets it. The file is replaced at once."""
+    from fuseml_sdk.durable import write_durably
+
     projects = _read(settings)
     projects.pop(settings.url or LOCAL, None)
     if name is not None:

@@ -104,6 +104,8 @@ def predict(*, name: str, data: str | None, example: bool, timeout: float, proje
     rows = None if data is None else _document(data)
     client, project = enter(project)
     found = client.get("projects", project, "services", name)
+    if found.get("state") == "stopped":
+        raise Unavailable(f"Service {name} is stopped.", hint=f"Start it: fuseml service start {name}")
     if rows is None:
         rows = example_rows(client, found)
         click.echo(f"Rows: {json.dumps(rows)}", err=True)

@@ -98,8 +98,15 @@ class Codesets:
 
         Raises:
             NotFound: There is none of this name.
+            Refused: A run that takes it is active.
         """
         self.get(project, name)
+        with self._ledger.read() as tx:
+            taken = {v.id for v in tx.artifacts.page(kind=CODESET, project=project, name=name, limit=1000)}
+            active = [r.name for r in tx.runs.active() if taken & set(tx.runs.inputs(r.id).values())]
+        if active:
+            raise Refused(f"runs of the code {name!r} are active: {', '.join(active[:5])}",
+                          hint="Wait, or cancel them: fuseml run cancel <run>.")
         self._components.store(CODESET).delete(ArtifactRef(kind=CODESET, project=project, name=name, digest=""))
         with self._ledger.begin() as tx:
             tx.artifacts.mark_deleted(CODESET, project, name)

@@ -68,7 +68,8 @@ class Runs:
         with self._ledger.begin() as tx:
             run = self._find(tx, project, pipeline, number)
             if run.state != RunState.RUNNING:
-                raise Conflict(f"the run {run.name} has {run.state} already")
+                verb = "was" if run.state == RunState.CANCELLED else "has"
+                raise Conflict(f"the run {run.name} {verb} {run.state} already")
             tx.runs.set(run.id, cancel_requested=True)
             tx.feed.add(
                 run.change,
