@@ -12,7 +12,7 @@ from fuseml_core.domain.records import Binding, Pipeline, Run, Step, Version
 from fuseml_core.service.components import Components
 from fuseml_core.service.ports import Transaction
 from fuseml_sdk import globs
-from fuseml_sdk.types import ArtifactRef, RunnableDescriptor
+from fuseml_sdk.types import ArtifactRef, ParameterSpec, RunnableDescriptor
 
 #: Files larger than this are never read for detection; listing needs no contents at all.
 NO_CONTENTS = 0
@@ -153,7 +153,7 @@ def _parameters(step: str, spec: dict[str, Any], descriptor: RunnableDescriptor,
     if spec.get("open_parameters"):
         for name, entry in run.parameters.items():
             if entry.get("open") and (name in declared or descriptor.open_parameters):
-                given[name] = {"value": entry["value"], "default": False}
+                given[name] = {"value": _open_value(name, entry["value"], spec, declared), "default": False}
             elif entry.get("open"):
                 raise Invalid(f"the step {step} has no parameter {name}",
                               hint=f"It has {', '.join(sorted(declared)) or 'none'}.")
@@ -168,6 +168,17 @@ def _parameters(step: str, spec: dict[str, Any], descriptor: RunnableDescriptor,
         if entry is not None:
             result[name] = {**entry, "value": convert(name, parameter.model_dump(), entry["value"])}
     return result | {n: e for n, e in given.items() if n not in declared and descriptor.open_parameters}
+
+
+def _open_value(name: str, value: Any, spec: dict[str, Any], declared: dict[str, ParameterSpec]) -> Any:
+    """A value for the program; `{inputs.<name>}` becomes `{input.<port>}`, the path of the port wired to that input."""
+    ports = {f"{{{source}}}": port for port, source in spec["inputs"].items() if source.startswith("inputs.")}
+    if not isinstance(value, str) or value not in ports:
+        return value
+    if name in declared and declared[name].type not in ("path", "uri"):
+        raise Invalid(f"the parameter {name} is of type {declared[name].type} and cannot be given a data set",
+                      hint="A parameter of type path or uri can.")
+    return f"{{input.{ports[value]}}}"
 
 
 def fingerprint(components: Components, bound: Bound, spec: dict[str, Any], project: str) -> tuple[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from fuseml_core.engine.registration import new_change
 from fuseml_core.engine.resolution import resolve
 from fuseml_core.service.compilation import check_replacement
 from fuseml_core.service.components import Catalog
+from fuseml_core.service.data_parameters import place_datasets
 from fuseml_core.service.pipelines import Pipelines, check_known, check_parameters
 from fuseml_core.service.ports import Ledger, Transaction
 
@@ -61,16 +62,13 @@ class ManualRuns:
         check_known(pipeline.spec["inputs"], inputs, "input", pipeline.template)
         if mode.only:
             check_known(pipeline.spec["steps"], {mode.only: ""}, "step", pipeline.template)
-        checked = [check_parameters(pipeline.spec, parameters, pipeline.template) for parameters in trials]
+        placed = [place_datasets(pipeline.spec, inputs, parameters, pipeline.template) for parameters in trials]
+        checked = [(given, check_parameters(pipeline.spec, values, pipeline.template)) for given, values in placed]
         change = new_change()
         with self._ledger.begin() as tx:
             tx.pipelines.decide_alone()
-            bound = {n: _bind(tx, pipeline, n, text) for n, text in inputs.items()}
-            complete, missing = triggers.complete(tx, pipeline, bound, wait=False)
-            if missing:
-                raise Invalid(f"{name} cannot start: it {missing}", hint="Give it with --input <name>=<address>.")
-            runs = [create_run(tx, pipeline, complete, parameters, change=change, nonce=uuid.uuid4().hex, mode=mode)[0]
-                    for parameters in checked]
+            runs = [create_run(tx, pipeline, _complete(tx, pipeline, given), parameters, change=change,
+                               nonce=uuid.uuid4().hex, mode=mode)[0] for given, parameters in checked]
         self._wake()
         return runs
 
@@ -146,6 +144,15 @@ def _find(tx: Transaction, project: str, pipeline: str, number: int) -> Run:
     if run is None:
         raise NotFound(f"there is no run {pipeline}/{number} in project {project!r}", hint="See `fuseml run list`.")
     return run
+
+
+def _complete(tx: Transaction, pipeline: Pipeline, inputs: dict[str, str]) -> dict[str, Version]:
+    """The version that each input is bound to: the given one, else the newest that fits."""
+    bound = {n: _bind(tx, pipeline, n, text) for n, text in inputs.items()}
+    complete, missing = triggers.complete(tx, pipeline, bound, wait=False)
+    if missing:
+        raise Invalid(f"{pipeline.name} cannot start: it {missing}", hint="Give it with --input <name>=<address>.")
+    return complete
 
 
 def _bind(tx: Transaction, pipeline: Pipeline, name: str, text: str) -> Version:

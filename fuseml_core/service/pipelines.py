@@ -19,6 +19,7 @@ from fuseml_core.engine.registration import new_change, settle
 from fuseml_core.engine.resolution import resolve
 from fuseml_core.service.compilation import compile_template, outputs_by_kind, spec_digest
 from fuseml_core.service.components import Catalog
+from fuseml_core.service.data_parameters import place_datasets
 from fuseml_core.service.ports import Ledger, Transaction
 from fuseml_core.service.projects import Projects
 from fuseml_core.service.views import decision_view, pipeline_view
@@ -91,6 +92,7 @@ class Pipelines:
             raise Invalid(f"existing cannot be {existing!r}", hint=f"Choose one of {', '.join(EXISTING)}.")
         entry = self._catalog.template(template)
         spec = self._compile(entry)
+        inputs, parameters = place_datasets(spec, inputs, parameters, entry["name"])
         _check_inputs(spec, inputs, project, entry["name"])
         checked = check_parameters(spec, parameters, entry["name"])
         self._projects.ensure(project)

@@ -71,6 +71,10 @@ def test_r90_r100_a_dataset_is_given_to_the_parameter_that_takes_it(tmp_path):
     assert compose(settings(tmp_path, [uri, path], "t {data} {source}", data=data)).line == \
         f"t {data}/wine.csv https://e.org/x"
     assert compose(settings(tmp_path, [uri], "t {source}", data=data)).line == f"t file://{data}/wine.csv"
+    second = Parameter("test", "path", None)
+    named = with_values(settings(tmp_path, [path, second], "t {data} {test}", data=data), data=str(tmp_path),
+                        test="{input.data}")
+    assert compose(named).line == f"t {tmp_path} {data}/wine.csv"
     (data / "second.csv").write_text("x")
     assert compose(settings(tmp_path, [path], "t {data}", data=data)).line == f"t {data}"
 

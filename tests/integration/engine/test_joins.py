@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fuseml_core.domain.errors import NotFound
+from fuseml_core.domain.errors import Invalid, NotFound
 from fuseml_core.domain.records import NewVersion
 from fuseml_core.engine.registration import new_change, register
 
@@ -236,3 +236,35 @@ def test_the_same_output_again_starts_nothing_and_the_feed_says_so(shop):
     assert not again.new
     assert told(shop, change) == [f"{again.version.short} came out again, so nothing follows from it"]
     assert bound(shop) == [("a", "1")]
+
+
+def test_r100_a_data_set_is_given_where_the_program_takes_a_path(workshop, raises_fuseml):
+    """`--param data=dataset://…` is an input of the run; the program gets its path in that parameter."""
+    trainer = {"kind": "trainer", "name": "trainer", "command": ["train"], "inputs": [
+        {"name": "code", "kind": "codeset"}, {"name": "data", "kind": "dataset", "optional": True}],
+        "parameters": [{"name": "data", "type": "path", "required": False}, {"name": "alpha", "type": "float", "default": 1}],
+        "outputs": [{"name": "model", "kind": "model"}]}
+    workshop.catalog.add_runnable(trainer)
+    workshop.catalog.add_template({
+        "name": "fit", "open_parameters": True, "inputs": {
+            "code": {"kind": "codeset"}, "table": {"kind": "dataset", "optional": True}},
+        "steps": {"fit": {"runnable": "trainer", "open_parameters": True,
+                          "inputs": {"code": "inputs.code", "data": "inputs.table"}}}})
+    workshop.agent.outcome = lambda workload: {"state": "succeeded"}
+    for digit in "12":
+        give(workshop, digit)
+    workshop.pipelines.add("p", "fit", "fit", {"code": "code://*"}, {"data": "dataset://*"})
+    workshop.push("app", TREE, "a")
+    workshop.manual.start("p", "fit", {}, {"data": "dataset://table@v1"})
+    workshop.manual.start("p", "fit", {}, {"data": "https://example.org/t.csv"})
+    wrong = workshop.manual.start("p", "fit", {}, {"alpha": "dataset://table"})
+    workshop.turn(3)
+
+    assert [found[1] for found in bound(workshop)] == ["2", "1", "2", "2"]
+    assert [w.parameters["data"] for w in workshop.agent.submitted] == ["{input.data}", "{input.data}",
+                                                                        "https://example.org/t.csv"]
+    assert "alpha is of type float and cannot be given a data set" in workshop.runs.view(wrong)["error"]
+    with raises_fuseml(Invalid, "no input of the template ext/fit is left"):
+        workshop.manual.start("p", "fit", {"table": "dataset://table"}, {"data": "dataset://table"})
+    with raises_fuseml(NotFound, "no dataset 'tables'"):
+        workshop.manual.start("p", "fit", {}, {"data": "dataset://tables"})

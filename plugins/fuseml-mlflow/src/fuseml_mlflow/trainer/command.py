@@ -18,6 +18,8 @@ from .settings import Parameter, Settings
 
 #: Seconds without a byte before a download is given up.
 DOWNLOAD_TIMEOUT = 60.0
+#: Value of a parameter that stands for the dataset.
+DATA = "{input.data}"
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,13 @@ def compose(settings: Settings) -> Command:
 def _with_data(settings: Settings) -> dict[str, str]:
     """Values in the order of declaration, defaults filled in, the dataset given to a parameter that takes one."""
     given = dict(settings.values)
-    taker = _data_parameter(settings.entry_point.parameters, given)
+    takers = _data_parameters(settings.entry_point.parameters, given)
     if settings.data is not None:
-        if taker is None:
+        if not takers:
             print("fuseml: the entry point has no path or uri parameter without a value; the dataset is in "
                   "$FUSEML_INPUT_DATA only", flush=True)
-        else:
-            path = _dataset_path(settings.data)
-            given[taker.name] = path.as_uri() if taker.type == "uri" else str(path)
+        path = _dataset_path(settings.data)
+        given.update({taker.name: path.as_uri() if taker.type == "uri" else str(path) for taker in takers})
     values: dict[str, str] = {}
     for parameter in settings.entry_point.parameters:
         value = given.pop(parameter.name, parameter.default)
@@ -71,10 +72,16 @@ def _with_data(settings: Settings) -> dict[str, str]:
     return values
 
 
-def _data_parameter(parameters: list[Parameter], given: dict[str, str]) -> Parameter | None:
-    """The parameter that takes the dataset: path or uri, not given; without a default first, then in order."""
+def _data_parameters(parameters: list[Parameter], given: dict[str, str]) -> list[Parameter]:
+    """The parameters that take the dataset.
+
+    Those that were given it by name, else the first path or uri that was not given; without a default first.
+    """
+    named = [p for p in parameters if given.get(p.name) == DATA]
+    if named:
+        return named
     free = [p for p in parameters if p.type in ("path", "uri") and given.get(p.name) in (None, p.default)]
-    return min(free, key=lambda p: p.default is not None, default=None)
+    return sorted(free, key=lambda p: p.default is not None)[:1]
 
 
 def _dataset_path(directory: Path) -> Path:
