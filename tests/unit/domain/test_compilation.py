@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fuseml_core.domain.errors import Invalid
-from fuseml_core.service.compilation import compile_template
+from fuseml_core.service.compilation import compile_template, outputs_by_kind
 from fuseml_sdk.templates import PipelineTemplate
 
 
@@ -70,3 +70,23 @@ def test_r20_r113_a_wrong_coupling_is_refused_with_the_reason(steps, phrase):
     """Before anything runs."""
     with pytest.raises(Invalid, match=phrase):
         compiled(steps)
+
+
+@pytest.mark.parametrize(("declared", "minimum", "maximum"), [
+    ({"type": "integer"}, -5, 5), ({"type": "float", "minimum": 0, "maximum": 9}, 0, 5), ({"type": "string"}, None, None)])
+def test_r51_a_number_that_is_passed_on_has_the_limits_of_who_takes_it(monkeypatch, declared, minimum, maximum):
+    """What a step would refuse is refused when the pipeline is added; the narrower limit counts."""
+    monkeypatch.setitem(RUNNABLES, "bounded", {"parameters": [
+        {"name": "least", "type": "integer", "minimum": -5, "maximum": 5}]})
+    spec = compiled({"a": {"runnable": "bounded", "parameters": {"least": "{parameters.smallest}"}}},
+                    parameters={"smallest": declared})
+
+    assert (spec["parameters"]["smallest"]["minimum"], spec["parameters"]["smallest"]["maximum"]) == (minimum, maximum)
+
+
+def test_outputs_are_told_by_kind():
+    """A service's address is of a kind of its own, so that who wants a model served finds the template."""
+    spec = compiled({"train": {"runnable": "trainer"}, "serve": {"runnable": "predictor"}},
+                    outputs={"url": {"from": "serve.url"}, "model": {"from": "train.model"}})
+
+    assert outputs_by_kind(spec) == {"url": "url", "model": "model"}
