@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
+
 from fuseml_core import __version__
 from fuseml_core.adapters.components import HostedPlugins
 from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments
@@ -47,6 +49,8 @@ def bootstrap(settings: Settings) -> UseCases:
     Args:
         settings: Where everything lies and how much there may be.
     """
+    structlog.configure(processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+                        logger_factory=structlog.stdlib.LoggerFactory(), wrapper_class=structlog.stdlib.BoundLogger)
     database = open_database(settings.database_url)
     ledger, records = SqlLedger(database), SqlExtensions(database)
     host = PluginHost(runtime_dir=settings.runtime_dir, log_dir=settings.path("logs", "extensions"))
