@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fuseml_core.cli.render import echo
@@ -67,7 +67,10 @@ def choose(client: Client, project: str, shape: Shape, artifact: Mapping[str, An
         NotFound: No template would do.
     """
     pipelines = client.get("projects", project, "pipelines")
-    wanted = _named_template(client, shape, artifact, template) if template else None
+    wanted = None
+    if template:
+        shape = replace(shape, without="")  # who names a template wants all that it gives
+        wanted = str(_named_template(client, shape, template)["name"])
     for pipeline in pipelines:
         if name in (None, pipeline["name"]) and wanted in (None, pipeline["template"]):
             input_ = covering_input(pipeline, shape, artifact)
@@ -77,8 +80,8 @@ def choose(client: Client, project: str, shape: Shape, artifact: Mapping[str, An
     if name in taken:
         raise Conflict(f"The pipeline {name} does not {shape.verb} {artifact['short']}.",
                        hint="Choose another --name; see: fuseml pipeline list")
-    found = client.get("templates", *wanted.split("/")) if wanted else only_template(
-        client.get("templates"), shape, artifact)
+    templates = [t for t in client.get("templates") if wanted in (None, t["name"])]
+    found = only_template(templates, shape, artifact)
     return _add(client, project, shape, artifact, found, name or _free_name(shape, artifact, taken), err=err)
 
 
@@ -104,32 +107,51 @@ def only_template(templates: Sequence[Mapping[str, Any]], shape: Shape, artifact
     """
     of_shape = [template for template in templates if _entrance(template, shape)]
     if not of_shape:
-        raise NotFound(f"No installed extension has a template that {shape}.",
-                       hint=f"Install one: fuseml extension install {shape.extension}")
+        raise _none(shape)
     fitting = [template for template in of_shape if _fits(template["inputs"][_entrance(template, shape)], artifact)]
     if not fitting:
         raise _no_fit(of_shape, shape, artifact)
     if len(fitting) > 1:
         names = ", ".join(sorted(template["name"] for template in fitting))
         raise Invalid(f"Several templates would {shape.verb} {artifact['short']}: {names}.",
-                      hint=f"Choose one: --template {fitting[0]['name']}" if shape is TRAIN else
+                      hint=f"Choose one: --template {fitting[0]['name']}" if shape.verb == TRAIN.verb else
                       f"Add the one you want: fuseml pipeline add {fitting[0]['name']} --name {shape.verb} "
                       f"--input {_entrance(fitting[0], shape)}={_selector(artifact)}")
     return fitting[0]
 
 
-def _named_template(client: Client, shape: Shape, artifact: Mapping[str, Any], name: str) -> str:
-    """The full name of the template that a person chose.
+def check_possible(client: Client, project: str, shape: Shape, template: str | None) -> None:
+    """Refuse what no template can do before anything is made.
 
     Raises:
-        Invalid: It is not of the shape, or does not take an artifact of this type.
+        Invalid: The template named is not of the shape.
+        NotFound: There is no such template, or no template and no pipeline of the shape.
+    """
+    if template:
+        _named_template(client, replace(shape, without=""), template)
+        return
+    possible = any(_entrance(found, shape) for found in client.get("templates"))
+    if not possible and not any(shape.gives in pipeline["gives"].values()
+                                for pipeline in client.get("projects", project, "pipelines")):
+        raise _none(shape)
+
+
+def _none(shape: Shape) -> NotFound:
+    return NotFound(f"No installed extension has a template that {shape}.",
+                    hint=f"Install one: fuseml extension install {shape.extension}")
+
+
+def _named_template(client: Client, shape: Shape, name: str) -> Any:
+    """The template that a person chose.
+
+    Raises:
+        Invalid: It is not of the shape.
     """
     found = client.get("templates", *name.split("/"))
     if not _entrance(found, shape):
         raise Invalid(f"The template {found['name']} cannot be used: one is needed that {shape}.",
                       hint="See: fuseml pipeline template list")
-    only_template([found], shape, artifact)
-    return str(found["name"])
+    return found
 
 
 def _entrance(template: Mapping[str, Any], shape: Shape) -> str:

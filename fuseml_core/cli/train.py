@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fuseml_core.cli.codeset import push_version, say_version
-from fuseml_core.cli.context import project_option
+from fuseml_core.cli.context import enter, project_option
 from fuseml_core.cli.follow import follow
 from fuseml_core.cli.pairs import Pair, as_mapping
 from fuseml_core.cli.render import echo, fields, output_option, show_data, table
 from fuseml_core.cli.run import load
-from fuseml_core.cli.shapes import TRAIN, Chosen, choose
+from fuseml_core.cli.shapes import TRAIN, Chosen, check_possible, choose
 from fuseml_core.cli.sweeps import metrics_of
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def train(*, folder: Path, name: str | None, params: tuple[tuple[str, str], ...]
     that takes it. For instance: fuseml train examples/diabetes --param alpha=0.5
     """
     parameters, err = as_mapping(params, "--param"), output != "table"
+    client, project = enter(project)
+    check_possible(client, project, TRAIN, template)
     client, project, version, pushed = push_version(folder, name, project)
     say_version(version, pushed, hint=False, expects_pipeline=False, err=err)
     chosen = choose(client, project, TRAIN, version["artifact"], template=template, err=err)

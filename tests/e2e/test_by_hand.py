@@ -88,6 +88,7 @@ def test_r188_without_a_template_the_extension_to_install_is_named(fuseml, tmp_p
     (tmp_path / "train.py").write_text("print(1)\n")
     refused = fuseml("train", str(tmp_path), "--name", "myapp", code=3)
     assert "fuseml extension install mlflow" in refused.err
+    assert fuseml.json("codeset", "list") == []
 
 
 def test_r116_a_run_is_taken_step_by_step(training):
