@@ -25,6 +25,7 @@ def instances(shop):
 def test_r109_a_new_model_replaces_the_old_instance_only_when_it_is_ready(workshop):
     """While the new one starts, the old one is routed; afterwards it drains."""
     first = served(workshop)
+    workshop.gateway.flying[first["instance"]] = 1  # so that it drains for as long as this test looks
     usual = workshop.agent.outcome
     workshop.agent.outcome = lambda w: {"state": "preparing"} if w.kind == "service" else usual(w)
 
