@@ -274,6 +274,8 @@ class Workshop:
         self.serving = Serving(self.ledger, self.components, self.gateway, completion, drain=30.0,
                                url=lambda p, n, path: f"http://test/{p}/{n}{path}")
         self.services.changed = self.serving.publish
+        if hasattr(self, "engine"):
+            self.engine.stop()
         return Reconciler(self.ledger, self.components, Progress(self.ledger, self.components, self.serving.prepare),
                           completion, self.serving)
 
@@ -312,7 +314,8 @@ def workshop(database):
         "steps": {"serve": {"runnable": "predictor", "inputs": {"model": "inputs.model"}}},
         "outputs": {"url": {"from": "serve.url"}}})
     shop.agent.outcome = outcome
-    return shop
+    yield shop
+    shop.engine.stop()
 
 
 def outcome(workload):
