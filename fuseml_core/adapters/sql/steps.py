@@ -98,4 +98,5 @@ def _step(row: RowMapping) -> Step:
                 parts=row["parts"], reused=row["reused_from"] is not None, why=row["why"], phase=row["phase"],
                 not_before=row["not_before"], started_at=row["started_at"], ended_at=row["ended_at"],
                 exit_code=row["exit_code"], reason=row["reason"], message=row["message"],
-                log_tail=tuple(row["log_tail"]), warnings=tuple(row["warnings"]), metrics=tuple(row["metrics"]), timings=row["timings"])
+                log_tail=tuple(row["log_tail"]), warnings=tuple(row["warnings"]), metrics=tuple(row["metrics"]),
+                timings=row["timings"])
