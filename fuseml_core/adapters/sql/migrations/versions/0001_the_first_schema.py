@@ -396,5 +396,28 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """There is nothing before the first schema."""
-    raise NotImplementedError
+    """Remove everything."""
+    for table in reversed(
+        (
+            "artifact",
+            "event_cursor",
+            "extension",
+            "extension_setting",
+            "feed",
+            "pipeline",
+            "project",
+            "artifact_version",
+            "run",
+            "service",
+            "trigger",
+            "artifact_alias",
+            "event",
+            "run_input",
+            "service_instance",
+            "step_run",
+            "cache_entry",
+            "step_io",
+            "trigger_firing",
+        )
+    ):
+        op.drop_table(table)
