@@ -116,12 +116,9 @@ class Reconciler:
         self._serving.tend()
 
     def _drain_reports(self) -> None:
-        while True:
-            try:
-                status = self._reports.get_nowait()
-            except queue.Empty:
-                return
-            self._quietly(partial(self._take, status))
+        # Only what is there now: an agent that reports without pause must not keep the loop from everything else.
+        for _ in range(self._reports.qsize()):
+            self._quietly(partial(self._take, self._reports.get()))
 
     def _take(self, status: WorkloadStatus) -> None:
         with self._ledger.read() as tx:
