@@ -43,7 +43,6 @@ def build(folder: Path, output: Path | None, dev: bool) -> None:
 
     The same source gives the same digest on any machine.
     """
-    from fuseml_oci.bundles import build as build_bundle
     from fuseml_oci.bundles import write
 
     built = build_bundle(folder, dev=dev)
@@ -102,8 +101,16 @@ def _describe(subject: str) -> dict[str, Any]:
     return descriptor.model_dump(mode="json", by_alias=True)
 
 
+def build_bundle(folder: Path, *, dev: bool) -> BuiltBundle:
+    """Build the bundle of a folder; wheels that were built before are taken from `<home>/cache/wheels`."""
+    from fuseml_core.settings import from_environment
+    from fuseml_oci.bundles import WheelCache
+    from fuseml_oci.bundles import build as build_from
+
+    return build_from(folder, dev=dev, wheels=WheelCache(from_environment().path("cache", "wheels")))
+
+
 def _open(source: Path, dev: bool) -> BuiltBundle | Layout:
-    from fuseml_oci.bundles import build as build_bundle
     from fuseml_oci.bundles import open_layout
 
     if (source / "extension.toml").is_file():

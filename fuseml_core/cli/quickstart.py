@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,10 @@ def quickstart(project: str) -> None:
     began = time.monotonic()
     root = repository()
     _refuse_remote()
-    _command("server", "start")
-    _install(root)
+    bundles = sorted(path.parent for path in (root / "bundles").glob("*/extension.toml"))
+    with _ready_wheels(bundles):
+        _command("server", "start")
+    _install(bundles)
     _prepare(project)
     _train(root, project)
     _command("pipeline", "results", "show", "--current-code", "--recursive", "--project", project)
@@ -75,9 +78,20 @@ def _refuse_remote() -> None:
                       hint="Run it with FUSEML_URL unset.")
 
 
-def _install(root: Path) -> None:
+@contextlib.contextmanager
+def _ready_wheels(bundles: Sequence[Path]) -> Iterator[None]:
+    """Have the wheels of the bundles built while something else is done, so that pushing finds them in the cache."""
+    from fuseml_core.cli.bundle import build_bundle
+
+    with ThreadPoolExecutor(thread_name_prefix="wheels") as pool:
+        for folder in bundles:
+            pool.submit(build_bundle, folder, dev=True)  # what goes wrong is said by the push, which tries again
+        yield
+
+
+def _install(bundles: Sequence[Path]) -> None:
     """Push all bundles of the repository as development versions and install what the example needs."""
-    pushed = {path.parent.name: _pushed(path.parent) for path in sorted((root / "bundles").glob("*/extension.toml"))}
+    pushed = {folder.name: _pushed(folder) for folder in bundles}
     installed = {item["name"]: item["digest"] for item in connect().get("extensions")}
     for name in EXTENSIONS:
         if installed.get(name) == pushed[name]["digest"]:

@@ -13,6 +13,7 @@ from fuseml_oci.bundles.descriptor import ExtensionDescriptor
 from fuseml_oci.bundles.layout import Layout, open_layout, write
 from fuseml_oci.bundles.transfer import PulledBundle, inspect, pull, push
 from fuseml_oci.bundles.unpack import unpack
+from fuseml_oci.bundles.wheel_cache import WheelCache
 
-__all__ = ["BuiltBundle", "ExtensionDescriptor", "Layout", "PulledBundle", "build", "inspect",
+__all__ = ["BuiltBundle", "ExtensionDescriptor", "Layout", "PulledBundle", "WheelCache", "build", "inspect",
            "open_layout", "pull", "push", "unpack", "write"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from fuseml_oci.bundles.descriptor import (
 )
 from fuseml_oci.bundles.documents import Document, contents_of, read_documents
 from fuseml_oci.bundles.tree import SourceFile, read_file, read_tree
+from fuseml_oci.bundles.wheel_cache import WheelCache
 from fuseml_oci.bundles.wheels import Wheel, make_wheel
 from fuseml_oci.bundles.wiring import Catalogue, check_template
 from fuseml_oci.digests import digest_bytes
@@ -68,7 +71,7 @@ class _Source:
     icon: SourceFile | None
 
 
-def build(source: Path, *, dev: bool = False) -> BuiltBundle:
+def build(source: Path, *, dev: bool = False, wheels: WheelCache | None = None) -> BuiltBundle:
     """Build the bundle of a folder with `extension.toml`. The same source gives the same digest on any machine.
 
     Args:
@@ -76,11 +79,12 @@ def build(source: Path, *, dev: bool = False) -> BuiltBundle:
             they are there; projects named in `environment.wheels` are built by uv, with the pins of
             `build-constraints.txt` if there is one.
         dev: Append `-dev.<12 digits of the contents' digest>` to the version, so that every change has its own.
+        wheels: Takes and keeps wheels that were built before; without it each is built anew.
 
     Raises:
         InvalidInput: Something in the folder is wrong; the message names file, field and reason.
     """
-    read = _read(source)
+    read = _read(source, wheels.make if wheels else make_wheel)
     built = _assemble(read, read.manifest.version)
     if not dev:
         return built
@@ -96,7 +100,7 @@ def development_version(version: str, digest: str) -> str:
     return f"{version}{'.' if '-' in version else '-'}dev.{short}"
 
 
-def _read(source: Path) -> _Source:
+def _read(source: Path, make: Callable[..., Wheel]) -> _Source:
     if not (source / MANIFEST_FILE).is_file():
         raise InvalidInput(f"{source} is not the source of a bundle: it has no {MANIFEST_FILE}")
     text = read_file(source, MANIFEST_FILE, limit=1 << 20, field="bundle").data
@@ -109,7 +113,7 @@ def _read(source: Path) -> _Source:
     trees["agents"] = _lock(source, manifest)
     runnables = read_documents(trees["runnables"], manifest.runnables, "runnables", RunnableDescriptor)
     templates = read_documents(trees["templates"], manifest.templates, "templates", PipelineTemplate)
-    wheels = _wheels(source, manifest)
+    wheels = _wheels(source, manifest, make)
     _check(manifest, runnables, templates, trees, wheels)
     return _Source(_bundled(manifest, runnables, templates, wheels, bool(trees["agents"])),
                    [d.model for d in runnables], [d.model for d in templates], trees, wheels,
@@ -144,12 +148,13 @@ def _lock(source: Path, manifest: ExtensionManifest) -> list[SourceFile]:
     return [SourceFile(LOCK_FILE, file.data)]
 
 
-def _wheels(source: Path, manifest: ExtensionManifest) -> list[Wheel]:
+def _wheels(source: Path, manifest: ExtensionManifest, make: Callable[..., Wheel]) -> list[Wheel]:
     """Make the wheels; their projects may lie outside the bundle's folder, since only wheels enter the bundle."""
-    constraints = source / _CONSTRAINTS_FILE
-    folders = manifest.environment.wheels if manifest.environment else []
-    wheels = [make_wheel((source / folder).resolve(), constraints=constraints if constraints.is_file() else None)
-              for folder in folders]
+    pins = source / _CONSTRAINTS_FILE
+    constraints = pins if pins.is_file() else None
+    folders = [(source / folder).resolve() for folder in (manifest.environment.wheels if manifest.environment else [])]
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        wheels = list(pool.map(lambda folder: make(folder, constraints=constraints), folders))
     names = [wheel.distribution for wheel in wheels]
     for wheel in wheels:
         if names.count(wheel.distribution) > 1:

@@ -21,8 +21,9 @@ from fuseml_sdk.errors import InvalidInput, Permanent
 SOURCE_DATE_EPOCH = 315532800
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _BUILD_TIMEOUT = 900.0
-_NOT_SOURCE = shutil.ignore_patterns(".git", ".venv", ".tox", "__pycache__", "*.pyc", "build", "dist", "*.egg-info",
-                                     ".*_cache", "node_modules")
+#: What lies in project folders without being source.
+NOT_SOURCE = shutil.ignore_patterns(".git", ".venv", ".tox", "__pycache__", "*.pyc", "build", "dist", "*.egg-info",
+                                    ".*_cache", "node_modules")
 _WHEEL_NAME = re.compile(r"(?P<name>[A-Za-z0-9_.]+)-(?P<version>[A-Za-z0-9_.!+]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
 
 
@@ -127,14 +128,15 @@ def _record_hash(data: bytes) -> str:
 def _copy(source: Path, target: Path) -> None:
     """Copy a project with uniform modes, so that neither umask nor left-over build results leak into the wheel."""
     try:
-        shutil.copytree(source, target, ignore=_NOT_SOURCE, copy_function=shutil.copyfile)
+        shutil.copytree(source, target, ignore=NOT_SOURCE, copy_function=shutil.copyfile)
     except (shutil.Error, OSError) as error:
         raise InvalidInput(f"the project folder {source} cannot be copied: {error}") from None
     for path in [target, *target.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() or _is_executable(source / path.relative_to(target)) else 0o644)
+        path.chmod(0o755 if path.is_dir() or is_executable(source / path.relative_to(target)) else 0o644)
 
 
-def _is_executable(path: Path) -> bool:
+def is_executable(path: Path) -> bool:
+    """Whether the owner may execute the file: the only part of a mode that counts in a wheel."""
     return bool(path.stat().st_mode & 0o100)
 
 
