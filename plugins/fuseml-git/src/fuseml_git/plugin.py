@@ -29,7 +29,7 @@ from fuseml_sdk.types import (
 )
 
 #: Seconds between two looks at the journal while waiting, and between two comparisons of journal and refs.
-POLL = 0.05
+POLL = 0.25
 COMPARE_INTERVAL = 60.0
 #: Seconds of one wait. A server that stops waits for calls in flight, and asking again costs one look at a file's size.
 LONGEST_WAIT = 1.0
