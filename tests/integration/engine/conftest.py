@@ -127,6 +127,7 @@ class ScriptedAgent:
         self.submitted: list[Any] = []
         self.states: dict[str, WorkloadStatus] = {}
         self.room = 1000
+        self.changed: list[str] = []
         self.outcome = lambda workload: {"state": "succeeded"}
 
     def describe(self):
@@ -138,22 +139,29 @@ class ScriptedAgent:
             if len(running) >= self.room:
                 raise NotReady(f"{self.room} jobs run")
             self.submitted.append(workload)
-            self.states[workload.name] = WorkloadStatus(**{"name": workload.name, **self.outcome(workload)})
+            self._set(workload.name, WorkloadStatus(**{"name": workload.name, **self.outcome(workload)}))
         return self.states[workload.name]
 
     def status(self, names):
         return [self.states.get(n, WorkloadStatus(name=n, state="unknown")) for n in names]
 
     def events(self, cursor, wait):
-        time.sleep(0.02)
-        return WorkloadEvents(statuses=list(self.states.values()), cursor="x")
+        seen, until = int(cursor or 0), time.monotonic() + 0.2
+        while len(self.changed) == seen and time.monotonic() < until:
+            time.sleep(0.02)
+        names = list(dict.fromkeys(self.changed[seen:]))
+        return WorkloadEvents(statuses=[self.states[n] for n in names], cursor=str(seen + len(self.changed[seen:])))
+
+    def _set(self, name, status):
+        self.states[name] = status
+        self.changed.append(name)
 
     def logs(self, name, cursor, limit):
         return LogChunk(text="" if cursor else f"log of {name}\n", cursor="1", complete=True)
 
     def cancel(self, name, grace):
         if self.states[name].state not in ("succeeded", "failed", "cancelled"):
-            self.states[name] = self.states[name].model_copy(update={"state": "cancelled"})
+            self._set(name, self.states[name].model_copy(update={"state": "cancelled"}))
         return self.states[name]
 
     def collect(self, name):
@@ -161,7 +169,7 @@ class ScriptedAgent:
 
     def report(self, name, **values):
         """Let a workload get on."""
-        self.states[name] = self.states[name].model_copy(update=values)
+        self._set(name, self.states[name].model_copy(update=values))
 
 
 class MLflowBuilder:
