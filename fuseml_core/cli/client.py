@@ -182,7 +182,15 @@ def _base(settings: Settings) -> _Base:
 
 
 def _path(segments: tuple[str, ...], query: Mapping[str, Any] | None) -> str:
-    """Path and query below the API's prefix; every segment is escaped, None and empty values are left out."""
+    """Path and query below the API's prefix; every segment is escaped, None and empty values are left out.
+
+    Raises:
+        Invalid: A segment can be no name: it would make a path that leads elsewhere.
+    """
+    for segment in segments:
+        if segment in ("", ".", "..") or "/" in segment:
+            raise Invalid(f"{segment!r} is not a name",
+                          hint="Names are made of a-z, 0-9, -, _ and ., and begin and end with a letter or digit.")
     path = "/api/v1/" + "/".join(quote(segment, safe="@:") for segment in segments)
     given = {k: ("true" if v else "false") if isinstance(v, bool) else v for k, v in (query or {}).items()
              if v not in (None, "")}

@@ -11,6 +11,7 @@ from fuseml_core.cli.artifact import fetch, resolve
 from fuseml_core.cli.cells import moment
 from fuseml_core.cli.context import enter, project_option
 from fuseml_core.cli.follow import follow, say_decisions, wait_options
+from fuseml_core.cli.pairs import Folder
 from fuseml_core.cli.render import Column, echo, output_option, show_data, show_item, show_list
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def codeset() -> None:
 
 
 @codeset.command("push")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=Folder())
 @click.option("--name", help="Name of the codeset; by default the folder's.")
 @click.option("--branch", default="main", show_default=True, help="Branch at the server.")
 @click.option("--message", "-m", default="", help="Message of the snapshot's commit.")
@@ -121,7 +122,7 @@ def push_version(folder: Path, name: str | None, project: str | None, *, branch:
     found = survey(folder, snapshot=snapshot)
     for warning in found.warnings:
         echo(f"Warning: {warning}", err=True)
-    name = name or found.folder.name.lower()
+    name = found.folder.name.lower() if name is None else name
     client, project = enter(project)
     made = client.post("projects", project, "codesets", body={"name": name}, repeatable=True)
     pushed = push_folder(found, Remote(_git_url(client, made, project, name), branch), message)

@@ -1,9 +1,11 @@
-"""Options of the form `NAME=VALUE`."""
+"""Kinds of arguments that click lacks: `NAME=VALUE`, and folders."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -25,6 +27,20 @@ class Pair(click.ParamType[Any]):
         if not equals or not _NAME.fullmatch(name):
             self.fail(f"{value!r} is not of the form NAME=VALUE.", param, ctx)
         return name, rest
+
+
+class Folder(click.Path):
+    """The path of a folder; whether it exists is checked where it is read."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None,
+                ctx: click.Context | None) -> str | bytes | os.PathLike[str]:
+        """Refuse an empty path, which an unset variable of a shell leaves; it would mean the current folder."""
+        if not os.fspath(value):
+            self.fail("it is empty; write . for the current folder.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def binding_options(command: Command) -> Command:

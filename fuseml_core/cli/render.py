@@ -151,16 +151,17 @@ def _widths(headers: Sequence[str], body: Sequence[Sequence[Sequence[str]]], lim
 
 
 def _fold(lines: Sequence[str], width: int) -> list[str]:
-    """Lines cut into pieces of at most `width` columns."""
+    """Lines cut into pieces of at most `width` columns: after a space or slash where one is in the second half."""
     folded: list[str] = []
     for line in lines:
-        piece, used = "", 0
+        piece = ""
         for char in line:
-            size = _display(char)
-            if used + size > width and piece:
-                folded.append(piece)
-                piece, used = "", 0
-            piece, used = piece + char, used + size
+            if _display(piece + char) > width and piece:
+                cut = max(piece.rfind(" "), piece.rfind("/")) + 1
+                cut = cut if 2 * cut > len(piece) else len(piece)
+                folded.append(piece[:cut].rstrip())
+                piece = piece[cut:]
+            piece += char
         folded.append(piece)
     return folded
 

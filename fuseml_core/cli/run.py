@@ -235,7 +235,7 @@ def parse(client: Client, project: str, name: str) -> tuple[str, str]:
         NotFound: Only a pipeline is named, and it has no runs.
     """
     pipeline, slash, number = name.partition("/")
-    if slash:
+    if slash or not name:
         if not pipeline or not number.isdecimal():
             raise Invalid(f"{name!r} is not the name of a run.", hint="A run is named such as training-pipeline/1.")
         return pipeline, number

@@ -10,7 +10,7 @@ import click
 from fuseml_core.cli.codeset import push_version, say_version
 from fuseml_core.cli.context import enter, project_option
 from fuseml_core.cli.follow import follow
-from fuseml_core.cli.pairs import Pair, as_mapping
+from fuseml_core.cli.pairs import Folder, Pair, as_mapping
 from fuseml_core.cli.render import echo, fields, output_option, show_data, table
 from fuseml_core.cli.run import load
 from fuseml_core.cli.shapes import TRAIN, Chosen, check_possible, choose
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=Folder())
 @click.option("--name", help="Name of the codeset; by default the folder's.")
 @click.option("--param", "--parameter", "params", type=Pair(), multiple=True,
               help="Value of a parameter for this run. Repeatable.")

@@ -280,8 +280,8 @@ def test_problems_become_errors_of_their_class(api: Api, settings: Settings) -> 
 
 def test_names_are_escaped_in_paths(api: Api, settings: Settings) -> None:
     with pytest.raises(NotFound):
-        Client(settings).get("projects", "a/../b?c")
-    assert api.asked[-1][0] == "GET /projects/a%2F..%2Fb%3Fc"
+        Client(settings).get("projects", "a b?c#d")
+    assert api.asked[-1][0] == "GET /projects/a%20b%3Fc%23d"
 
 
 def test_streams_yield_lines_and_end_in_errors(api: Api, settings: Settings) -> None:
@@ -324,3 +324,25 @@ def test_r186_a_long_silence_is_broken_by_a_sign_of_life(
     api.on("GET /changes/c1", {"state": "active", "cursor": 0, "events": [], "runs": [going]},
            {"state": "settled", "cursor": 0, "events": [], "runs": []})
     assert "... training-pipeline/1" in run("change", "watch", "c1")[1]
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "a/b"])
+@pytest.mark.parametrize("command", ["project set", "project delete", "codeset get", "codeset delete", "pipeline remove",
+                                     "service stop", "extension uninstall"])
+def test_what_is_no_name_reaches_no_route_of_the_server(api: Api, run: Run, command: str, name: str) -> None:
+    code, _, err = run(*command.split(), name)
+    assert code == 2
+    assert f"{name!r} is not a name" in err
+    assert [path for path, _ in api.asked] in ([], ["GET /projects/default"])
+
+
+@pytest.mark.parametrize("command", ["codeset push", "train"])
+def test_an_empty_path_is_not_the_current_folder(run: Run, command: str) -> None:
+    code, _, err = run(*command.split(), "")
+    assert code == 2
+    assert "write . for the current folder" in err
+
+
+def test_an_empty_name_of_a_run_is_refused(api: Api, run: Run) -> None:
+    assert run("run", "get", "")[0] == 2
+    assert not [path for path, _ in api.asked if "runs" in path]

@@ -46,6 +46,12 @@ def test_a_narrow_terminal_folds_the_widest_column() -> None:
     assert "".join(line.split()[0] for line in lines[2:]) == "x" * 50
 
 
+def test_addresses_are_folded_where_they_can_be_read() -> None:
+    rows = [["model: model://quickstart/f6831b020b30"], ["predictor: sklearn (default)"]]
+    lines = [line.rstrip() for line in table(["Inputs"], rows, width=28).splitlines()[2:]]
+    assert lines == ["model: model://quickstart/", "f6831b020b30", "predictor: sklearn (default)"]
+
+
 def test_output_that_is_no_terminal_is_never_folded() -> None:
     assert "x" * 500 in table(["A"], [["x" * 500]])
 

@@ -72,7 +72,8 @@ class ImageLayout:
                     raise InvalidInput(f"{name} of {self._path} is larger than {_MAX_DOCUMENT} bytes")
                 return file.read(size)
         except NotFound:
-            raise InvalidInput(f"{self._path} is not an OCI image layout: it has no file {name}") from None
+            raise InvalidInput(f"{self._path} is not an OCI image layout: it has no file {name}",
+                               hint="Nor is it the source of a bundle, which has a file extension.toml.") from None
 
     @contextmanager
     def _open(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
