@@ -22,7 +22,7 @@ from fuseml_sdk.durable import write_durably
 from fuseml_sdk.environments.index import IndexSettings
 from fuseml_sdk.environments.pythons import Interpreter, inspect_python
 from fuseml_sdk.environments.tool import explain_os_error, run_uv
-from fuseml_sdk.errors import InvalidInput, Retryable
+from fuseml_sdk.errors import InvalidInput, NotReady, Retryable
 
 MARKER = ".complete"
 _STAMP = "last-used"
@@ -150,7 +150,7 @@ def _build(path: Path, lock: str, wheels: list[Path], python: Path, uv: Callable
         pins = sum(1 for line in lock.splitlines() if line[:1].isalnum())
         if pins:
             say(f"installing {pins} locked distributions")
-            uv("pip", "sync", "--quiet", "--require-hashes", "--python", interpreter, "-", stdin=lock)
+            _sync(uv, interpreter, lock)
         if wheels:
             say(f"installing {', '.join(wheel.name for wheel in wheels)}")
             uv("pip", "install", "--quiet", "--no-deps", "--no-index", "--offline", "--python", interpreter,
@@ -159,6 +159,19 @@ def _build(path: Path, lock: str, wheels: list[Path], python: Path, uv: Callable
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise
+
+
+def _sync(uv: Callable[..., None], interpreter: str, lock: str) -> None:
+    """Install a lock from the cache alone if everything is there, else with the index.
+
+    Hashes make the result the same; what differs is a question to the index for each distribution. Nothing is built
+    from source without the index, since what a build needs is not in the lock.
+    """
+    command = ("pip", "sync", "--quiet", "--require-hashes", "--python", interpreter)
+    try:
+        uv(*command, "--offline", "--no-build", "-", stdin=lock)
+    except (InvalidInput, NotReady, Retryable):
+        uv(*command, "-", stdin=lock)
 
 
 def _mark(path: Path, facts: Interpreter) -> None:
