@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fuseml_mlflow import locks
 from fuseml_mlflow.conda import translate
-from fuseml_mlflow.environment import python_version, read
+from fuseml_mlflow.environment import ProjectEnvironment, python_version, read
 from fuseml_mlflow.project import Project
 from fuseml_sdk.errors import InvalidInput
 
@@ -102,3 +103,27 @@ def test_index_options_are_left_out_with_a_warning(tmp_path):
     assert found.requirements == ("numpy   >=1",)
     assert found.constraints == ("pandas<3",)
     assert found.warnings == ("r.txt: --extra-index-url is ignored; the package index is a setting of FuseML",)
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("scikit-learn\n", ("scikit-learn", "mlflow")), ("MLflow==2.14.3\n", ("MLflow==2.14.3",)),
+    ("mlflow_skinny\npandas\n", ("mlflow_skinny", "pandas"))])
+def test_r83_requirements_alone_are_the_environment(tmp_path, text, expected):
+    write(tmp_path, **{"requirements.txt": text})
+    found = read(project(), tmp_path)
+    assert (found.source, found.requirements) == ("requirements.txt", expected)
+    assert "requirements.txt is its environment" in found.warnings[0]
+
+
+@pytest.mark.parametrize(("versions", "expected"), [
+    ({"mlflow": "2.9.2"}, True), ({"mlflow": "2.9.2", "setuptools": "82.0.1"}, True),
+    ({"mlflow-skinny": "2.15.1", "setuptools": "80.9.0"}, False), ({"mlflow": "2.16.0"}, False),
+    ({"mlflow": "3.17.2"}, False), ({"numpy": "1.0"}, False)])
+def test_old_mlflow_needs_a_setuptools_with_pkg_resources(versions, expected):
+    assert locks.needs_pkg_resources(versions) is expected
+
+
+def test_old_mlflow_is_locked_with_a_setuptools_that_it_can_import(tmp_path):
+    lock, serving = locks.compile_locks(ProjectEnvironment(python="3.11", requirements=("mlflow-skinny==2.9.2",)))
+    assert int(locks.pinned(lock)["setuptools"].split(".")[0]) < 81
+    assert locks.pinned(serving)["setuptools"] == locks.pinned(lock)["setuptools"]

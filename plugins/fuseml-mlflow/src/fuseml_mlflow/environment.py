@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from fuseml_mlflow import conda
 from fuseml_mlflow.project import Project, load_mapping
@@ -14,6 +17,9 @@ from fuseml_sdk.errors import InvalidInput
 
 PYTHON_ENV_FILE = "python_env.yaml"
 CONDA_FILE = "conda.yaml"
+REQUIREMENTS_FILE = "requirements.txt"
+#: Distributions that are MLflow.
+MLFLOW = frozenset(("mlflow", "mlflow-skinny"))
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -39,7 +45,8 @@ class ProjectEnvironment:
 def read(project: Project, root: Path) -> ProjectEnvironment:
     """Find and read the environment of a project.
 
-    Named by the MLproject file, else `python_env.yaml`, else `conda.yaml`, else mlflow alone.
+    Named by the MLproject file, else `python_env.yaml`, else `conda.yaml`; where MLflow finds no more,
+    `requirements.txt` with mlflow, else mlflow alone.
 
     Raises:
         InvalidInput: The file does not exist or is broken; the message names it and the place.
@@ -52,8 +59,20 @@ def read(project: Project, root: Path) -> ProjectEnvironment:
         return _python_env(root, PYTHON_ENV_FILE)
     if (root / CONDA_FILE).is_file():
         return _conda_env(root, CONDA_FILE)
+    if (root / REQUIREMENTS_FILE).is_file():
+        return _requirements(root)
     return ProjectEnvironment(requirements=("mlflow",), warnings=(
         "the project has no python_env.yaml or conda.yaml; its environment is the newest mlflow alone",))
+
+
+def _requirements(root: Path) -> ProjectEnvironment:
+    """The file that most projects have beside MLflow's own; mlflow itself is added unless it is listed."""
+    found = _environment(root, REQUIREMENTS_FILE, None, [f"-r {REQUIREMENTS_FILE}"])
+    names = {canonicalize_name(Requirement(line).name) for line in found.requirements}
+    added = () if names & MLFLOW else ("mlflow",)
+    note = f"the project has no python_env.yaml or conda.yaml; {REQUIREMENTS_FILE} is its environment"
+    return replace(found, requirements=(*found.requirements, *added), warnings=(
+        f"{note}, with the newest mlflow added" if added else note, *found.warnings))
 
 
 def _existing(root: Path, name: str, project_file: str) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
-from fuseml_mlflow.environment import ProjectEnvironment
+from fuseml_mlflow.environment import MLFLOW, ProjectEnvironment
 from fuseml_sdk.environments import compile_lock
 from fuseml_sdk.errors import InvalidInput
 
@@ -18,7 +20,10 @@ from fuseml_sdk.errors import InvalidInput
 TRAINER_NEEDS = ("pyyaml",)
 #: What mlflow.pyfunc imports but mlflow-skinny does not require.
 SERVING_NEEDS = ("pandas",)
-_PINNED = re.compile(r"^([A-Za-z0-9][\w.-]*)==", re.MULTILINE)
+#: Older MLflow imports pkg_resources without requiring what has it; setuptools 82 has it no longer.
+WITHOUT_PKG_RESOURCES = Version("2.16")
+PKG_RESOURCES = "setuptools<81"
+_PINNED = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", re.MULTILINE)
 
 
 def compile_locks(environment: ProjectEnvironment) -> tuple[str, str]:
@@ -28,15 +33,32 @@ def compile_locks(environment: ProjectEnvironment) -> tuple[str, str]:
         InvalidInput: The requirements cannot be satisfied together.
     """
     training = _compile(environment, TRAINER_NEEDS)
-    names = pinned_names(training)
-    if names & {"mlflow", "mlflow-skinny"} and not set(SERVING_NEEDS) <= names:
+    if needs_pkg_resources(pinned(training)):
+        environment = _with_pkg_resources(environment)
+        training = _compile(environment, TRAINER_NEEDS)
+    names = pinned(training).keys()
+    if names & MLFLOW and not set(SERVING_NEEDS) <= names:
         return training, _compile(environment, TRAINER_NEEDS + SERVING_NEEDS, pins=training)
     return training, training
 
 
-def pinned_names(lock: str) -> set[str]:
-    """Canonical names of the packages in a lock."""
-    return {canonicalize_name(name) for name in _PINNED.findall(lock)}
+def pinned(lock: str) -> dict[str, str]:
+    """Canonical names of the packages in a lock, with their versions."""
+    return {canonicalize_name(name): version for name, version in _PINNED.findall(lock)}
+
+
+def needs_pkg_resources(versions: dict[str, str]) -> bool:
+    """Whether an MLflow is locked that would not start with the setuptools that is locked beside it, or without."""
+    old = any(Version(versions[name]) < WITHOUT_PKG_RESOURCES for name in MLFLOW & versions.keys())
+    return old and Version(versions.get("setuptools", "82")) >= Version("81")
+
+
+def _with_pkg_resources(environment: ProjectEnvironment) -> ProjectEnvironment:
+    """Ask for the last setuptools that has the module, unless the project itself says which one it wants."""
+    named = [Requirement(line) for line in (*environment.requirements, *environment.constraints)]
+    if any(canonicalize_name(item.name) == "setuptools" and item.specifier for item in named):
+        return environment
+    return replace(environment, requirements=(*environment.requirements, PKG_RESOURCES))
 
 
 def _compile(environment: ProjectEnvironment, extra: tuple[str, ...], pins: str = "") -> str:
