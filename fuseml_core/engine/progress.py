@@ -27,9 +27,11 @@ from fuseml_core.engine.admission import Verdict, decide
 from fuseml_core.engine.binding import Bound, bind, explain_change, fingerprint
 from fuseml_core.engine.feed import tell
 from fuseml_core.engine.naming import service_name
+from fuseml_core.engine.serving import CANCEL_GRACE
 from fuseml_core.service.components import Components
 from fuseml_core.service.ports import Ledger, Transaction
 from fuseml_sdk.errors import NotReady, PluginError
+from fuseml_sdk.types import FINAL_STATES
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +66,7 @@ class Progress:
             if step.state == StepState.WAITING:
                 changed |= self._admit(run, pipeline, by_name, step)
             elif step.state == StepState.QUEUED and run.cancel_requested:
+                self._withdraw(step)
                 changed |= self._finish(run, step, StepState.CANCELLED, "cancelled before it started")
             elif step.state == StepState.QUEUED and step.not_before <= time.time():
                 changed |= self._start(run, pipeline, step)
@@ -208,6 +211,15 @@ class Progress:
                 attempt = f" (attempt {step.attempt})" if step.attempt > 1 else ""
                 tell(tx, run, step, f"started{attempt}: {step.why}", state="running")
         return moved
+
+    def _withdraw(self, step: Step) -> None:
+        """End a workload that the agent was given just before a crash, so that the step seems to wait still."""
+        try:
+            agent = self._components.agent(step.agent)
+            if agent.status([step.workload])[0].state not in {*FINAL_STATES, "unknown"}:
+                agent.cancel(step.workload, CANCEL_GRACE)
+        except (FusemlError, PluginError) as error:
+            log.warning("the agent does not say whether it has a workload", workload=step.workload, error=str(error))
 
     def _postpone(self, run: Run, step: Step, reason: str) -> bool:
         with self._ledger.begin() as tx:

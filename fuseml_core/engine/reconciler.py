@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from functools import partial
 import structlog
 
 from fuseml_core.domain.errors import FusemlError
-from fuseml_core.domain.records import InstanceState, StepState
+from fuseml_core.domain.records import FINAL_STEP_STATES, Instance, InstanceState, Step, StepState
 from fuseml_core.engine.completion import Completion, interruption
 from fuseml_core.engine.progress import Progress
 from fuseml_core.engine.serving import CANCEL_GRACE, Serving
@@ -49,7 +48,9 @@ class Reconciler:
         self._serving = serving
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._reports: queue.SimpleQueue[WorkloadStatus] = queue.SimpleQueue()
+        # Only the last report of each workload: an agent may report faster than reports are taken in.
+        self._reports: dict[str, WorkloadStatus] = {}
+        self._reporting = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._compared_at = 0.0
         self._listening: set[str] = set()
@@ -116,9 +117,10 @@ class Reconciler:
         self._serving.tend()
 
     def _drain_reports(self) -> None:
-        # Only what is there now: an agent that reports without pause must not keep the loop from everything else.
-        for _ in range(self._reports.qsize()):
-            self._quietly(partial(self._take, self._reports.get()))
+        with self._reporting:
+            reports, self._reports = self._reports, {}
+        for status in reports.values():
+            self._quietly(partial(self._take, status))
 
     def _take(self, status: WorkloadStatus) -> None:
         with self._ledger.read() as tx:
@@ -133,6 +135,11 @@ class Reconciler:
                 # Nobody asked for this run to end: the server was stopped under it.
                 status = interruption(status)
             self._completion.report(step, run, pipeline, status)
+        elif status.state not in ENDED and _is_over(instance, step):
+            # A crash came between the record of its end and the end itself.
+            log.info("ending a workload that is not needed any more", workload=status.name)
+            agent = instance.agent if instance is not None else step.agent if step is not None else ""
+            self._components.agent(agent).cancel(status.name, CANCEL_GRACE)
 
     def _compare(self) -> None:
         """Ask every agent about every live workload: reports may have been missed while the server was away."""
@@ -186,9 +193,9 @@ class Reconciler:
                 self._stop.wait(pause)
                 pause = min(pause * 2, 30.0)
                 continue
-            for status in events.statuses:
-                self._reports.put(status)
             if events.statuses:
+                with self._reporting:
+                    self._reports.update({status.name: status for status in events.statuses})
                 self._wake.set()
 
     def _quietly(self, act: Callable[[], object]) -> None:
@@ -197,3 +204,14 @@ class Reconciler:
             act()
         except Exception:
             log.exception("the engine met an error and goes on")
+
+
+def _is_over(instance: Instance | None, step: Step | None) -> bool:
+    """Whether what a workload was for has ended, as far as the database knows."""
+    if instance is not None:
+        return instance.state in (InstanceState.ENDED, InstanceState.FAILED) and not _is_queued(instance, step)
+    return step is not None and step.state in FINAL_STEP_STATES
+
+
+def _is_queued(instance: Instance, step: Step | None) -> bool:
+    return step is not None and step.workload == instance.workload and step.state == StepState.QUEUED

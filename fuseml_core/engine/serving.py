@@ -108,7 +108,10 @@ class Serving:
             pipeline = tx.pipelines.by_id(run.pipeline_id) if run else None
         if step is None or run is None or pipeline is None:
             return
-        first = step.state in (StepState.RUNNING, StepState.COMPLETING) and step.workload == instance.workload
+        own = step.workload == instance.workload
+        if own and step.state == StepState.QUEUED:
+            return  # the agent has not been given it yet, or nobody noted that it was
+        first = own and step.state in (StepState.RUNNING, StepState.COMPLETING)
         if status.state == "ready" and instance.state in _LIVE:
             self._switch(instance, status, run, step, first=first)
         elif status.state in ("failed", "cancelled", "succeeded", "unknown"):
