@@ -159,6 +159,16 @@ def test_index_settings_reach_every_tool() -> None:
     assert "UV_INDEX_URL" not in found
 
 
+def test_uv_trusts_the_authorities_of_the_system_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch,
+                                                                       tmp_path: Path) -> None:
+    (tmp_path / "store.pem").touch()
+    monkeypatch.setattr("fuseml_sdk.environments.index._SYSTEM_STORES", (str(tmp_path / "store.pem"),))
+    assert IndexSettings().variables({})["UV_SYSTEM_CERTS"] == "1"
+    assert IndexSettings().variables({"UV_SYSTEM_CERTS": "0"})["UV_SYSTEM_CERTS"] == "0"
+    monkeypatch.setattr("fuseml_sdk.environments.index._SYSTEM_STORES", (str(tmp_path / "nothing"),))
+    assert "UV_SYSTEM_CERTS" not in IndexSettings().variables({})
+
+
 def test_unused_environments_are_removed(tmp_path: Path) -> None:
     kept = ensure_environment(tmp_path / "e", lock="", python=PYTHON, index=OFFLINE)
     gone = ensure_environment(tmp_path / "e", lock="", python=PYTHON, wheels=[make_wheel(tmp_path / "w")], index=OFFLINE)

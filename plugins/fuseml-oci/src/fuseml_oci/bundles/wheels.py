@@ -15,6 +15,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from fuseml_sdk.environments import IndexSettings
 from fuseml_sdk.errors import InvalidInput, Permanent
 
 #: 1980-01-01, the earliest time a zip file can hold. https://reproducible-builds.org/specs/source-date-epoch/
@@ -160,8 +161,8 @@ def _environment() -> dict[str, str]:
     env = {key: value for key, value in os.environ.items() if key not in dropped and not key.startswith("LC_")}
     if index := env.get("FUSEML_INDEX_URL"):
         env["UV_DEFAULT_INDEX"] = index
-    return {**env, "SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH), "LC_ALL": "C.UTF-8", "TZ": "UTC",
-            "PYTHONHASHSEED": "0"}
+    return {**IndexSettings().variables(env), **env, "SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH), "LC_ALL": "C.UTF-8",
+            "TZ": "UTC", "PYTHONHASHSEED": "0"}
 
 
 def _uv() -> str:

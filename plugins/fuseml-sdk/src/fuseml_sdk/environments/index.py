@@ -14,6 +14,9 @@ _INHERITED = (
     "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_INSECURE_HOST", "UV_INDEX_STRATEGY", "UV_HTTP_TIMEOUT", "UV_CACHE_DIR",
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_TRUSTED_HOST", "NETRC",
 )
+#: Where systems keep the certificate authorities they trust.
+_SYSTEM_STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem",
+                  "/etc/ssl/ca-bundle.pem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class IndexSettings:
         """
         source = os.environ if environ is None else environ
         found = {name: source[name] for name in _INHERITED if source.get(name)}
+        if not {"UV_SYSTEM_CERTS", "UV_NATIVE_TLS"} & found.keys() and any(map(os.path.exists, _SYSTEM_STORES)):
+            found["UV_SYSTEM_CERTS"] = "1"  # uv trusts a list of its own otherwise, git and Debian's pip the system's
         if self.index_url:
             for name in ("UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
                 found.pop(name, None)
