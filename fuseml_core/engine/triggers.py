@@ -137,10 +137,10 @@ def _refusal(trigger: Trigger, selector: Selector, version: Version, branch: str
     """Why a version that the selector covers by name is not taken, or an empty string."""
     branches = [p for p in selector.predicates if p[0] == "branch"]
     if branch and not branches and branch != default_branch:
-        return (f"pushed to the branch {branch}, not to the default branch {default_branch}; "
+        return (f"it was pushed to the branch {branch}, not to the default branch {default_branch}; "
                 f"a selector takes it with ?branch={branch}")
     if selector.alias and selector.alias not in ("latest", *version.aliases):
-        return f"does not carry the alias {selector.alias}"
+        return f"it does not carry the alias {selector.alias}"
     for key, operator, wanted in selector.predicates:
         actual = {"type": version.type or "", "branch": branch}.get(key, version.labels.get(key[6:], ""))
         if (actual == wanted) != (operator == "="):
@@ -153,7 +153,7 @@ def type_refusal(types: tuple[str, ...], version: Version) -> str:
     if not types or any(_is_type(version.type, wanted) for wanted in types):
         return ""
     why = version.metadata.get("detection") or (f"its type is {version.type}" if version.type else "it has no type")
-    return f"is not of type {' or '.join(types)}: {why}"
+    return f"it is not of type {' or '.join(types)} ({why})"
 
 
 def _is_type(actual: str | None, wanted: str) -> bool:
