@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shlex
+import shutil
 import sys
 import threading
 import time
@@ -18,6 +20,7 @@ import click
 
 from fuseml_core.cli.cells import span
 from fuseml_core.cli.context import connect
+from fuseml_core.cli.git import Git
 from fuseml_core.cli.render import echo
 from fuseml_core.domain.errors import Failed, Invalid, NotFound
 
@@ -44,6 +47,7 @@ def quickstart(project: str) -> None:
     began = time.monotonic()
     root = repository()
     _refuse_remote()
+    Git(root).run("version")  # so that its absence is said at once, not after the bundles were built
     bundles = sorted(path.parent for path in (root / "bundles").glob("*/extension.toml"))
     with _ready_wheels(bundles):
         _command("server", "start")
@@ -161,7 +165,7 @@ def _predict(project: str) -> dict[str, Any]:
 
 
 def _service(project: str) -> dict[str, Any]:
-    """The service that the serving pipeline owns.
+    """The service of the example's model; the serving pipeline may own others, of code that the user pushed.
 
     Raises:
         Failed: There is none.
@@ -171,7 +175,7 @@ def _service(project: str) -> dict[str, Any]:
     if not owned:
         raise Failed(f"Pipeline {SERVING[0]} of project {project} has no service.",
                      hint=f"See: fuseml run get {SERVING[0]} --project {project}")
-    return owned[0]
+    return next((item for item in owned if item["name"] == EXAMPLE), owned[0])
 
 
 def _until_ready(project: str) -> dict[str, Any]:
@@ -203,7 +207,21 @@ Done in {span(seconds)}.
   Code        git clone {base}/git/{project}/{EXAMPLE}.git
   What ran    fuseml run list, fuseml run get {TRAINING[0]}
   Push again  fuseml codeset push FOLDER --name NAME --wait
-  Stop        fuseml server stop""")
+  Stop        fuseml server stop{_how_to_type()}""")
+
+
+def _how_to_type() -> str:
+    """What to do first so that `fuseml` can be typed alone; empty if it can be.
+
+    `uv run` puts the environment's programs on the path of what it runs, and of nothing else.
+    """
+    here = Path(sys.executable).parent
+    path = [entry for entry in os.environ.get("PATH", "").split(os.pathsep) if Path(entry) != here]
+    settings = [f"FUSEML_{name}={shlex.quote(os.environ[f'FUSEML_{name}'])}" for name in ("HOME", "PORT")
+                if os.environ.get(f"FUSEML_{name}")]
+    if shutil.which("fuseml", path=os.pathsep.join(path)) is None:
+        settings.append(f'PATH={shlex.quote(str(here))}:"$PATH"')
+    return f"\n\nTo type these commands, first: export {' '.join(settings)}" if settings else ""
 
 
 def _exists(client: Any, *segments: str) -> bool:
