@@ -10,6 +10,7 @@ from fuseml_mlflow import locks
 from fuseml_mlflow.environment import ProjectEnvironment, read
 from fuseml_mlflow.interface import parameter_spec
 from fuseml_mlflow.project import MAIN, EntryPoint, Project, find, parse
+from fuseml_mlflow.sources import read_text
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.types import (
     BuildRequest,
@@ -76,7 +77,7 @@ def load(root: Path) -> Project:
     file = find(path.name for path in root.iterdir() if path.is_file())
     if file is None:
         raise InvalidInput("no MLproject file in the root", hint="Add one: https://mlflow.org/docs/latest/projects")
-    return parse((root / file).read_text("utf-8", errors="replace"), file)
+    return parse(read_text(root, file), file)
 
 
 def _trainer_files(target: Path, project: Project, entry: EntryPoint, environment: ProjectEnvironment, lock: str,

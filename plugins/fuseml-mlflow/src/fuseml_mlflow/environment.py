@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from fuseml_mlflow import conda
 from fuseml_mlflow.project import Project, load_mapping
 from fuseml_mlflow.requirements import expand
+from fuseml_mlflow.sources import read_text
 from fuseml_sdk.errors import InvalidInput
 
 PYTHON_ENV_FILE = "python_env.yaml"
@@ -85,7 +86,7 @@ def _existing(root: Path, name: str, project_file: str) -> str:
 
 
 def _python_env(root: Path, file: str) -> ProjectEnvironment:
-    data = load_mapping((root / file).read_text("utf-8"), file)
+    data = load_mapping(read_text(root, file), file)
     unknown = sorted(str(key) for key in data.keys() - {"python", "build_dependencies", "dependencies"})
     if unknown:
         raise InvalidInput(f"{file}: {unknown[0]!r} is not a key of it",
@@ -95,7 +96,7 @@ def _python_env(root: Path, file: str) -> ProjectEnvironment:
 
 
 def _conda_env(root: Path, file: str) -> ProjectEnvironment:
-    python, requirements, pip = conda.split(load_mapping((root / file).read_text("utf-8"), file), file)
+    python, requirements, pip = conda.split(load_mapping(read_text(root, file), file), file)
     return _environment(root, file, python_version(python, file), requirements + pip)
 
 

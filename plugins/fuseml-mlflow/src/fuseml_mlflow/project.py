@@ -9,8 +9,7 @@ from pathlib import PurePosixPath
 from string import Formatter
 from typing import Any
 
-import yaml
-
+from fuseml_mlflow.sources import load_yaml
 from fuseml_sdk.errors import InvalidInput
 
 #: The file's name in lower case; MLflow finds it whatever its case.
@@ -116,15 +115,7 @@ def load_mapping(text: str, file: str) -> dict[str, Any]:
     Raises:
         InvalidInput: It is not YAML (with line and column) or not a mapping.
     """
-    try:
-        data = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InvalidInput(f"{file}: not valid YAML{place}: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{file}: not valid YAML: {error}") from None
-    return _mapping(data, file, "the file")
+    return _mapping(load_yaml(text, file), file, "the file")
 
 
 def _mapping(value: Any, file: str, what: str) -> dict[Any, Any]:

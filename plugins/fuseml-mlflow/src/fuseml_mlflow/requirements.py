@@ -8,6 +8,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from fuseml_mlflow.sources import read_text
 from fuseml_sdk.errors import InvalidInput
 
 _FILE_OPTION = re.compile(r"^(?:-r|--requirement|-c|--constraint)(?:\s+|=)\s*(.+)$")
@@ -59,8 +60,8 @@ def _expand(lines: list[str], directory: Path, root: Path, source: str, result: 
             path = _inside(directory / included[1].strip(), root, source)
             if path in seen:
                 raise InvalidInput(f"{source}: {line!r} includes itself")
-            text = path.read_text("utf-8-sig", errors="replace")
-            _expand(text.splitlines(), path.parent, root, path.relative_to(root).as_posix(), result,
+            text = read_text(root, path.relative_to(root.resolve()).as_posix())
+            _expand(text.splitlines(), path.parent, root, path.relative_to(root.resolve()).as_posix(), result,
                     constraint=constraint or line.startswith(("-c", "--c")), seen=(*seen, path))
         elif _INDEX_OPTION.match(line):
             result.warnings.append(f"{source}: {line.split()[0]} is ignored; the package index is a setting of FuseML")
