@@ -10,6 +10,10 @@ from fuseml_mlflow import builder, sources
 from fuseml_mlflow.environment import read
 from fuseml_mlflow.plugin import plugin
 from fuseml_mlflow.project import Project
+from fuseml_mlflow.trainer import outputs
+from fuseml_mlflow.trainer.errors import TrainingError
+from fuseml_mlflow.trainer.runs import LoggedModel
+from fuseml_mlflow.trainer.settings import EntryPoint, Settings
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.types import FileEntry, FileListing
 
@@ -57,3 +61,36 @@ def test_binary_environment_files_are_no_crash(tmp_path):
     (tmp_path / "python_env.yaml").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(InvalidInput, match=r"python_env\.yaml: "):
         read(Project(file="MLproject"), tmp_path)
+
+
+def _handed_over(tmp_path, spoil):
+    model = tmp_path / "checkout" / "model"
+    model.mkdir(parents=True)
+    (model / "MLmodel").write_text("flavors: {python_function: {}}\n")
+    spoil(model)
+    contents = tmp_path / "contents"
+    contents.mkdir()
+    (contents / "serving.lock").write_text("")
+    known = Settings(contents=contents, code=model.parent, scratch=tmp_path, output=tmp_path / "out", output_info=None,
+                     metrics=None, entry_point=EntryPoint("main", "true", []), codeset={"name": "app"}, project="p",
+                     workload="", data=None, tracking_uri="", values={})
+    outputs.hand_over([LoggedModel(name="m", directory=model, model_id="", run_id="", created=0, metrics={})], known)
+    return known.output / "m"
+
+
+@pytest.mark.parametrize(("spoil", "message"), [
+    (lambda model: os.mkfifo(model / "odd"), "odd is a pipe, socket or device"),
+    (lambda model: os.symlink("/etc", model / "odd"), "odd is a link to a directory that contains it or lies outside"),
+    (lambda model: os.symlink(".", model / "odd"), "odd is a link to a directory that contains it or lies outside"),
+    (lambda model: os.symlink("odd", model / "odd"), "odd is a link to nothing"),
+])
+def test_r104_a_model_with_something_that_is_no_file_is_refused_by_name(tmp_path, spoil, message):
+    with pytest.raises(TrainingError, match=message):
+        _handed_over(tmp_path, spoil)
+
+
+def test_r104_links_to_files_become_files(tmp_path):
+    (tmp_path / "cache").write_text("weights")
+    found = _handed_over(tmp_path, lambda model: os.symlink(tmp_path / "cache", model / "weights"))
+    assert not (found / "weights").is_symlink()
+    assert (found / "weights").read_text() == "weights"

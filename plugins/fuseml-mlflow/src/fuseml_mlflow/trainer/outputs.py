@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
+from .errors import TrainingError
 from .runs import LoggedModel, Measure, load_yaml
 from .settings import Settings
 
@@ -28,12 +31,46 @@ def hand_over(models: list[LoggedModel], settings: Settings) -> list[str]:
     for model in models:
         directory = _unused(_clean(model.name), info)
         target = settings.output / directory
-        shutil.copytree(model.directory, target)
+        _copy(model, target)
         _add_environment(target, settings)
         info[directory] = _describe(model, directory, settings, alone=len(models) == 1)
     if settings.output_info is not None:
         settings.output_info.write_text(json.dumps(info, indent=2, allow_nan=False) + "\n", "utf-8")
     return list(info)
+
+
+def _copy(model: LoggedModel, target: Path) -> None:
+    """Copy a model; links to files become files, as links into a download cache must.
+
+    Raises:
+        TrainingError: It has something that is no file, or that cannot be read.
+    """
+    for directory, names, files in os.walk(model.directory):
+        for path in (Path(directory, name) for name in names + files):
+            wrong = _unfit(path, model.directory)
+            if wrong:
+                raise TrainingError(f"the model {model.name!r} cannot be handed over: "
+                                    f"{path.relative_to(model.directory)} {wrong}; remove it from the model")
+    try:
+        shutil.copytree(model.directory, target)
+    except (OSError, shutil.Error) as error:
+        raise TrainingError(f"the model {model.name!r} cannot be handed over: {error}") from None
+
+
+def _unfit(path: Path, root: Path) -> str:
+    """Why something inside a model is no part of it; empty if it is."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return "is a link to nothing"
+    if stat.S_ISREG(mode):
+        return ""
+    if not stat.S_ISDIR(mode):
+        return "is a pipe, socket or device"
+    target = path.resolve()
+    if path.is_symlink() and (not target.is_relative_to(root.resolve()) or path.absolute().is_relative_to(target)):
+        return "is a link to a directory that contains it or lies outside"
+    return ""
 
 
 def write_metrics(history: list[Measure], path: Path | None) -> None:
