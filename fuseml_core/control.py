@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import cast
 
@@ -19,9 +20,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare_directories(settings)
     configure_logging(settings)
     take_place("control", settings)  # held until the process has ended
+    # A collection finds nothing while modules are loaded, and goes through all of them again and again.
+    gc.disable()
     from fuseml_core.api.app import create_app
 
     app = cast("ASGIApp", create_app(settings))
+    gc.freeze()
+    gc.enable()
 
     listener = listen_unix(settings.control_socket)
     try:
