@@ -31,6 +31,14 @@ def test_version_check(server, http):
         assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
 
 
+def test_an_unknown_path_is_named_in_the_answer(server, http):
+    """Error Codes: the message is for people, the code for programs."""
+    answer = http.get(f"{server.url}/some/where")
+    assert answer.status_code == 404
+    assert answer.json()["errors"] == [{
+        "code": "NAME_UNKNOWN", "message": "'/v2/some/where' is not a path of the distribution protocol"}]
+
+
 def test_tags_in_ascii_order(server, http, name):
     assert http.get(f"{server.url}/{name}/tags/list").json() == {"name": name, "tags": TAGS}
 

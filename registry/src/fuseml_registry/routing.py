@@ -55,4 +55,4 @@ def find(routes: list[Route], scope: Scope) -> tuple[Handler, Mapping[str, str]]
                 raise RegistryError(405, "UNSUPPORTED", f"{scope['method']} is not supported here; use {allowed}",
                                     headers={"Allow": allowed})
             return handler, match.groupdict()
-    raise RegistryError(404, "NAME_UNKNOWN", f"{PREFIX}{path[:300]!r} is not a path of the distribution protocol")
+    raise RegistryError(404, "NAME_UNKNOWN", f"{(PREFIX + path)[:300]!r} is not a path of the distribution protocol")
