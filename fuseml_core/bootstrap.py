@@ -96,7 +96,7 @@ def bootstrap(settings: Settings) -> UseCases:
         extensions=extensions, components=plugins,
         describe=lambda: describe(settings, started_at), start=start, stop=stop, activity=reconciler.activity,
         stop_workloads=lambda jobs: reconciler.stop_workloads(cancel_jobs=jobs),
-        alive=lambda: time.time() - reconciler.heartbeat < 60.0, started_at=started_at)
+        alive=lambda: time.monotonic() - reconciler.heartbeat < 60.0, started_at=started_at)
 
 
 def _bundles(settings: Settings) -> RegistryBundles:

@@ -23,6 +23,8 @@ _PLUGIN_CODES = {"invalid-input": ("invalid", 400), "not-found": ("not-found", 4
 
 def problem(code: str, status: int, detail: str, hint: str = "", details: dict[str, Any] | None = None) -> JSONResponse:
     """A problem document as a response."""
+    # What was wrong may be quoted, and JSON can carry halves of surrogate pairs that UTF-8 cannot.
+    detail, hint = (text.encode(errors="replace").decode() for text in (detail, hint))
     body = {"type": f"urn:fuseml:problem:{code}", "title": code.replace("-", " "), "status": status, "detail": detail,
             "code": code, "hint": hint, "details": details or {}}
     return JSONResponse(body, status_code=status, media_type="application/problem+json")

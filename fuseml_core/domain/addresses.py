@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from urllib.parse import unquote
 
 from fuseml_core.domain.errors import Invalid
@@ -120,7 +121,7 @@ def _split_scheme(text: str) -> tuple[str, str]:
 def _split_version(text: str, rest: str) -> tuple[str, dict[str, object]]:
     if "@" in rest:
         base, _, version = rest.partition("@")
-        if re.fullmatch(r"v[1-9]\d*", version):
+        if re.fullmatch(r"v[1-9][0-9]{0,8}", version):
             return base, {"number": int(version[1:])}
         if not _DIGEST.match(version):
             raise Invalid(f"{text!r}: {version!r} is not a version",
@@ -161,9 +162,15 @@ class Selector:
     @property
     def is_wild(self) -> bool:
         """Whether more than one name can match."""
-        return any(c in self.project + self.name for c in "*?[")
+        return is_pattern(self.project + self.name)
 
 
+def is_pattern(text: str) -> bool:
+    """Whether a text has wildcards."""
+    return any(c in text for c in "*?[")
+
+
+@lru_cache(maxsize=4096)
 def parse_selector(text: str, default_project: str) -> Selector:
     """Read a selector such as `code://*`, `model://myproj/churn:prod` or `code://*?branch=dev#train.py,src/**`.
 
@@ -185,7 +192,7 @@ def parse_selector(text: str, default_project: str) -> Selector:
         raise Invalid(f"{text!r} has an empty part", hint=f"Write {scheme}://* or {scheme}://<project>/<name>.")
     project, names = (parts[0], parts[1:]) if len(parts) > 1 else (default_project, parts)
     for part in (project, *names):
-        if not any(c in part for c in "*?["):
+        if not is_pattern(part):
             check_name(part, "name in an address")
     globs = tuple(unquote(g) for g in fragment.split(",") if g)
     return Selector(kind_of(scheme), project, "/".join(names), alias, _predicates(text, query), globs)

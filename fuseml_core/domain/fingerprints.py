@@ -11,7 +11,7 @@ from typing import Any
 
 def canonical(value: Any) -> bytes:
     """JSON with sorted keys and no white space: equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")
 
 
 def digest(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -24,7 +25,7 @@ def convert(name: str, spec: dict[str, Any], value: Any) -> Any:
     type_ = spec.get("type", "string")
     try:
         result = _typed(type_, value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise Invalid(f"the parameter {name} must be {_article(type_)}, not {value!r}") from None
     choices = spec.get("choices") or []
     if choices and result not in choices:
@@ -35,6 +36,17 @@ def convert(name: str, spec: dict[str, Any], value: Any) -> Any:
         if limit is not None and isinstance(result, int | float) and wrong(result, limit):
             raise Invalid(f"the parameter {name} is {result}, its {bound} is {limit}")
     return result
+
+
+def check_free(name: str, value: Any) -> Any:
+    """Return the value of a parameter that nobody declared, if a program can be given it.
+
+    Raises:
+        Invalid: It is a list, an object, nothing, or a number that JSON does not have.
+    """
+    if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        raise Invalid(f"the parameter {name} cannot be {value!r}", hint="Give a text, a finite number, true or false.")
+    return value
 
 
 def _typed(type_: str, value: Any) -> Any:
@@ -50,7 +62,10 @@ def _typed(type_: str, value: Any) -> Any:
             raise ValueError(value)
         return int(value)
     if type_ == "float":
-        return float(value)
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError(value)  # JSON has no such numbers
+        return number
     if isinstance(value, dict | list) or value is None:
         raise TypeError(value)
     return str(value)

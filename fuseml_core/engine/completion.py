@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import structlog
 
@@ -23,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 #: A workload that vanished (a reboot, a killed shim) is started again this often.
 MAX_LOST = 3
+#: Longest pause before another attempt, in seconds.
+MAX_RETRY_PAUSE = 300.0
 #: Reasons of an agent that say nothing about the workload itself.
 LOST = frozenset({"Lost"})
 _LIVE = (StepState.RUNNING, StepState.COMPLETING)
@@ -67,8 +71,7 @@ class Completion:
             "reason": status.reason or status.state,
             "message": status.message,
             "log_tail": list(status.log_tail),
-            "warnings": list(status.warnings),
-            "metrics": [m.model_dump() for m in status.metrics],
+            **_measured(status),
             "timings": dict(status.timings),
             "phase": "",
         }
@@ -82,7 +85,7 @@ class Completion:
                     state=StepState.QUEUED,
                     attempt=attempt,
                     workload=workload_name(step.uid, attempt),
-                    not_before=time.time() + (0 if lost else 2.0**step.attempt),
+                    not_before=time.time() + (0 if lost else min(2.0**min(step.attempt, 16), MAX_RETRY_PAUSE)),
                     **facts,
                 )
                 text = f"{status.message or status.reason}; starting attempt {attempt}"
@@ -151,6 +154,7 @@ class Completion:
     ) -> None:
         """Register the outputs and the success in one transaction (guarantee G4)."""
         now = time.time()
+        tx.pipelines.decide_alone()  # before any other lock, as every transaction that registers does
         moved = tx.steps.change(
             step.id,
             [StepState.COMPLETING],
@@ -158,11 +162,10 @@ class Completion:
             state=StepState.SUCCEEDED,
             ended_at=status.ended_at or now,
             exit_code=status.exit_code,
-            warnings=list(status.warnings),
+            **_measured(status),
             phase="",
             reason="",
             message="",
-            metrics=[m.model_dump() for m in status.metrics],
             timings=dict(status.timings),
             log_tail=[],
         )
@@ -180,6 +183,13 @@ class Completion:
             out.append(Binding(output.name, version_id=registered.version.id))
         tx.steps.set_io(step.id, "out", out)
         tx.steps.remember(step.fingerprint, step.id, now)
+
+
+def _measured(status: WorkloadStatus) -> dict[str, Any]:
+    """Metrics, and warnings; a diverged value such as NaN has no place in JSON and becomes a warning."""
+    wild = sorted({f"{m.key} is {m.value}" for m in status.metrics if not math.isfinite(m.value)})
+    warnings = [*status.warnings, *(f"the metric {text}: left out" for text in wild)]
+    return {"warnings": warnings, "metrics": [m.model_dump() for m in status.metrics if math.isfinite(m.value)]}
 
 
 def new_version(descriptor: ArtifactDescriptor) -> NewVersion:

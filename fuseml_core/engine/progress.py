@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,10 @@ log = structlog.get_logger(__name__)
 PrepareService = Callable[[Transaction, Run, Step, Bound, dict[str, Any]], None]
 #: Seconds before an agent without room is asked again.
 RETRY_AFTER = 0.5
+#: After so many refusals an agent is left alone until the next look: 1 000 queued runs must not ask it one by one.
+MAX_REFUSALS = 8
+#: Longest time that a step is told to wait before it is tried again, in seconds.
+MAX_PAUSE = 300.0
 
 
 class Progress:
@@ -48,15 +53,20 @@ class Progress:
         self._ledger = ledger
         self._components = components
         self._prepare_service = prepare_service
+        #: How often each agent had no room since the last look at everything.
+        self._refusals: Counter[str] = Counter()
 
     def advance(self) -> bool:
         """Do what can be done now; returns whether anything changed."""
         with self._ledger.read() as tx:
-            active = [(run, tx.pipelines.by_id(run.pipeline_id), tx.steps.of_run(run.id)) for run in tx.runs.active()]
+            active = tx.runs.active()
+            pipelines = tx.pipelines.by_ids(run.pipeline_id for run in active)
+            steps = tx.steps.of_runs(run.id for run in active)
+        self._refusals.clear()
         changed = False
-        for run, pipeline, steps in active:
-            if pipeline is not None:
-                changed |= self._advance_run(run, pipeline, steps)
+        for run in active:
+            if run.pipeline_id in pipelines:
+                changed |= self._advance_run(run, pipelines[run.pipeline_id], steps.get(run.id, []))
         return changed
 
     def _advance_run(self, run: Run, pipeline: Pipeline, steps: list[Step]) -> bool:
@@ -68,11 +78,16 @@ class Progress:
             elif step.state == StepState.QUEUED and run.cancel_requested:
                 self._withdraw(step)
                 changed |= self._finish(run, step, StepState.CANCELLED, "cancelled before it started")
-            elif step.state == StepState.QUEUED and step.not_before <= time.time():
+            elif step.state == StepState.QUEUED and self._is_due(step):
                 changed |= self._start(run, pipeline, step)
         if all(s.state in FINAL_STEP_STATES for s in steps):
             changed |= self._end(run)
         return changed
+
+    def _is_due(self, step: Step) -> bool:
+        # A clock that was set back must not hold a step for longer than it was told to wait.
+        waits = 0 < step.not_before - time.time() <= MAX_PAUSE
+        return not waits and self._refusals[step.agent] < MAX_REFUSALS
 
     def _admit(self, run: Run, pipeline: Pipeline, steps: dict[str, Step], step: Step) -> bool:
         verdict, reason = decide(run, pipeline.spec, steps, step)
@@ -80,10 +95,14 @@ class Progress:
             return self._finish(run, step, StepState.SKIPPED, reason)
         if verdict == Verdict.GO:
             return self._bind(run, pipeline, step)
-        if verdict == Verdict.HOLD and step.phase != reason:
+        return self._wait(run, step, reason) if verdict == Verdict.HOLD else False
+
+    def _wait(self, run: Run, step: Step, reason: str) -> bool:
+        """Say once why a step is not bound yet; it is looked at again."""
+        if step.phase != reason:
             with self._ledger.begin() as tx:
-                tx.steps.change(step.id, [StepState.WAITING], step.attempt, phase=reason)
-                tell(tx, run, step, reason, state="waiting")
+                if tx.steps.change(step.id, [StepState.WAITING], step.attempt, phase=reason):
+                    tell(tx, run, step, reason, state="waiting")
         return False
 
     def _bind(self, run: Run, pipeline: Pipeline, step: Step) -> bool:
@@ -101,6 +120,8 @@ class Progress:
             )
             agent, _ = workloads.choose_agent(self._components, bound.runnable.descriptor)
         except (FusemlError, PluginError) as error:
+            if isinstance(error, PluginError) and error.retryable:
+                return self._wait(run, step, f"waiting: {error}")  # a plugin that starts again answers next time
             return self._finish(run, step, StepState.FAILED, str(error), reason="Binding")
         with self._ledger.begin() as tx:
             return self._queue_or_reuse(tx, run, pipeline, step, bound, key, parts, why, agent)
@@ -121,6 +142,9 @@ class Progress:
             *bound.inputs.values(),
             *(Binding(n, value=str(e["value"]), defaulted=bool(e["default"])) for n, e in bound.parameters.items()),
         ]
+        current = tx.runs.lock(run.id)
+        if current is None or current.swaps != run.swaps:
+            return False  # a runnable was swapped meanwhile: the fingerprint is that of another one
         tx.steps.set_io(step.id, "in", flows)
         anew = run.no_cache or run.only == step.name or step.name in run.swaps
         done = None if anew else self._reusable(tx, run, pipeline, step, bound, key)
@@ -222,15 +246,16 @@ class Progress:
             log.warning("the agent does not say whether it has a workload", workload=step.workload, error=str(error))
 
     def _postpone(self, run: Run, step: Step, reason: str) -> bool:
+        self._refusals[step.agent] += 1
         with self._ledger.begin() as tx:
-            tx.steps.change(
+            moved = tx.steps.change(
                 step.id,
                 [StepState.QUEUED],
                 step.attempt,
                 not_before=time.time() + RETRY_AFTER,
                 phase=f"waiting: {reason}",
             )
-            if step.phase != f"waiting: {reason}":
+            if moved and step.phase != f"waiting: {reason}":
                 tell(tx, run, step, f"waiting: {reason}", state="queued")
         return False
 
@@ -251,9 +276,9 @@ class Progress:
     def _end(self, run: Run) -> bool:
         now = time.time()
         with self._ledger.begin() as tx:
-            steps = tx.steps.of_run(run.id)
-            state, error = outcome(steps, cancelled=run.cancel_requested)
-            tx.runs.set(run.id, state=state, error=error, ended_at=now, started_at=run.started_at or now)
+            state, error = outcome(tx.steps.of_run(run.id), cancelled=run.cancel_requested)
+            if not tx.runs.end(run.id, state, error, run.started_at or now, now):
+                return False
             suffix = f": {error}" if error else ""
             tx.feed.add(run.change, "run", f"{run.name} {state}{suffix}", now=now, run=run.name, state=str(state))
         return True

@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from fuseml_core.domain.errors import FusemlError
+from fuseml_core.domain.errors import FusemlError, Unavailable
 from fuseml_core.domain.records import FINAL_STEP_STATES, Instance, InstanceState, Step, StepState
 from fuseml_core.engine.completion import Completion, interruption
 from fuseml_core.engine.progress import Progress
@@ -28,6 +28,8 @@ COMPARE_EVERY = 5.0
 EVENTS_WAIT = 10.0
 #: Seconds that an agent may take to report the end of a workload that it forced to end.
 END_MARGIN = 5.0
+#: Seconds after which an agent that is not there counts as removed; upgrading one takes less.
+MISSING_AFTER = 60.0
 ENDED = FINAL_STATES | {"unknown"}
 _LIVE_INSTANCES = (InstanceState.STARTING, InstanceState.READY)
 _LIVE_STEPS = (StepState.RUNNING, StepState.COMPLETING)
@@ -53,8 +55,9 @@ class Reconciler:
         self._reporting = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._compared_at = 0.0
+        self._missing: dict[str, float] = {}
         self._listening: set[str] = set()
-        self.heartbeat = time.time()
+        self.heartbeat = time.monotonic()
 
     def start(self) -> None:
         """Start the loop; reports of agents are listened to as they are found."""
@@ -101,7 +104,7 @@ class Reconciler:
         self._quietly(self._compare)
         self._quietly(self._serving.publish)
         while not self._stop.is_set():
-            self.heartbeat = time.time()
+            self.heartbeat = time.monotonic()
             self._quietly(self._turn)
             self._wake.wait(IDLE)
             self._wake.clear()
@@ -109,7 +112,7 @@ class Reconciler:
     def _turn(self) -> None:
         self._listen()
         self._drain_reports()
-        if time.time() - self._compared_at > COMPARE_EVERY:
+        if not self._compared_at or time.monotonic() - self._compared_at > COMPARE_EVERY:
             self._compare()
         self._cancel_requested()
         while not self._stop.is_set() and self._progress.advance():
@@ -143,7 +146,7 @@ class Reconciler:
 
     def _compare(self) -> None:
         """Ask every agent about every live workload: reports may have been missed while the server was away."""
-        self._compared_at = time.time()
+        self._compared_at = time.monotonic()
         with self._ledger.read() as tx:
             live = [(s.agent, s.workload) for s in tx.steps.in_states(_LIVE_STEPS)]
             live += [(i.agent, i.workload) for i in tx.services.instances(states=_LIVE_INSTANCES)]
@@ -154,15 +157,38 @@ class Reconciler:
             self._quietly(partial(self._compare_agent, agent, sorted(names)))
 
     def _compare_agent(self, agent: str, names: list[str]) -> None:
-        for status in self._components.agent(agent).status(names):
+        found = self._agent_or_none(agent)
+        if found is None:
+            for name in names:
+                self._quietly(partial(self._take, WorkloadStatus(name=name, state="failed", reason="Lost",
+                                                                 message=f"its agent {agent} was removed")))
+            return
+        for status in found.status(names):
             # Recorded as submitted, but the agent never heard of it: as good as lost.
             lost = {"state": "failed", "reason": "Lost", "message": "the agent does not know this workload"}
-            self._take(status.model_copy(update=lost) if status.state == "unknown" else status)
+            self._quietly(partial(self._take, status.model_copy(update=lost) if status.state == "unknown" else status))
+
+    def _agent_or_none(self, name: str) -> Agent | None:
+        """An agent, or None when it has been missing for so long that it was removed rather than upgraded.
+
+        Raises:
+            Unavailable: It is missing, and not for long.
+        """
+        try:
+            agent = self._components.agent(name)
+        except Unavailable:
+            since = self._missing.setdefault(name, time.monotonic())
+            if time.monotonic() - since < MISSING_AFTER:
+                raise
+            return None
+        self._missing.pop(name, None)
+        return agent
 
     def _cancel_requested(self) -> None:
         with self._ledger.read() as tx:
-            running = [(s.agent, s.workload) for run in tx.runs.active() if run.cancel_requested
-                       for s in tx.steps.of_run(run.id) if s.state == StepState.RUNNING]
+            wanted = [run.id for run in tx.runs.active() if run.cancel_requested]
+            running = [(s.agent, s.workload) for steps in tx.steps.of_runs(wanted).values()
+                       for s in steps if s.state == StepState.RUNNING]
         for agent, workload in running:
             self._quietly(partial(self._cancel, agent, workload))
 

@@ -33,7 +33,7 @@ def matches(tx: Transaction, version: Version, branch: str, default_branch: str)
         One match for each trigger whose selector covers the artifact's name.
     """
     found = []
-    for trigger in tx.pipelines.triggers(version.kind):
+    for trigger in tx.pipelines.triggers(version.kind, version.project, version.name):
         selector = parse_selector(trigger.selector, trigger.project)
         if selector.covers(version.kind, version.project, version.name):
             found.append(match_one(tx, trigger, selector, version, branch, default_branch))
@@ -121,7 +121,8 @@ def current_matches(tx: Transaction, text: str, project: str, types: tuple[str, 
         trigger = Trigger(0, 0, "", project, "", text, types)
         if version and not _refusal(trigger, selector, version, branch, row["default_branch"]):
             found.append(version)
-    return sorted(found, key=lambda v: (v.created_at, v.id), reverse=True)
+    # Ids are given one after the other under the lock of deciding; clocks may go back.
+    return sorted(found, key=lambda v: v.id, reverse=True)
 
 
 def _standing(tx: Transaction, selector: Selector, row: dict[str, Any]) -> tuple[Version | None, str]:

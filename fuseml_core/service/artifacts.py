@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from fuseml_core.domain.errors import Invalid
@@ -43,7 +44,9 @@ def _before(cursor: str) -> tuple[float, int] | None:
     if not cursor:
         return None
     try:
-        created, version = cursor.split(":")
-        return float(created), int(version)
-    except ValueError:
+        created, version = float(cursor.split(":", maxsplit=1)[0]), int(cursor.split(":")[1])
+        if not (math.isfinite(created) and 0 < version < 2**63):
+            raise ValueError(cursor)
+        return created, version
+    except (ValueError, IndexError):
         raise Invalid(f"{cursor!r} is not a cursor", hint="Give the one that the previous page ended with.") from None

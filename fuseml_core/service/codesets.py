@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 #: Bytes of the largest file that detection reads.
 MAX_READ = 256 * 1024
+#: Characters of the longest name of a branch.
+MAX_BRANCH = 255
 
 
 class Codesets:
@@ -121,6 +123,8 @@ class Codesets:
         if len(commit) not in (40, 64) or set(commit) - set("0123456789abcdef"):
             raise Invalid(f"{commit!r} is not a full commit id", hint="Give 40 hexadecimal digits.")
         check_name(name, "codeset")
+        if not branch or len(branch) > MAX_BRANCH or branch.startswith("-") or not branch.isprintable():
+            raise Invalid(f"{branch!r} cannot name a branch", hint="Give the name of the branch that was pushed.")
         self._projects.get(project)
         digest = f"git:{commit}"
         with self._one_at_a_time(f"{project}/{name}"):
@@ -144,6 +148,8 @@ class Codesets:
                 metadata={**descriptor.metadata, **detection},
             )
             with self._ledger.begin() as tx:
+                if tx.projects.get(project) is None:
+                    raise NotFound(f"the project {project!r} was deleted meanwhile")
                 registered = register(tx, new, change=new_change(), branch=branch)
         self._wake()
         return registered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -49,11 +50,12 @@ class ManualRuns:
         Raises:
             Invalid: No parameter has several values, or there are too many combinations.
         """
-        trials = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-        if not grid or not trials:
+        count = math.prod(len(values) for values in grid.values()) if grid else 0
+        if not count:
             raise Invalid("a sweep needs values to try", hint="Give them with --param alpha=0.1,0.5,0.9.")
-        if len(trials) > MAX_TRIALS:
-            raise Invalid(f"{len(trials)} combinations are too many for one sweep", hint=f"Try at most {MAX_TRIALS}.")
+        if count > MAX_TRIALS:
+            raise Invalid(f"{count} combinations are too many for one sweep", hint=f"Try at most {MAX_TRIALS}.")
+        trials = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
         return self._start(project, name, inputs, trials, RunMode())
 
     def _start(self, project: str, name: str, inputs: dict[str, str], trials: list[dict[str, Any]],
@@ -67,8 +69,14 @@ class ManualRuns:
         change = new_change()
         with self._ledger.begin() as tx:
             tx.pipelines.decide_alone()
-            runs = [create_run(tx, pipeline, _complete(tx, pipeline, given), parameters, change=change,
-                               nonce=uuid.uuid4().hex, mode=mode)[0] for given, parameters in checked]
+            bound: dict[tuple[tuple[str, str], ...], dict[str, Version]] = {}
+            runs = []
+            for given, parameters in checked:
+                key = tuple(sorted(given.items()))
+                if key not in bound:  # most trials of a sweep differ in parameters only
+                    bound[key] = _complete(tx, pipeline, given)
+                runs.append(create_run(tx, pipeline, bound[key], parameters, change=change, nonce=uuid.uuid4().hex,
+                                       mode=mode)[0])
         self._wake()
         return runs
 
@@ -140,7 +148,9 @@ class ManualRuns:
 
 
 def _find(tx: Transaction, project: str, pipeline: str, number: int) -> Run:
-    run = tx.runs.get(project, pipeline, number)
+    """A run, kept from changing until the transaction ends."""
+    found = tx.runs.get(project, pipeline, number)
+    run = tx.runs.lock(found.id) if found else None
     if run is None:
         raise NotFound(f"there is no run {pipeline}/{number} in project {project!r}", hint="See `fuseml run list`.")
     return run

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from fuseml_core.domain.addresses import parse_selector, scheme_of
 from fuseml_core.domain.errors import Conflict, FusemlError, Invalid, NotFound, Refused
 from fuseml_core.domain.names import check_name
-from fuseml_core.domain.parameters import convert
+from fuseml_core.domain.parameters import check_free, convert
 from fuseml_core.domain.records import Decision, Pipeline, Trigger, Version
 from fuseml_core.engine import triggers
 from fuseml_core.engine.creation import create_run
@@ -99,6 +99,8 @@ class Pipelines:
         change = new_change()
         with self._ledger.begin() as tx:
             tx.pipelines.decide_alone()
+            if tx.projects.get(project) is None:
+                raise NotFound(f"the project {project!r} was deleted meanwhile")
             inputs = _pinned(tx, project, inputs)
             _check_service_owner(tx, project, name, spec, inputs)
             pipeline = self._insert(tx, project, name, entry, spec, inputs, checked)
@@ -194,16 +196,24 @@ class Pipelines:
             Refused: A run of it is active.
         """
         pipeline = self.get(project, name)
-        with self._ledger.read() as tx:
-            active = [r.name for r in tx.runs.page(project=project, pipeline=name, state="running")]
-        if active:
-            raise Refused(
-                f"runs of the pipeline {name!r} are active: {', '.join(active[:5])}",
-                hint="Wait, or cancel them: fuseml run cancel <run>.",
-            )
+        with self._ledger.begin() as tx:
+            tx.pipelines.decide_alone()
+            _refuse_active(tx, pipeline)
+            tx.pipelines.set_state(pipeline.id, "paused")  # nothing starts while its services are stopped
         self._stop_services(pipeline.id)
         with self._ledger.begin() as tx:
+            tx.pipelines.decide_alone()
+            _refuse_active(tx, pipeline)
             tx.pipelines.remove(pipeline.id)
+
+
+def _refuse_active(tx: Transaction, pipeline: Pipeline) -> None:
+    active = [r.name for r in tx.runs.page(project=pipeline.project, pipeline=pipeline.name, state="running", limit=5)]
+    if active:
+        raise Refused(
+            f"runs of the pipeline {pipeline.name!r} are active: {', '.join(active)}",
+            hint="Wait, or cancel them: fuseml run cancel <run>.",
+        )
 
 
 def _fire_for_existing(
@@ -253,7 +263,7 @@ def _existing(tx: Transaction, trigger: Trigger, existing: str) -> list[Version]
                 if current
                 else []
             )
-    return sorted(found, key=lambda v: (v.created_at, v.id))
+    return sorted(found, key=lambda v: v.id)
 
 
 def check_known(declared: dict[str, Any], given: dict[str, Any], what: str, template: str) -> None:
@@ -288,7 +298,8 @@ def check_parameters(spec: dict[str, Any], given: dict[str, Any], template: str)
     """Convert parameters to their declared types; refuse those that the template does not know."""
     if not spec.get("open_parameters"):
         check_known(spec["parameters"], given, "parameter", template)
-    return {n: convert(n, spec["parameters"][n], v) if n in spec["parameters"] else v for n, v in given.items()}
+    declared = spec["parameters"]
+    return {n: convert(n, declared[n], v) if n in declared else check_free(n, v) for n, v in given.items()}
 
 
 def _check_service_owner(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from fuseml_core.domain.records import (
     Pipeline,
     Project,
     Run,
+    RunState,
     Service,
     Step,
     StepState,
@@ -54,10 +55,6 @@ class Artifacts(Protocol):
 
     def ensure(self, kind: str, project: str, name: str, now: float) -> int:
         """Return the id of a name, making it when it is new."""
-        ...
-
-    def default_branch(self, artifact_id: int, first_pushed: str) -> str:
-        """The branch whose tip is the current code; the first one that is pushed becomes it."""
         ...
 
     def add_version(
@@ -122,10 +119,6 @@ class Artifacts(Protocol):
         """Hide a name; its versions stay as records of lineage. Returns False if there was none."""
         ...
 
-    def aliases_of(self, version_ids: Sequence[int]) -> dict[int, list[str]]:
-        """Aliases by version id."""
-        ...
-
     def touch_branch(self, artifact_id: int, branch: str, version_id: int) -> str:
         """Move a branch to a version and return the default branch of the codeset."""
         ...
@@ -148,6 +141,10 @@ class Pipelines(Protocol):
 
     def by_id(self, pipeline_id: int) -> Pipeline | None:
         """One pipeline by id."""
+        ...
+
+    def by_ids(self, pipeline_ids: Iterable[int]) -> dict[int, Pipeline]:
+        """Pipelines by id."""
         ...
 
     def all(self, project: str | None = None) -> list[Pipeline]:
@@ -174,8 +171,8 @@ class Pipelines(Protocol):
         """
         ...
 
-    def triggers(self, kind: str) -> list[Trigger]:
-        """Enabled triggers that wait for a kind, oldest first."""
+    def triggers(self, kind: str, project: str, name: str) -> list[Trigger]:
+        """Enabled triggers that may wait for an artifact, oldest first; patterns are left to the caller."""
         ...
 
     def triggers_of(self, pipeline_id: int) -> list[Trigger]:
@@ -238,6 +235,22 @@ class Runs(Protocol):
         """Version id by input."""
         ...
 
+    def inputs_of(self, run_ids: Iterable[int]) -> dict[int, dict[str, int]]:
+        """Version id by input, by run."""
+        ...
+
+    def any_active(self, change: str) -> bool:
+        """Whether a run of a change has not ended."""
+        ...
+
+    def lock(self, run_id: int) -> Run | None:
+        """The run as it is now; no other transaction changes it before this one ends."""
+        ...
+
+    def end(self, run_id: int, state: RunState, error: str, started_at: float, ended_at: float) -> bool:
+        """End a run that has not ended; returns whether it had not."""
+        ...
+
     def consuming(self, version_ids: list[int]) -> list[Run]:
         """Runs that took any of these versions as an input, newest first."""
         ...
@@ -266,6 +279,10 @@ class Steps(Protocol):
         """Steps of a run in the order of the template."""
         ...
 
+    def of_runs(self, run_ids: Iterable[int]) -> dict[int, list[Step]]:
+        """Steps of runs in the order of their templates, by run."""
+        ...
+
     def by_workload(self, workload: str) -> Step | None:
         """The step that a workload belongs to."""
         ...
@@ -287,6 +304,10 @@ class Steps(Protocol):
 
     def io(self, step_id: int, direction: str) -> list[Binding]:
         """What flowed into or out of a step."""
+        ...
+
+    def io_of(self, step_ids: Iterable[int], direction: str) -> dict[int, list[Binding]]:
+        """What flowed into or out of steps, by step."""
         ...
 
     def cached(self, fingerprint: str) -> Step | None:

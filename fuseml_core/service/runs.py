@@ -17,6 +17,8 @@ from fuseml_sdk.errors import NotFound as WorkloadGone
 #: Longest time one request waits for news, in seconds.
 MAX_WAIT = 30.0
 POLL = 0.1
+#: Lines of a change that one answer has; `more` says that others wait.
+MAX_EVENTS = 500
 _NAME = re.compile(r"^([^/]+)/([1-9]\d*)$")
 
 
@@ -132,15 +134,19 @@ class Runs:
         """
         until = time.monotonic() + min(max(wait, 0.0), MAX_WAIT)
         while True:
-            found = self._change(change, after)
-            if found["events"] or found["state"] == "settled" or time.monotonic() >= until:
-                return found
+            with self._ledger.read() as tx:
+                # All runs with all steps are read only when there is something to tell.
+                quiet = tx.runs.any_active(change) and not tx.feed.after(change, after, 1)
+            if not quiet or time.monotonic() >= until:
+                return self._change(change, after)
             time.sleep(POLL)
 
     def _change(self, change: str, after: int) -> dict[str, Any]:
         with self._ledger.read() as tx:
+            active = tx.runs.any_active(change)
             runs = tx.runs.page(change=change, limit=1000)
-            events = tx.feed.after(change, after)
+            steps = tx.steps.of_runs(r.id for r in runs)
+            events = tx.feed.after(change, after, MAX_EVENTS)
             decisions = tx.pipelines.decisions(change=change)
             if not runs and not events and not decisions and not tx.feed.after(change, 0, 1):
                 raise NotFound(f"there is no change {change!r}")
@@ -156,15 +162,15 @@ class Runs:
                             "phase": s.phase,
                             "log_tail": list(s.log_tail),
                         }
-                        for s in tx.steps.of_run(r.id)
+                        for s in steps.get(r.id, [])
                     ],
                 }
                 for r in reversed(runs)
             ]
-        active = any(r.state == RunState.RUNNING for r in runs)
         return {
             "id": change,
             "state": "active" if active else "settled",
+            "more": len(events) == MAX_EVENTS,
             "cursor": events[-1].seq if events else after,
             "events": [feed_view(e) for e in events],
             "runs": views,

@@ -95,9 +95,8 @@ class SqlArtifacts(Repository):
     def many(self, version_ids: Iterable[int]) -> list[Version]:
         """Versions by id, in the order of the ids."""
         wanted = list(version_ids)
-        if not wanted:
-            return []
-        found = {v.id: v for v in self._versions(_versions.c.id.in_(wanted))}
+        rows = self._in_parts(wanted, lambda ids: select(_versions).where(_versions.c.id.in_(ids)))
+        found = {v.id: v for v in self._with_aliases(rows)}
         return [found[i] for i in wanted if i in found]
 
     def find(self, address: Address) -> list[Version]:
@@ -110,8 +109,9 @@ class SqlArtifacts(Repository):
         if address.digest:
             where.append(_versions.c.digest == address.digest)
         elif address.short:
-            where.append(or_(*(_versions.c.digest.startswith(f"{algo}:{address.short}", autoescape=True)
-                               for algo in ("git", "sha256", "ext"))))
+            # A range is found in the index, LIKE is not; `g` comes after every hexadecimal digit.
+            prefixes = [f"{algo}:{address.short}" for algo in ("git", "sha256", "ext")]
+            where.append(or_(*(and_(_versions.c.digest >= p, _versions.c.digest < f"{p}g") for p in prefixes)))
         elif address.alias and address.alias != "latest":
             where.append(_versions.c.id.in_(select(_aliases.c.version_id).where(_aliases.c.name == address.alias)))
         elif address.number:
@@ -132,8 +132,9 @@ class SqlArtifacts(Repository):
                 _aliases.c.artifact_id == row["id"], _aliases.c.name == row["default_branch"]))
             if tip:
                 return self.get(int(tip["version_id"]))
-        found = self._versions(_versions.c.artifact_id == row["id"], limit=1)
-        return found[0] if found else None
+        newest = self._first(select(_versions.c.id).where(_versions.c.artifact_id == row["id"])
+                             .order_by(_versions.c.seq.desc()).limit(1))
+        return self.get(int(newest["id"])) if newest else None
 
     def names(self, kind: str, project: str | None) -> list[dict[str, Any]]:
         """Names of a kind, in one project or in all, with default branch and creation time."""
@@ -167,7 +168,9 @@ class SqlArtifacts(Repository):
     def aliases_of(self, version_ids: Sequence[int]) -> dict[int, list[str]]:
         """Aliases by version id."""
         found: dict[int, list[str]] = {}
-        for row in self._all(select(_aliases).where(_aliases.c.version_id.in_(version_ids)).order_by(_aliases.c.name)):
+        rows = self._in_parts(version_ids, lambda ids: select(_aliases).where(
+            _aliases.c.version_id.in_(ids)).order_by(_aliases.c.name))
+        for row in rows:
             found.setdefault(int(row["version_id"]), []).append(row["name"])
         return found
 
@@ -177,10 +180,11 @@ class SqlArtifacts(Repository):
         return self.default_branch(artifact_id, branch)
 
     def _versions(self, *where: ColumnElement[bool], limit: int = 1000) -> list[Version]:
-        statement = (select(_versions).join(_artifacts, _artifacts.c.id == _versions.c.artifact_id)
-                     .where(*where).order_by(_versions.c.created_at.desc(), _versions.c.id.desc()).limit(limit))
-        rows = self._all(statement)
-        aliases = self.aliases_of([int(r["id"]) for r in rows]) if rows else {}
+        return self._with_aliases(self._all(select(_versions).where(*where).order_by(
+            _versions.c.created_at.desc(), _versions.c.id.desc()).limit(limit)))
+
+    def _with_aliases(self, rows: Sequence[RowMapping]) -> list[Version]:
+        aliases = self.aliases_of([int(r["id"]) for r in rows])
         return [_version(row, aliases.get(int(row["id"]), [])) for row in rows]
 
 

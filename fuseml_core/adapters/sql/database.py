@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from fuseml_core.adapters.sql.values import storable_parameters, to_json
 from fuseml_core.domain.errors import Invalid
 
 #: Milliseconds that a writer waits for another one.
@@ -37,13 +38,21 @@ def open_database(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT / 1000, "check_same_thread": False},
-                               hide_parameters=True)
+                               hide_parameters=True, json_serializer=to_json)
+        event.listen(engine, "before_cursor_execute", _clean, retval=True)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 10}, hide_parameters=True)
+        engine = create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 10}, hide_parameters=True,
+                               json_serializer=to_json)
+        event.listen(engine, "before_cursor_execute", _clean, retval=True)
+        return engine
     raise Invalid(f"the database {parsed.get_backend_name()!r} is not supported", hint="Use SQLite or PostgreSQL.")
+
+
+def _clean(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_others: Any) -> tuple[str, Any]:
+    return statement, storable_parameters(parameters)
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

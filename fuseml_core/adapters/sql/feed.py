@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from fuseml_core.adapters.sql.rows import Repository, table_of
 from fuseml_core.adapters.sql.tables import CursorRow, FeedRow
 from fuseml_core.domain.records import FeedItem
 
+#: First key of the advisory locks under which lines are added, one for each change.
+_FEED = 0x66656564
 _feed, _cursors = table_of(FeedRow), table_of(CursorRow)
 
 
@@ -17,7 +19,10 @@ class SqlFeed(Repository):
     def add(
         self, change: str, kind: str, text: str, *, now: float, run: str = "", step: str = "", state: str = ""
     ) -> None:
-        """Append one line."""
+        """Append one line; lines of a change become visible in the order of their numbers (G6)."""
+        # PostgreSQL gives numbers before it commits: who has read up to 11 would never see a 10 that commits later.
+        if self._connection.dialect.name == "postgresql":
+            self._connection.execute(select(func.pg_advisory_xact_lock(_FEED, func.hashtext(change))))
         self._insert(
             _feed, {"change": change, "at": now, "kind": kind, "run": run, "step": step, "state": state, "text": text}
         )

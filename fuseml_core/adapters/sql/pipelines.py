@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import RowMapping, delete, func, select, update
 
 from fuseml_core.adapters.sql.rows import Repository, table_of
 from fuseml_core.adapters.sql.tables import FiringRow, PipelineRow, RunRow, TriggerRow, VersionRow
-from fuseml_core.domain.addresses import Address
+from fuseml_core.domain.addresses import Address, is_pattern, parse_selector
 from fuseml_core.domain.records import Decision, Pipeline, Trigger
 
 _pipelines, _triggers, _firings = table_of(PipelineRow), table_of(TriggerRow), table_of(FiringRow)
@@ -34,6 +35,7 @@ class SqlPipelines(Repository):
 
     def add_trigger(self, pipeline: Pipeline, input_: str, kind: str, selector: str, types: list[str]) -> int:
         """Insert a trigger for one input of a pipeline."""
+        wanted = parse_selector(selector, pipeline.project)
         return self._insert(
             _triggers,
             {
@@ -45,25 +47,31 @@ class SqlPipelines(Repository):
                 "selector": selector,
                 "types": types,
                 "enabled": True,
+                "only_project": "" if is_pattern(wanted.project) else wanted.project,
+                "only_name": "" if is_pattern(wanted.name) else wanted.name,
             },
         )
 
     def get(self, project: str, name: str) -> Pipeline | None:
         """One pipeline by name."""
         row = self._first(select(_pipelines).where(_pipelines.c.project == project, _pipelines.c.name == name))
-        return self._pipeline(row) if row else None
+        return _pipeline(row) if row else None
+
+    def by_ids(self, pipeline_ids: Iterable[int]) -> dict[int, Pipeline]:
+        """Pipelines by id."""
+        rows = self._in_parts(pipeline_ids, lambda ids: select(_pipelines).where(_pipelines.c.id.in_(ids)))
+        return {int(row["id"]): _pipeline(row) for row in rows}
 
     def by_id(self, pipeline_id: int) -> Pipeline | None:
         """One pipeline by id."""
-        row = self._first(select(_pipelines).where(_pipelines.c.id == pipeline_id))
-        return self._pipeline(row) if row else None
+        return self.by_ids([pipeline_id]).get(pipeline_id)
 
     def all(self, project: str | None = None) -> list[Pipeline]:
         """Pipelines of a project, or all, by name."""
         statement = select(_pipelines).order_by(_pipelines.c.project, _pipelines.c.name)
         if project is not None:
             statement = statement.where(_pipelines.c.project == project)
-        return [self._pipeline(row) for row in self._all(statement)]
+        return [_pipeline(row) for row in self._all(statement)]
 
     def remove(self, pipeline_id: int) -> None:
         """Delete a pipeline with its triggers and runs."""
@@ -87,10 +95,17 @@ class SqlPipelines(Repository):
         assert row is not None
         return int(row["next_run"]) - 1
 
-    def triggers(self, kind: str) -> list[Trigger]:
-        """Enabled triggers that wait for a kind, oldest first."""
+    def triggers(self, kind: str, project: str, name: str) -> list[Trigger]:
+        """Enabled triggers that may wait for an artifact, oldest first; patterns are left to the caller."""
         rows = self._all(
-            select(_triggers).where(_triggers.c.kind == kind, _triggers.c.enabled).order_by(_triggers.c.id)
+            select(_triggers)
+            .where(
+                _triggers.c.kind == kind,
+                _triggers.c.enabled,
+                _triggers.c.only_project.in_(["", project]),
+                _triggers.c.only_name.in_(["", name]),
+            )
+            .order_by(_triggers.c.id)
         )
         return [_trigger(row) for row in rows]
 
@@ -169,25 +184,24 @@ class SqlPipelines(Repository):
             for r in self._all(statement)
         ]
 
-    def _pipeline(self, row: RowMapping) -> Pipeline:
-        runs = self._connection.execute(
-            select(func.count()).select_from(_runs).where(_runs.c.pipeline_id == row["id"])
-        ).scalar_one()
-        return Pipeline(
-            id=row["id"],
-            project=row["project"],
-            name=row["name"],
-            state=row["state"],
-            template=row["template"],
-            template_digest=row["template_digest"],
-            extension=row["extension"],
-            extension_digest=row["extension_digest"],
-            spec=row["spec"],
-            inputs=row["inputs"],
-            parameters=row["parameters"],
-            created_at=row["created_at"],
-            runs=int(runs),
-        )
+
+def _pipeline(row: RowMapping) -> Pipeline:
+    return Pipeline(
+        id=row["id"],
+        project=row["project"],
+        name=row["name"],
+        state=row["state"],
+        template=row["template"],
+        template_digest=row["template_digest"],
+        extension=row["extension"],
+        extension_digest=row["extension_digest"],
+        spec=row["spec"],
+        inputs=row["inputs"],
+        parameters=row["parameters"],
+        created_at=row["created_at"],
+        # Numbers are dense and runs go only with their pipeline, so counting 10 000 rows is not needed.
+        runs=int(row["next_run"]) - 1,
+    )
 
 
 def _trigger(row: RowMapping) -> Trigger:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import RowMapping, select, update
@@ -56,13 +57,38 @@ class SqlRuns(Repository):
 
     def inputs(self, run_id: int) -> dict[str, int]:
         """Version id by input."""
-        rows = self._all(select(_inputs).where(_inputs.c.run_id == run_id).order_by(_inputs.c.input))
-        return {r["input"]: r["version_id"] for r in rows}
+        return self.inputs_of([run_id]).get(run_id, {})
+
+    def inputs_of(self, run_ids: Iterable[int]) -> dict[int, dict[str, int]]:
+        """Version id by input, by run."""
+        found: dict[int, dict[str, int]] = {}
+        for row in self._in_parts(run_ids, lambda ids: select(_inputs).where(_inputs.c.run_id.in_(ids))
+                                  .order_by(_inputs.c.run_id, _inputs.c.input)):
+            found.setdefault(int(row["run_id"]), {})[row["input"]] = int(row["version_id"])
+        return found
+
+    def any_active(self, change: str) -> bool:
+        """Whether a run of a change has not ended."""
+        return self._first(select(_runs.c.id).where(
+            _runs.c.change == change, _runs.c.state == RunState.RUNNING).limit(1)) is not None
+
+    def lock(self, run_id: int) -> Run | None:
+        """The run as it is now; no other transaction changes it before this one ends."""
+        # SQLite has one writer at a time and leaves the lock out.
+        row = self._first(select(_runs).where(_runs.c.id == run_id).with_for_update())
+        return _run(row) if row else None
+
+    def end(self, run_id: int, state: RunState, error: str, started_at: float, ended_at: float) -> bool:
+        """End a run that has not ended; returns whether it had not."""
+        return self._changed(update(_runs).where(_runs.c.id == run_id, _runs.c.state == RunState.RUNNING).values(
+            state=state, error=error, started_at=started_at, ended_at=ended_at)) > 0
 
     def consuming(self, version_ids: list[int]) -> list[Run]:
         """Runs that took any of these versions as an input, newest first."""
-        ids = select(_inputs.c.run_id).where(_inputs.c.version_id.in_(version_ids))
-        return [_run(r) for r in self._all(select(_runs).where(_runs.c.id.in_(ids)).order_by(_runs.c.id.desc()))]
+        rows = self._in_parts(version_ids, lambda ids: select(_runs).where(
+            _runs.c.id.in_(select(_inputs.c.run_id).where(_inputs.c.version_id.in_(ids)))))
+        found = {int(r["id"]): r for r in rows}
+        return [_run(found[i]) for i in sorted(found, reverse=True)]
 
     def produced(self, run_id: int) -> list[int]:
         """Version ids that the steps of a run put out, reused ones included."""

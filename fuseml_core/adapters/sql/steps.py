@@ -31,7 +31,15 @@ class SqlSteps(Repository):
 
     def of_run(self, run_id: int) -> list[Step]:
         """Steps of a run in the order of the template."""
-        return [_step(r) for r in self._all(select(_steps).where(_steps.c.run_id == run_id).order_by(_steps.c.id))]
+        return self.of_runs([run_id]).get(run_id, [])
+
+    def of_runs(self, run_ids: Iterable[int]) -> dict[int, list[Step]]:
+        """Steps of runs in the order of their templates, by run."""
+        found: dict[int, list[Step]] = {}
+        for row in self._in_parts(run_ids, lambda ids: select(_steps).where(
+                _steps.c.run_id.in_(ids)).order_by(_steps.c.id)):
+            found.setdefault(int(row["run_id"]), []).append(_step(row))
+        return found
 
     def by_workload(self, workload: str) -> Step | None:
         """The step that a workload belongs to."""
@@ -64,9 +72,16 @@ class SqlSteps(Repository):
 
     def io(self, step_id: int, direction: str) -> list[Binding]:
         """What flowed into or out of a step."""
-        rows = self._all(select(_io).where(_io.c.step_id == step_id, _io.c.direction == direction)
-                         .order_by(_io.c.port, _io.c.ord))
-        return [Binding(r["port"], r["version_id"], r["value"], r["defaulted"]) for r in rows]
+        return self.io_of([step_id], direction).get(step_id, [])
+
+    def io_of(self, step_ids: Iterable[int], direction: str) -> dict[int, list[Binding]]:
+        """What flowed into or out of steps, by step."""
+        found: dict[int, list[Binding]] = {}
+        for r in self._in_parts(step_ids, lambda ids: select(_io).where(
+                _io.c.step_id.in_(ids), _io.c.direction == direction).order_by(_io.c.step_id, _io.c.port, _io.c.ord)):
+            found.setdefault(int(r["step_id"]), []).append(
+                Binding(r["port"], r["version_id"], r["value"], r["defaulted"]))
+        return found
 
     def cached(self, fingerprint: str) -> Step | None:
         """The succeeded step whose outputs a fingerprint stands for."""

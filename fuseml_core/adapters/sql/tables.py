@@ -81,6 +81,8 @@ class VersionRow(SQLModel, table=True):
         Index("ix_version_digest", "digest"),
         Index("ix_version_listing", "kind", "project", "created_at", "id"),
         Index("ix_version_name", "kind", "project", "name", "seq"),
+        Index("ix_version_seq", "artifact_id", "seq"),
+        Index("ix_version_newest", "created_at", "id"),
     )
     id: int | None = _id()
     artifact_id: int = _parent("artifact")
@@ -146,10 +148,13 @@ class PipelineRow(SQLModel, table=True):
 
 
 class TriggerRow(SQLModel, table=True):
-    """An input of a pipeline that waits for artifacts."""
+    """An input of a pipeline that waits for artifacts.
+
+    `only_project` and `only_name` are empty when the selector has a pattern there.
+    """
 
     __tablename__ = "trigger"
-    __table_args__ = (Index("ix_trigger_match", "kind", "enabled"),)
+    __table_args__ = (Index("ix_trigger_match", "kind", "only_name", "only_project"),)
     id: int | None = _id()
     pipeline_id: int = _parent("pipeline", index=True)
     pipeline: str
@@ -159,6 +164,8 @@ class TriggerRow(SQLModel, table=True):
     selector: str
     types: list[Any] = _json(list)
     enabled: bool = True
+    only_project: str = ""
+    only_name: str = ""
 
 
 class FiringRow(SQLModel, table=True):
@@ -187,6 +194,8 @@ class RunRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("pipeline_id", "number"),
         Index("ix_run_listing", "project", "created_at", "id"),
+        Index("ix_run_name", "project", "pipeline", "number"),
+        Index("ix_run_previous", "pipeline_id", "id"),
     )
     id: int | None = _id()
     uid: str = Field(unique=True)
