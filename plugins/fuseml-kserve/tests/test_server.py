@@ -32,6 +32,8 @@ def test_the_model_is_called_as_fuseml_calls_it(start, models, tmp_path):
     ("POST", "/predict", '{"instances": [], "inputs": []}', 400, "got instances, inputs"),
     ("POST", "/predict", "[[1, 2]]", 400, "row 0 has 2 values, expected 1: seconds"),
     ("POST", "/predict", "[[-1]]", 500, "the model failed: RuntimeError: no negative sleep"),
+    ("POST", "/predict", "[" * 100_000, 400, "too deep"),
+    ("POST", "/v2/models/slow/infer", '{"inputs": [], "parameters": 7}', 400, "parameters must be an object"),
     ("GET", "/predict", None, 405, "use POST"),
     ("DELETE", "/predict", None, 405, "use POST"),
     ("GET", "/nothing", None, 404, "there is nothing at /nothing"),

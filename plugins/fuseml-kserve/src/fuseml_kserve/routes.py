@@ -64,6 +64,9 @@ def _json(body: bytes) -> Any:
     except ValueError as error:
         msg = f"the body is not JSON: {error}"
         raise RequestError(msg) from None
+    except RecursionError:
+        msg = "the lists or objects of the body lie too deep in each other"
+        raise RequestError(msg) from None
 
 
 def _server(_call: Call) -> tuple[int, Any]:
@@ -93,6 +96,9 @@ def _infer(call: Call) -> tuple[int, Any]:
         msg = "the body must be an object with inputs, a list of tensors"
         raise RequestError(msg)
     parameters = request.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        msg = "parameters must be an object"
+        raise RequestError(msg)
     data = model_input(request["inputs"], call.model.inputs, parameters)
     outputs = output_tensors(call.model.predict(data, {}), call.model.output_names())
     answer: dict[str, Any] = {"model_name": call.model.identity.name, "model_version": call.model.identity.version}

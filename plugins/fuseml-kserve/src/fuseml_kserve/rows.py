@@ -129,6 +129,9 @@ def _of_columns(value: dict[str, Any], schema: Any) -> Any:
 def _tensors(rows: list[Any], schema: Any) -> Any:
     specs = list(schema.inputs)
     if all(isinstance(row, dict) for row in rows):
+        if [spec.name for spec in specs] == [None]:
+            msg = "the model takes one tensor without a name: give its values, not objects"
+            raise RequestError(msg)
         missing = [spec.name for spec in specs if any(spec.name not in row for row in rows)]
         if missing:
             msg = f"missing in some row: {', '.join(map(str, missing))}"

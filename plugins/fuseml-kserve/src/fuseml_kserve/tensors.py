@@ -168,6 +168,9 @@ def _for_tensors(tensors: dict[str, Any], schema: Any) -> Any:
     if len(specs) == 1 and len(tensors) == 1:
         tensors = {specs[0].name: next(iter(tensors.values()))}
     missing = [spec.name for spec in specs if spec.name not in tensors]
+    if missing == [None]:
+        msg = f"the model takes one input, got {len(tensors)}"
+        raise RequestError(msg)
     if missing:
         msg = f"missing input{'s' if len(missing) > 1 else ''}: {', '.join(map(str, missing))}"
         raise RequestError(msg)
