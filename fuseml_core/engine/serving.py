@@ -80,7 +80,11 @@ class Serving:
                 f"the service {name} belongs to the pipeline {service.pipeline}",
                 hint="Give this pipeline's service another name, or remove the other pipeline.",
             )
-        if tx.services.instance_by_workload(step.workload) is None:
+        known = tx.services.instance_by_workload(step.workload)
+        if known is not None and known.state not in _LIVE:
+            # The server was stopped while the step waited for room.
+            tx.services.set_instance(known.id, state=InstanceState.STARTING)
+        if known is None:
             tx.services.add_instance(
                 {
                     "service_id": service.id,
@@ -242,22 +246,27 @@ class Serving:
     def tend(self) -> None:
         """End drained instances and start again the services that should run and do not."""
         with self._ledger.read() as tx:
-            draining = tx.services.instances(states=[InstanceState.DRAINING])
-            services = [(s, tx.services.instances(service_id=s.id)) for s in tx.services.all()]
-        for instance in draining:
-            self._drain_one(instance)
-        for service, instances in services:
-            live = [i for i in instances if i.state in _LIVE]
-            if service.desired == "stopped":
-                for instance in live:
-                    self._retire(instance)
-            elif not live and instances:
+            current = tx.services.instances(states=[*_LIVE, InstanceState.DRAINING])
+            live = {i.service_id for i in current if i.state in _LIVE}
+            # What ended is read only where something is to be started again: it grows with every crash.
+            services = {s.id: s for s in tx.services.all()}
+            down = [(s, tx.services.instances(service_id=s.id)) for s in services.values()
+                    if s.desired != "stopped" and s.id not in live]
+        for instance in current:
+            if instance.state == InstanceState.DRAINING:
+                self._drain_one(instance)
+            elif instance.service_id in services and services[instance.service_id].desired == "stopped":
+                self._retire(instance)
+        for service, instances in down:
+            if instances:
                 self._restart(service, instances[-1])
 
     def _drain_one(self, instance: Instance) -> None:
         until = instance.drain_until or 0.0
         waited = time.time() - (until - self._drain)
-        if time.time() < until and (waited < MIN_DRAIN or self._gateway.in_flight(instance.workload) > 0):
+        # A clock that was set back must not prolong it.
+        draining = 0 < until - time.time() <= self._drain
+        if draining and (waited < MIN_DRAIN or self._gateway.in_flight(instance.workload) > 0):
             return
         self._retire(instance)
 
@@ -278,7 +287,7 @@ class Serving:
         pause = (
             0.0 if last.state == InstanceState.ENDED or failures == 0 else min(MAX_BACKOFF, 2.0 ** min(failures, 6))
         )
-        if now < service.updated_at + pause:
+        if 0 <= now - service.updated_at < pause:
             return
         with self._ledger.read() as tx:
             step = tx.steps.by_id(last.step_id)
@@ -326,6 +335,9 @@ class Serving:
                 list(agent.describe().schemes),
             )
             with self._ledger.begin() as tx:
+                current = tx.services.by_id(service.id)
+                if current is None or current.desired != "running":
+                    return  # stopped or removed meanwhile
                 if tx.services.instance_by_workload(name) is None:
                     tx.services.add_instance(
                         {

@@ -200,11 +200,16 @@ class Pipelines:
             tx.pipelines.decide_alone()
             _refuse_active(tx, pipeline)
             tx.pipelines.set_state(pipeline.id, "paused")  # nothing starts while its services are stopped
-        self._stop_services(pipeline.id)
-        with self._ledger.begin() as tx:
-            tx.pipelines.decide_alone()
-            _refuse_active(tx, pipeline)
-            tx.pipelines.remove(pipeline.id)
+        try:
+            self._stop_services(pipeline.id)
+            with self._ledger.begin() as tx:
+                tx.pipelines.decide_alone()
+                _refuse_active(tx, pipeline)
+                tx.pipelines.remove(pipeline.id)
+        except FusemlError:
+            with self._ledger.begin() as tx:
+                tx.pipelines.set_state(pipeline.id, pipeline.state)
+            raise
 
 
 def _refuse_active(tx: Transaction, pipeline: Pipeline) -> None:

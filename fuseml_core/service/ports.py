@@ -255,8 +255,8 @@ class Runs(Protocol):
         """Runs that took any of these versions as an input, newest first."""
         ...
 
-    def produced(self, run_id: int) -> list[int]:
-        """Version ids that the steps of a run put out, reused ones included."""
+    def produced(self, run_ids: Iterable[int]) -> dict[int, list[int]]:
+        """Version ids that the steps of runs put out, reused ones included, by run."""
         ...
 
     def set(self, run_id: int, **values: Any) -> None:

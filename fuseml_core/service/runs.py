@@ -11,7 +11,7 @@ from fuseml_core.domain.errors import Conflict, Invalid, NotFound
 from fuseml_core.domain.records import Run, RunState, Step
 from fuseml_core.service.components import Components
 from fuseml_core.service.ports import Ledger, Transaction
-from fuseml_core.service.views import decision_view, feed_view, run_inputs, run_outputs, run_summary, run_view
+from fuseml_core.service.views import RunViews, decision_view, feed_view, run_summary
 from fuseml_sdk.errors import NotFound as WorkloadGone
 
 #: Longest time one request waits for news, in seconds.
@@ -39,15 +39,15 @@ class Runs:
         if state and state not in set(RunState):
             raise Invalid(f"a run cannot be {state!r}", hint=f"Choose one of {', '.join(RunState)}.")
         with self._ledger.read() as tx:
-            return [
-                {**run_summary(r), "inputs": run_inputs(tx, r), "outputs": run_outputs(tx, r, tx.steps.of_run(r.id))}
-                for r in tx.runs.page(project=project, pipeline=pipeline, state=state, limit=limit)
-            ]
+            found = tx.runs.page(project=project, pipeline=pipeline, state=state, limit=limit)
+            views = RunViews(tx, found)
+            return [views.row(r) for r in found]
 
     def get(self, project: str, pipeline: str, number: int) -> dict[str, Any]:
         """One run with its steps."""
         with self._ledger.read() as tx:
-            return run_view(tx, self._find(tx, project, pipeline, number))
+            run = self._find(tx, project, pipeline, number)
+            return RunViews(tx, [run], with_steps=True).full(run)
 
     def view(self, run: Run) -> dict[str, Any]:
         """The same for a run at hand."""
@@ -191,7 +191,8 @@ class Runs:
         with self._ledger.read() as tx:
             roots = self._roots(tx, project, pipeline, current_code=current_code)
             runs = self._followed(tx, roots) if recursive else roots
-            return [_result(tx, run) for run in runs]
+            views = RunViews(tx, runs)
+            return [views.result(run) for run in runs]
 
     def _roots(self, tx: Transaction, project: str, pipeline: str, *, current_code: bool) -> list[Run]:
         if not current_code:
@@ -201,27 +202,44 @@ class Runs:
             for row in tx.artifacts.names("codeset", project)
         ]
         found = tx.runs.consuming([t.id for t in tips if t is not None])
+        inputs = tx.runs.inputs_of(run.id for run in found)
         latest: dict[tuple[str, tuple[int, ...]], Run] = {}
         for run in sorted(found, key=lambda r: r.id):
             if not pipeline or run.pipeline == pipeline:
-                latest[(run.pipeline, tuple(tx.runs.inputs(run.id).values()))] = run
+                latest[(run.pipeline, tuple(inputs.get(run.id, {}).values()))] = run
         return sorted(latest.values(), key=lambda r: r.id)
 
     def _followed(self, tx: Transaction, roots: list[Run]) -> list[Run]:
+        children = _descendants(tx, roots)
         ordered: list[Run] = []
         seen: set[int] = set()
-
-        def visit(run: Run) -> None:
-            if run.id in seen:
-                return
-            seen.add(run.id)
-            ordered.append(run)
-            for child in reversed(tx.runs.consuming(tx.runs.produced(run.id))):
-                visit(child)
-
-        for root in roots:
-            visit(root)
+        todo = list(reversed(roots))
+        while todo:  # not recursive: what follows from what may be longer than Python's stack
+            run = todo.pop()
+            if run.id not in seen:
+                seen.add(run.id)
+                ordered.append(run)
+                todo += reversed(children.get(run.id, []))
         return ordered
+
+
+def _descendants(tx: Transaction, roots: list[Run]) -> dict[int, list[Run]]:
+    """Runs that took what a run put out, by that run, oldest first; one generation after the other."""
+    children: dict[int, list[Run]] = {}
+    generation = {run.id: run for run in roots}
+    while generation:
+        produced = tx.runs.produced(generation)
+        takers = {run.id: run for run in tx.runs.consuming(sorted({v for ids in produced.values() for v in ids}))}
+        inputs = tx.runs.inputs_of(takers)
+        by_version: dict[int, list[Run]] = {}
+        for run_id in sorted(takers):
+            for version_id in set(inputs[run_id].values()):
+                by_version.setdefault(version_id, []).append(takers[run_id])
+        for run_id in generation:
+            found = {run.id: run for v in produced.get(run_id, []) for run in by_version.get(v, [])}
+            children[run_id] = [found[i] for i in sorted(found)]
+        generation = {i: run for i, run in takers.items() if i not in children}
+    return children
 
 
 def parse_run_name(text: str) -> tuple[str, int]:
@@ -236,22 +254,3 @@ def parse_run_name(text: str) -> tuple[str, int]:
             f"{text!r} is not the name of a run", hint="Write <pipeline>/<number>, such as training-pipeline/1."
         )
     return match[1], int(match[2])
-
-
-def _result(tx: Transaction, run: Run) -> dict[str, Any]:
-    pipeline = tx.pipelines.by_id(run.pipeline_id)
-    declared = pipeline.spec["parameters"] if pipeline else {}
-    inputs = run_inputs(tx, run)
-    for name, entry in run.parameters.items():
-        if declared.get(name, {}).get("shown") or not entry["default"]:
-            inputs.append(
-                {"name": name, "value": entry["value"], "short": str(entry["value"]), "default": entry["default"]}
-            )
-    return {
-        "run": run.name,
-        "project": run.project,
-        "state": str(run.state),
-        "error": run.error,
-        "inputs": inputs,
-        "outputs": run_outputs(tx, run, tx.steps.of_run(run.id)),
-    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from fuseml_core.domain.records import Binding, Decision, FeedItem, Pipeline, Run, Service, Step, StepState, Version
@@ -98,50 +100,77 @@ def run_summary(run: Run) -> dict[str, Any]:
     }
 
 
-def run_view(tx: Transaction, run: Run) -> dict[str, Any]:
-    """A run with its inputs, steps and outputs."""
-    steps = tx.steps.of_run(run.id)
-    return {
-        **run_summary(run),
-        "inputs": run_inputs(tx, run),
-        "outputs": run_outputs(tx, run, steps),
-        "steps": [step_view(tx, s) for s in steps],
-    }
+class RunViews:
+    """What a page of runs shows, read with one query for each kind of thing rather than for each run.
 
+    Args:
+        tx: An open transaction.
+        runs: The runs that will be shown.
+        with_steps: Whether what flows into steps is shown too, or only outputs.
+    """
 
-def run_inputs(tx: Transaction, run: Run) -> list[dict[str, Any]]:
-    """What a run was bound to."""
-    found = []
-    for name, version_id in tx.runs.inputs(run.id).items():
-        version = tx.artifacts.get(version_id)
+    def __init__(self, tx: Transaction, runs: Sequence[Run], *, with_steps: bool = False) -> None:
+        ids = [r.id for r in runs]
+        self._inputs = tx.runs.inputs_of(ids)
+        self._steps = tx.steps.of_runs(ids)
+        self._pipelines = tx.pipelines.by_ids(r.pipeline_id for r in runs)
+        step_ids = [s.id for steps in self._steps.values() for s in steps]
+        self._out = tx.steps.io_of(step_ids, "out")
+        self._in = tx.steps.io_of(step_ids, "in") if with_steps else {}
+        flows = chain.from_iterable([*self._out.values(), *self._in.values()])
+        wanted = {i for bound in self._inputs.values() for i in bound.values()}
+        wanted |= {b.version_id for b in flows if b.version_id is not None}
+        self._versions = {v.id: v for v in tx.artifacts.many(wanted)}
+
+    def full(self, run: Run) -> dict[str, Any]:
+        """A run with its inputs, steps and outputs."""
+        return {**self.row(run), "steps": [self._step(s) for s in self._steps.get(run.id, [])]}
+
+    def row(self, run: Run) -> dict[str, Any]:
+        """A run with its inputs and outputs."""
+        return {**run_summary(run), "inputs": self.inputs(run), "outputs": self.outputs(run)}
+
+    def result(self, run: Run) -> dict[str, Any]:
+        """A run as the table of results has it: parameters that matter stand beside the inputs."""
+        pipeline = self._pipelines.get(run.pipeline_id)
+        declared = pipeline.spec["parameters"] if pipeline else {}
+        shown = [{"name": name, "value": e["value"], "short": str(e["value"]), "default": e["default"]}
+                 for name, e in run.parameters.items() if declared.get(name, {}).get("shown") or not e["default"]]
+        return {"run": run.name, "project": run.project, "state": str(run.state), "error": run.error,
+                "inputs": [*self.inputs(run), *shown], "outputs": self.outputs(run)}
+
+    def inputs(self, run: Run) -> list[dict[str, Any]]:
+        """What a run was bound to."""
+        bound = ((name, self._versions.get(i)) for name, i in self._inputs.get(run.id, {}).items())
+        return [{"name": name, "value": v.address, "address": v.address, "short": v.short, "default": False}
+                for name, v in bound if v is not None]
+
+    def outputs(self, run: Run) -> list[dict[str, Any]]:
+        """What the template says a run puts out, as far as it is there."""
+        pipeline = self._pipelines.get(run.pipeline_id)
+        by_name = {s.name: s.id for s in self._steps.get(run.id, [])}
+        found: list[dict[str, Any]] = []
+        for name, output in (pipeline.spec["outputs"] if pipeline else {}).items():
+            step_name, _, port = output["from"].partition(".")
+            flows = self._out.get(by_name.get(step_name, 0), [])
+            found += [{"name": name, **self._flow(binding)} for binding in flows if binding.port == port]
+        return found
+
+    def _step(self, step: Step) -> dict[str, Any]:
+        return {
+            **_step_facts(step),
+            "inputs": [{"name": b.port, "default": b.defaulted, **self._flow(b)} for b in self._in.get(step.id, [])],
+            "outputs": [{"name": b.port, **self._flow(b)} for b in self._out.get(step.id, [])],
+        }
+
+    def _flow(self, binding: Binding) -> dict[str, Any]:
+        version = self._versions.get(binding.version_id) if binding.version_id is not None else None
         if version is not None:
-            found.append(
-                {
-                    "name": name,
-                    "value": version.address,
-                    "address": version.address,
-                    "short": version.short,
-                    "default": False,
-                }
-            )
-    return found
+            return {"value": version.address, "short": version.short}
+        return {"value": binding.value, "short": binding.value}
 
 
-def run_outputs(tx: Transaction, run: Run, steps: list[Step]) -> list[dict[str, Any]]:
-    """What the template says a run puts out, as far as it is there."""
-    pipeline = tx.pipelines.by_id(run.pipeline_id)
-    by_name = {s.name: s for s in steps}
-    found: list[dict[str, Any]] = []
-    for name, output in (pipeline.spec["outputs"] if pipeline else {}).items():
-        step_name, _, port = output["from"].partition(".")
-        flows = tx.steps.io(by_name[step_name].id, "out") if step_name in by_name else []
-        found += [{"name": name, **_flow(tx, binding)} for binding in flows if binding.port == port]
-    return found
-
-
-def step_view(tx: Transaction, step: Step) -> dict[str, Any]:
-    """One step of a run."""
-    inputs = tx.steps.io(step.id, "in")
+def _step_facts(step: Step) -> dict[str, Any]:
     return {
         "name": step.name,
         "state": _SHOWN.get(step.state, str(step.state)),
@@ -161,16 +190,7 @@ def step_view(tx: Transaction, step: Step) -> dict[str, Any]:
         "warnings": list(step.warnings),
         "metrics": list(step.metrics),
         "timings": step.timings,
-        "inputs": [{"name": b.port, "default": b.defaulted, **_flow(tx, b)} for b in inputs],
-        "outputs": [{"name": b.port, **_flow(tx, b)} for b in tx.steps.io(step.id, "out")],
     }
-
-
-def _flow(tx: Transaction, binding: Binding) -> dict[str, Any]:
-    version = tx.artifacts.get(binding.version_id) if binding.version_id is not None else None
-    if version is not None:
-        return {"value": version.address, "short": version.short}
-    return {"value": binding.value, "short": binding.value}
 
 
 def service_view(tx: Transaction, service: Service, url: str) -> dict[str, Any]:

@@ -90,11 +90,14 @@ class SqlRuns(Repository):
         found = {int(r["id"]): r for r in rows}
         return [_run(found[i]) for i in sorted(found, reverse=True)]
 
-    def produced(self, run_id: int) -> list[int]:
-        """Version ids that the steps of a run put out, reused ones included."""
-        rows = self._all(select(_io.c.version_id).join(_steps, _steps.c.id == _io.c.step_id).where(
-            _steps.c.run_id == run_id, _io.c.direction == "out", _io.c.version_id.is_not(None)).distinct())
-        return [int(r["version_id"]) for r in rows]
+    def produced(self, run_ids: Iterable[int]) -> dict[int, list[int]]:
+        """Version ids that the steps of runs put out, reused ones included, by run."""
+        found: dict[int, list[int]] = {}
+        for row in self._in_parts(run_ids, lambda ids: select(_steps.c.run_id, _io.c.version_id).join(
+                _steps, _steps.c.id == _io.c.step_id).where(
+                _steps.c.run_id.in_(ids), _io.c.direction == "out", _io.c.version_id.is_not(None)).distinct()):
+            found.setdefault(int(row["run_id"]), []).append(int(row["version_id"]))
+        return found
 
     def set(self, run_id: int, **values: Any) -> None:
         """Change columns of a run."""
