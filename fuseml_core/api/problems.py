@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import structlog
@@ -10,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from fuseml_core.domain.errors import FusemlError, Internal
+from fuseml_core.domain.errors import FusemlError, Internal, Unavailable
 from fuseml_sdk.errors import PluginError
 
 log = structlog.get_logger(__name__)
@@ -19,6 +20,8 @@ log = structlog.get_logger(__name__)
 _PLUGIN_CODES = {"invalid-input": ("invalid", 400), "not-found": ("not-found", 404), "unsupported": ("refused", 403),
                  "not-ready": ("unavailable", 503), "retryable": ("unavailable", 503), "permanent": ("failed", 500),
                  "cancelled": ("unavailable", 503), "internal": ("failed", 500)}
+#: How the system, SQLite and PostgreSQL say that a disk is full; git and others pass on the first.
+_NO_SPACE = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 
 
 def problem(code: str, status: int, detail: str, hint: str = "", details: dict[str, Any] | None = None) -> JSONResponse:
@@ -30,6 +33,23 @@ def problem(code: str, status: int, detail: str, hint: str = "", details: dict[s
     return JSONResponse(body, status_code=status, media_type="application/problem+json")
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, says that there is no space left."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(seen) for words in _NO_SPACE):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _disk_full() -> JSONResponse:
+    return problem(Unavailable.code, Unavailable.status, "there is no space left on the disk that holds FUSEML_HOME",
+                   "Free some space there and repeat the command.")
+
+
 def install(app: FastAPI) -> None:
     """Turn every error of a route into a problem document."""
 
@@ -39,6 +59,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(PluginError)
     async def _plugin(_request: Request, error: PluginError) -> JSONResponse:
+        if is_disk_full(error):
+            return _disk_full()
         code, status = _PLUGIN_CODES.get(error.type, ("failed", 500))
         return problem(code, status, error.message, error.hint, error.details)
 
@@ -56,6 +78,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _defect(request: Request, error: Exception) -> JSONResponse:
+        if is_disk_full(error):
+            log.error("the disk is full", method=request.method, path=request.url.path)
+            return _disk_full()
         log.error("a request met a defect", method=request.method, path=request.url.path, exc_info=error)
         return problem(Internal.code, 500, f"{type(error).__name__} in {request.method} {request.url.path}",
                        "This is a defect of FuseML; `fuseml server logs` has the traceback.")

@@ -198,6 +198,9 @@ def _send(git: Git, commit: str, remote: Remote) -> str | None:
 def _transfer_error(remote: Remote, stderr: bytes) -> FusemlError:
     """The error for a transfer that did not take place."""
     said = last_lines(stderr)
+    if "returned error: 507" in said:
+        return Unavailable(f"There is no space left on the disk of the server at {remote.url}",
+                           hint="Free some space there and push again.")
     if re.search(r"Failed to connect|Couldn't connect|Could not resolve|refused|timed out|returned error: 50[234]"
                  r"|Empty reply|early EOF|hung up|RPC failed", said):
         return Unavailable(f"The server's git at {remote.url} does not answer: {said}",

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from fuseml_core.domain.errors import FusemlError
+from fuseml_core.domain.errors import Failed, FusemlError
 from fuseml_core.launcher.process import LOG_FORMAT
 from fuseml_core.launcher.starting import report_error, report_state
 from fuseml_core.launcher.supervisor import Supervisor
@@ -27,6 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(__name__).error("%s", error)
         report_error(report, error.code, error.message, error.hint, error.details)
         return error.exit_code
+    except OSError as error:
+        logging.getLogger(__name__).exception("the server cannot run")
+        report_error(report, Failed.code, f"The server cannot run: {error}",
+                     "Is there space on the disk that holds FUSEML_HOME, and may you write to it?", {})
+        return Failed.exit_code
     return 0
 
 

@@ -54,6 +54,7 @@ class Supervisor:
         self._signals = 0
         self._asking = False
         self._announced = False
+        self._unwritten = False
         self._port = 0
         self._started_at = time.time()
         self._selector = selectors.DefaultSelector()
@@ -145,14 +146,28 @@ class Supervisor:
         limit = time.monotonic() + START_TIMEOUT
         while not self._signals:
             changed = [self._look_after(child) for child in self._children.values()]
-            if any(changed):
-                write_state(self.settings.state_file, self._state())
+            if any(changed) or self._unwritten:
+                self._write_state()
             if not self._announced and all(child.ready for child in self._children.values()):
                 self._announced = True
                 announce(self._state())
             if not self._announced and time.monotonic() > limit:
                 raise Failed(f"The server was not ready within {START_TIMEOUT:.0f} s", hint=self._log_hint())
             self._sleep()
+
+    def _write_state(self) -> None:
+        """Write down who runs. On a full disk a server that runs goes on, and what it is gets written later."""
+        try:
+            write_state(self.settings.state_file, self._state())
+        except OSError as error:
+            if not self._announced:
+                raise Failed(f"{self.settings.state_file} cannot be written: {error.strerror}",
+                             hint="Free some space on the disk that holds FUSEML_HOME.") from None
+            if not self._unwritten:
+                log.warning("%s cannot be written: %s", self.settings.state_file, error.strerror)
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
     def _look_after(self, child: Child) -> bool:
         """Bring one process forward. Returns whether something about it changed."""
@@ -236,7 +251,7 @@ class Supervisor:
         now = time.monotonic()
         planned = [c.restart_at - now for c in self._children.values() if c.restart_at and not c.process]
         starting = any(c.process and not c.ready for c in self._children.values())
-        longest = 0.5 if starting else 30.0
+        longest = 0.5 if starting else 2.0 if self._unwritten else 30.0
         for key, _ in self._selector.select(max(0.0, min([*planned, longest]))):
             if key.data == "signal":
                 os.read(key.fd, 512)

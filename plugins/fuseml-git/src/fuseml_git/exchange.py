@@ -144,7 +144,9 @@ class Exchange:
             return
         log.warning("%s ended with %d: %s", self._command[1], code, text)
         body = f"git {self._command[1]} failed: {text}\n".encode()
-        await send({"type": "http.response.start", "status": 500,
+        # 507 says what git's own client does not pass on of a body: there is no space left.
+        full = any(words in text for words in ("No space left", "Disk quota exceeded"))
+        await send({"type": "http.response.start", "status": 507 if full else 500,
                     "headers": [(b"content-type", b"text/plain; charset=utf-8"), *HEADERS]})
         await send({"type": "http.response.body", "body": body})
 
