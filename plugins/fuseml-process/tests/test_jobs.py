@@ -213,6 +213,8 @@ def test_exit_codes_and_signals(bench: Any) -> None:
     assert "SIGSEGV" in status.message
     status = bench.run("import os; os.kill(os.getpid(), 9)")
     assert (status.signal, "memory" in status.message) == (9, True)
+    status = bench.run(["bash", "-c", "bash -c 'kill -9 $$'; exit $?"])
+    assert (status.reason, status.exit_code, "memory" in status.message) == ("ExitCode", 137, True)
 
 
 def test_r55_time_limit(bench: Any) -> None:

@@ -18,7 +18,7 @@ from fuseml_process.shim.journal import Journal
 from fuseml_process.shim.probe import Probe
 from fuseml_process.shim.spawn import Command, spawn
 from fuseml_process.shim.state import StatusFile
-from fuseml_process.shim.supervise import End, Limits, Supervision
+from fuseml_process.shim.supervise import KILLED_INSIDE, End, Limits, Supervision
 
 _GRACE = 10.0
 _PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -202,7 +202,7 @@ class Life:
             self._finish_stopped(end.message)
         elif end.cause:
             self._finish("failed", reason=end.cause, message=end.message)
-        elif end.signal is not None:
+        elif end.signal is not None or end.code == KILLED_INSIDE:
             self._finish("failed", **_by_signal(end))
         elif end.code or self._workload["kind"] == "service":
             what = "service" if self._workload["kind"] == "service" else "job"
@@ -294,9 +294,13 @@ def _print_traceback() -> None:
 
 
 def _by_signal(end: End) -> dict[str, Any]:
-    name = signal.Signals(end.signal).name if end.signal in set(signal.Signals) else str(end.signal)
+    """Why a process was killed, or one that it had started and whose end its exit code passes on."""
     if end.killed_by_kernel:
         return {"reason": "OutOfMemory", "message": "the kernel killed the workload: the machine ran out of memory"}
-    more = ("; SIGKILL often means that the machine or container ran out of memory"
-            if end.signal == signal.SIGKILL else "")
+    number = signal.SIGKILL if end.signal is None else end.signal
+    name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
+    more = "; SIGKILL often means that the machine or container ran out of memory" if number == signal.SIGKILL else ""
+    if end.signal is None:
+        return {"reason": "ExitCode", "message": f"a program that the workload ran was ended by {name} "
+                                                 f"(exit code {end.code}){more}"}
     return {"reason": "Signal", "message": f"the workload was ended by {name}{more}"}

@@ -26,6 +26,10 @@ class Limits(NamedTuple):
     start_timeout: float | None
 
 
+#: Exit code of a shell, or another that starts a program, when that program was ended by SIGKILL.
+KILLED_INSIDE = 128 + signal.SIGKILL
+
+
 class End(NamedTuple):
     """How the process ended. `cause` is why the supervisor ended it, or empty if it ended by itself."""
 
@@ -172,5 +176,6 @@ class Supervision:
 
     def _end(self, status: int) -> End:
         code = os.waitstatus_to_exitcode(status)
-        by_kernel = code == -signal.SIGKILL and not self._cause and processes.kernel_kills() > self._kills
+        killed = code in (-signal.SIGKILL, KILLED_INSIDE)
+        by_kernel = killed and not self._cause and processes.kernel_kills() > self._kills
         return End(code if code >= 0 else None, -code if code < 0 else None, self._cause, self._message, by_kernel)
