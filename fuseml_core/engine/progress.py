@@ -26,7 +26,7 @@ from fuseml_core.domain.records import (
 from fuseml_core.engine import workloads
 from fuseml_core.engine.admission import Verdict, decide
 from fuseml_core.engine.binding import Bound, bind, explain_change, fingerprint
-from fuseml_core.engine.feed import tell
+from fuseml_core.engine.feed import tell, tell_outdated
 from fuseml_core.engine.naming import service_name
 from fuseml_core.engine.serving import CANCEL_GRACE
 from fuseml_core.service.components import Components
@@ -172,8 +172,10 @@ class Progress:
             agent=agent,
         )
         if moved:
-            tx.steps.set_io(step.id, "out", tx.steps.io(done.id, "out"))
+            outputs = tx.steps.io(done.id, "out")
+            tx.steps.set_io(step.id, "out", outputs)
             tell(tx, run, step, reason, state="succeeded")
+            tell_outdated(tx, run, step, outputs)
         return moved
 
     def _reusable(

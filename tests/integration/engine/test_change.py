@@ -61,6 +61,22 @@ def test_r80_r83_a_push_that_touches_only_the_readme_reuses_build_and_model(work
     assert len(workshop.agent.submitted) == before
 
 
+def test_r183_going_back_to_earlier_code_says_that_the_newer_model_stays(workshop):
+    """A version meets a trigger once, so the earlier model is not served again; the feed does not hide it."""
+    add_both(workshop)
+    workshop.push("app", TREE, "a")
+    workshop.turn(6)
+    workshop.push("app", {**TREE, "train.py": "t2"}, "b")
+    workshop.turn(6)
+
+    back = workshop.push("app", {**TREE, "README.md": "r2"}, "c")
+    workshop.turn(4)
+
+    told = [e["text"] for e in workshop.runs.change(back.change, 0, 0)["events"] if e["kind"] == "artifact"]
+    first, second = (workshop.runs.get("p", "training-pipeline", n)["outputs"][0]["short"] for n in (1, 2))
+    assert told[-1] == f"{first} came out again, so nothing follows from it; the newest of its name is {second}"
+
+
 def test_r107_a_change_of_code_trains_again_and_says_what_changed(workshop):
     """Only the file that changed is named; the build step is reused."""
     add_both(workshop)
