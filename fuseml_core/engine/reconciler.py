@@ -83,8 +83,12 @@ class Reconciler:
         self._drain_reports()
         with self._ledger.read() as tx:
             jobs = [(s.agent, s.workload) for s in tx.steps.in_states(_LIVE_STEPS)]
-        # Routes go first, so that no request meets an instance that is on its way out.
-        names = [(i.agent, i.workload) for i in self._serving.stop_all()] + (jobs if cancel_jobs else [])
+            states = (*_LIVE_INSTANCES, InstanceState.DRAINING)
+            names = [(i.agent, i.workload) for i in tx.services.instances(states=states)]
+        # Routes go first, so that no request meets an instance that is on its way out. On a full disk nothing can be
+        # recorded; what runs is ended all the same, and the next start sees what became of it.
+        self._quietly(self._serving.stop_all)
+        names += jobs if cancel_jobs else []
         for agent, workload in names:
             self._quietly(partial(self._cancel, agent, workload))
         until = time.monotonic() + CANCEL_GRACE + END_MARGIN

@@ -211,11 +211,10 @@ class Serving:
             state=ServiceState.READY if others_ready else ServiceState.FAILED,
         )
 
-    def stop_all(self) -> list[Instance]:
-        """Record every instance as ended, because the server stops; returns them for cancelling."""
+    def stop_all(self) -> None:
+        """Record every instance as ended, because the server stops; ending them is left to the caller."""
         with self._ledger.begin() as tx:
-            found = tx.services.instances(states=[*_LIVE, InstanceState.DRAINING])
-            for instance in found:
+            for instance in tx.services.instances(states=[*_LIVE, InstanceState.DRAINING]):
                 tx.services.set_instance(instance.id, state=InstanceState.ENDED)
             for service in tx.services.all():
                 if service.desired == "running":
@@ -226,7 +225,6 @@ class Serving:
                         updated_at=time.time(),
                     )
         self.publish()
-        return found
 
     def publish(self) -> None:
         """Put the routing table that follows from the database into force."""

@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from fuseml_process.admission import check_possible, check_room, count_gpus
@@ -117,7 +118,8 @@ class ProcessAgent:
         if status.state in FINAL or not directory.workload.exists():
             return status
         if not directory.cancel.exists():
-            write_json(directory.cancel, {"grace": max(0.0, grace)})
+            with suppress(OSError):  # on a full disk the signal has to do
+                write_json(directory.cancel, {"grace": max(0.0, grace)})
         if not supervised(directory):
             declare_lost(directory, cancelled=True)
         else:
