@@ -141,8 +141,12 @@ class Fuseml:
 
     def workload_processes(self, word: str) -> list[int]:
         """Ids of processes of this installation whose arguments contain a word, such as the name of a script."""
-        return [pid for pid in processes_of(self.home)
-                if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        found = []
+        for pid in processes_of(self.home):
+            with contextlib.suppress(OSError):  # it may end while it is looked at
+                if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+        return found
 
     def git(self, *arguments: str, cwd: Path) -> str:
         """Run git as a person with a name would."""
