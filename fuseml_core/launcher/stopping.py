@@ -15,6 +15,8 @@ from fuseml_core.settings import Settings
 
 POLL = 0.05
 ACTIVITY_POLL = 0.5
+#: Seconds in which a control process that died is started again, usually.
+RESTART_TIMEOUT = 15.0
 
 
 def stop(settings: Settings, *, wait: bool = False, force: bool = False, timeout: float = 120.0) -> bool:
@@ -67,13 +69,22 @@ def _jobs(settings: Settings) -> list[str]:
 
 
 def _shut_down(settings: Settings, force: bool, until: float) -> None:
-    """Ask control to stop services and agents, and with `force` jobs. The launcher asks once more; that is harmless."""
-    try:
-        ask(settings.control_socket, "POST", "/internal/shutdown", {"stop_services": True, "cancel_jobs": force},
-            timeout=max(1.0, until - time.monotonic()))
-    except Unavailable:
-        if not force:
-            raise
+    """Ask control to stop services and agents, and with `force` jobs. The launcher asks once more; that is harmless.
+
+    Control knows what runs: one that has just died is started again by the launcher, and worth a short wait.
+    """
+    patience = min(until, time.monotonic() + RESTART_TIMEOUT)
+    while True:
+        try:
+            ask(settings.control_socket, "POST", "/internal/shutdown", {"stop_services": True, "cancel_jobs": force},
+                timeout=max(1.0, until - time.monotonic()))
+        except Unavailable as error:
+            if not force:
+                raise
+            if "status" not in error.details and time.monotonic() < patience:
+                time.sleep(POLL)
+                continue
+        return
 
 
 def _terminate(settings: Settings, found: ServerState, until: float) -> None:

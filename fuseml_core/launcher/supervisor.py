@@ -31,6 +31,8 @@ LEFTOVER_TIMEOUT = 25.0
 #: Seconds for control to stop services and agents, and for a process to end after SIGTERM.
 SHUTDOWN_TIMEOUT = 60.0
 TERM_TIMEOUT = 45.0
+#: Seconds for a process that died just before the stop to be there again.
+RESTART_TIMEOUT = 15.0
 CONTROL_COMMAND = (sys.executable, "-m", "fuseml_core.control")
 DATA_COMMAND = (sys.executable, "-m", "fuseml_core.gateway")
 
@@ -226,6 +228,8 @@ class Supervisor:
     def _stop(self) -> None:
         """Stop services and agents, then control, then data; a second signal skips the asking."""
         control = self._children.get(CONTROL)
+        if control and self._announced:
+            self._await_ready(control)
         if control and control.ready and self._signals < 2:
             self._asking = True
             try:
@@ -241,6 +245,15 @@ class Supervisor:
                 child.signal(signal.SIGKILL)
                 child.wait(TERM_TIMEOUT)
             child.close()
+
+    def _await_ready(self, child: Child) -> None:
+        """Wait for a process that is just being started again: without control, services would be left behind."""
+        until = time.monotonic() + RESTART_TIMEOUT
+        while not child.ready and (child.process or child.restart_at):
+            if self._signals > 1 or time.monotonic() > until:
+                return
+            self._look_after(child)
+            time.sleep(0.05)
 
     def _log_hint(self) -> str:
         return "\n".join(f"{c.program.name}: {line}" for c in self._children.values()

@@ -153,3 +153,18 @@ def test_services_come_back_after_a_stop_as_after_a_reboot(own):
 
     fuseml.wait_for(lambda: fuseml.json("service", "get", "myapp")["state"] == "ready", 60, "the service")
     assert fuseml.post(fuseml.json("service", "get", "myapp")["url"], [1])["predictions"] == [2.0]
+
+
+def test_stop_just_after_control_was_killed_leaves_nothing(own):
+    """Only control knows what runs; the stop waits until it is back, and ends services and jobs."""
+    fuseml, code, witness = own
+    fuseml("codeset", "push", str(code), "--name", "myapp", "--wait")
+    (code / "numbers.txt").write_text("10\n")
+    fuseml("codeset", "push", str(code), "--name", "myapp")
+    _wait_until_working(fuseml, witness, 2)
+
+    fuseml.kill("control")
+    fuseml("server", "stop", "--force")
+
+    assert fuseml.workload_processes("collect.py") == []
+    assert fuseml.workload_processes("answer.py") == []
