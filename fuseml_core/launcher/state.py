@@ -28,6 +28,7 @@ class ServerState:
         pids: Process ids of `launcher`, `control` and `data`; a process that is not there is missing.
         problems: Why a process is not there, by its name.
         home: FUSEML_HOME.
+        given_up: Processes that died too often and are not started any more.
     """
 
     state: str
@@ -38,6 +39,7 @@ class ServerState:
     pids: dict[str, int]
     home: str
     problems: dict[str, str] = field(default_factory=dict)
+    given_up: list[str] = field(default_factory=list)
 
 
 def lock_path(settings: Settings, name: str) -> Path:

@@ -81,7 +81,9 @@ def _shut_down(settings: Settings, force: bool, until: float) -> None:
         except Unavailable as error:
             if not force:
                 raise
-            if "status" not in error.details and time.monotonic() < patience:
+            known = status(settings)
+            comes_back = known is not None and CONTROL not in known.given_up
+            if comes_back and "status" not in error.details and time.monotonic() < patience:
                 time.sleep(POLL)
                 continue
         return
