@@ -13,7 +13,7 @@ from fuseml_core.api import problems
 from fuseml_core.api.routers import artifacts, changes, pipelines, projects, runs
 from fuseml_core.service.artifacts import Artifacts
 
-TREE = {"MLproject": "a"}
+TREE, JSON = {"MLproject": "a"}, {"content-type": "application/json"}
 
 
 @pytest.fixture
@@ -45,14 +45,15 @@ def test_a_path_or_query_out_of_range_is_answered(client, path):
     '{"parameters": {"\\ud800": {}}}', '{"inputs": {"code": "\\ud800"}}', '{"inputs": {"code": "code://p/[a"}}', "[]",
     "null", '"x"', '{"inputs": []}'])
 def test_a_body_of_the_wrong_shape_is_refused(client, body):
-    answer = client.post("/projects/p/pipelines/training/runs", content=body)
+    answer = client.post("/projects/p/pipelines/training/runs", content=body, headers=JSON)
     assert answer.status_code in (400, 404)
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_text_that_postgresql_refuses_is_kept_readable(client):
-    answer = client.post("/projects/p/pipelines/training/runs", content='{"parameters": {"a": "a \\u0000"}}')
-    assert answer.status_code == 201
+    answer = client.post("/projects/p/pipelines/training/runs", headers=JSON,
+                         content='{"parameters": {"a": "a \\u0000"}}')
+    assert answer.status_code == 201, answer.text
     assert client.get("/projects/p/runs").status_code == 200
 
 
