@@ -26,8 +26,9 @@ from fuseml_core.domain.records import (
 from fuseml_core.engine import workloads
 from fuseml_core.engine.admission import Verdict, decide
 from fuseml_core.engine.binding import Bound, bind, explain_change, fingerprint
-from fuseml_core.engine.feed import tell, tell_outdated
+from fuseml_core.engine.feed import tell
 from fuseml_core.engine.naming import service_name
+from fuseml_core.engine.registration import come_back
 from fuseml_core.engine.serving import CANCEL_GRACE
 from fuseml_core.service.components import Components
 from fuseml_core.service.ports import Ledger, Transaction
@@ -142,6 +143,7 @@ class Progress:
             *bound.inputs.values(),
             *(Binding(n, value=str(e["value"]), defaulted=bool(e["default"])) for n, e in bound.parameters.items()),
         ]
+        tx.pipelines.decide_alone()  # before any other lock, as every transaction that lets triggers decide does
         current = tx.runs.lock(run.id)
         if current is None or current.swaps != run.swaps:
             return False  # a runnable was swapped meanwhile: the fingerprint is that of another one
@@ -175,7 +177,8 @@ class Progress:
             outputs = tx.steps.io(done.id, "out")
             tx.steps.set_io(step.id, "out", outputs)
             tell(tx, run, step, reason, state="succeeded")
-            tell_outdated(tx, run, step, outputs)
+            given = [b.version_id for b in outputs if b.version_id is not None]
+            come_back(tx, given, run.change, (run.name, step.name))
         return moved
 
     def _reusable(

@@ -11,6 +11,9 @@ from fuseml_core.engine import triggers
 from fuseml_core.engine.creation import create_run
 from fuseml_core.service.ports import Transaction
 
+#: Alias of the version that the last run which gave one of this name gave.
+LATEST = "latest"
+
 
 @dataclass(frozen=True, slots=True)
 class Registered:
@@ -55,9 +58,10 @@ def register(
     event = tx.artifacts.add_event("artifact.version.created", version_id, key, change, now)
     if event is None:
         if producer:
-            tx.feed.add(change, "artifact", f"{version.short} came out again, so nothing follows from it", now=now,
-                        state="unchanged", run=producer[0], step=producer[1])
+            return Registered(version, is_new, version.change, tuple(come_back(tx, [version_id], change, producer)))
         return Registered(version, is_new, version.change, tuple(tx.pipelines.decisions(version_id=version_id)))
+    if is_new and not branch:
+        tx.artifacts.move_alias(artifact, LATEST, version_id, now)
     if is_new:
         tx.feed.add(
             change,
@@ -69,6 +73,39 @@ def register(
             step=producer[1] if producer else "",
         )
     return Registered(version, is_new, change, tuple(meet(tx, version, event, change, branch, default_branch)))
+
+
+def come_back(tx: Transaction, version_ids: list[int], change: str, producer: tuple[str, str]) -> list[Decision]:
+    """Take note that a run gave versions that are there already; one that is not the latest becomes it again.
+
+    Whoever goes back to earlier code gets the earlier model, and what follows from it, such as its being served. A
+    version comes back at most once in a change, so pipelines that feed each other come to rest.
+
+    Args:
+        tx: An open transaction that decides alone.
+        version_ids: What came out.
+        change: Change of the run.
+        producer: (run name, step) that gave them.
+    """
+    decisions: list[Decision] = []
+    for version in tx.artifacts.many(version_ids):
+        now, latest = time.time(), tx.artifacts.current(version.kind, version.project, version.name)
+        event = None
+        if latest is not None and latest.id != version.id:
+            key = f"returned:{version.id}:{change}"
+            event = tx.artifacts.add_event("artifact.returned", version.id, key, change, now)
+        if event is None:
+            tx.feed.add(change, "artifact", f"{version.short} came out again, so nothing follows from it", now=now,
+                        state="unchanged", run=producer[0], step=producer[1])
+            continue
+        artifact = tx.artifacts.ensure(version.kind, version.project, version.name, now)
+        tx.artifacts.move_alias(artifact, LATEST, version.id, now)
+        tx.feed.add(change, "artifact", f"{version.short} came out again and is the latest {version.kind} of "
+                    f"{version.name} now", now=now, state="registered", run=producer[0], step=producer[1])
+        moved = tx.artifacts.get(version.id)
+        assert moved is not None
+        decisions += meet(tx, moved, event, change, "", "", again=True)
+    return decisions
 
 
 def retype(
@@ -89,15 +126,21 @@ def retype(
 
 
 def meet(
-    tx: Transaction, version: Version, event: int, change: str, branch: str, default_branch: str
+    tx: Transaction, version: Version, event: int, change: str, branch: str, default_branch: str, *,
+    again: bool = False,
 ) -> list[Decision]:
-    """Let every trigger decide about an event of a version; store each decision, create the runs."""
+    """Let every trigger decide about an event of a version; store each decision, create the runs.
+
+    `again` runs pipelines although they have had the version as their input before.
+    """
     found = triggers.matches(tx, version, branch, default_branch)
-    decisions = [settle(tx, match, version, event, change) for match in found]
+    decisions = [settle(tx, match, version, event, change, again=again) for match in found]
     return [d for d in decisions if d is not None]
 
 
-def settle(tx: Transaction, match: triggers.Match, version: Version, event: int, change: str) -> Decision | None:
+def settle(
+    tx: Transaction, match: triggers.Match, version: Version, event: int, change: str, *, again: bool = False
+) -> Decision | None:
     """Store the decision of one match and create its run. None when trigger and event have met before."""
     trigger, now = match.trigger, time.time()
     if tx.pipelines.has_fired(trigger.id, event):
@@ -107,7 +150,8 @@ def settle(tx: Transaction, match: triggers.Match, version: Version, event: int,
     if match.inputs is not None:
         pipeline = tx.pipelines.by_id(trigger.pipeline_id)
         assert pipeline is not None
-        run, created = create_run(tx, pipeline, match.inputs, {}, change=change)
+        run, created = create_run(tx, pipeline, match.inputs, {}, change=change,
+                                  nonce=f"event:{event}" if again else "")
         decision, reason = (
             ("fired", match.reason) if created else ("suppressed", f"{run.name} has these inputs already")
         )

@@ -112,7 +112,7 @@ class SqlArtifacts(Repository):
             # A range is found in the index, LIKE is not; `g` comes after every hexadecimal digit.
             prefixes = [f"{algo}:{address.short}" for algo in ("git", "sha256", "ext")]
             where.append(or_(*(and_(_versions.c.digest >= p, _versions.c.digest < f"{p}g") for p in prefixes)))
-        elif address.alias and address.alias != "latest":
+        elif address.alias and (address.alias != "latest" or address.kind != "codeset"):
             where.append(_versions.c.id.in_(select(_aliases.c.version_id).where(_aliases.c.name == address.alias)))
         elif address.number:
             where.append(_versions.c.seq == address.number)
@@ -121,17 +121,16 @@ class SqlArtifacts(Repository):
         return self._versions(*where)
 
     def current(self, kind: str, project: str, name: str) -> Version | None:
-        """The version that stands for a name now: the tip of a codeset's default branch, else the newest."""
+        """The version that stands for a name now: the tip of a codeset's default branch, else the latest."""
         row = self._first(select(_artifacts).where(
             _artifacts.c.kind == kind, _artifacts.c.project == project, _artifacts.c.name == name,
             _artifacts.c.deleted.is_(False)))
         if row is None:
             return None
-        if row["default_branch"]:
-            tip = self._first(select(_aliases.c.version_id).where(
-                _aliases.c.artifact_id == row["id"], _aliases.c.name == row["default_branch"]))
-            if tip:
-                return self.get(int(tip["version_id"]))
+        tip = self._first(select(_aliases.c.version_id).where(
+            _aliases.c.artifact_id == row["id"], _aliases.c.name == (row["default_branch"] or "latest")))
+        if tip:
+            return self.get(int(tip["version_id"]))
         newest = self._first(select(_versions.c.id).where(_versions.c.artifact_id == row["id"])
                              .order_by(_versions.c.seq.desc()).limit(1))
         return self.get(int(newest["id"])) if newest else None

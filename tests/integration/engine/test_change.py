@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from fuseml_core.domain.errors import Conflict, Invalid
+from fuseml_core.domain.records import NewVersion
 from fuseml_core.engine.creation import RunMode
+from fuseml_core.engine.registration import new_change, register
 
 TREE = {"MLproject": "m1", "train.py": "t1", "README.md": "r1"}
 
@@ -61,20 +63,52 @@ def test_r80_r83_a_push_that_touches_only_the_readme_reuses_build_and_model(work
     assert len(workshop.agent.submitted) == before
 
 
-def test_r183_going_back_to_earlier_code_says_that_the_newer_model_stays(workshop):
-    """A version meets a trigger once, so the earlier model is not served again; the feed does not hide it."""
+def test_r183_going_back_to_earlier_code_serves_its_model_again(workshop):
+    """The model is taken as it is, becomes the latest of its name, and is served in place of the newer one."""
     add_both(workshop)
     workshop.push("app", TREE, "a")
     workshop.turn(6)
     workshop.push("app", {**TREE, "train.py": "t2"}, "b")
     workshop.turn(6)
+    first, second = (workshop.runs.get("p", "training-pipeline", n)["outputs"][0]["value"] for n in (1, 2))
+    assert workshop.services.get("p", "app")["model"] == second
 
     back = workshop.push("app", {**TREE, "README.md": "r2"}, "c")
-    workshop.turn(4)
+    workshop.turn(6)
 
-    told = [e["text"] for e in workshop.runs.change(back.change, 0, 0)["events"] if e["kind"] == "artifact"]
-    first, second = (workshop.runs.get("p", "training-pipeline", n)["outputs"][0]["short"] for n in (1, 2))
-    assert told[-1] == f"{first} came out again, so nothing follows from it; the newest of its name is {second}"
+    change = workshop.runs.change(back.change, 0, 0)
+    assert [r["name"] for r in change["runs"]] == ["training-pipeline/3", "serving-pipeline/3"]
+    assert workshop.services.get("p", "app")["model"] == first
+    again = workshop.runs.results("p", current_code=True, recursive=True)
+    assert [i["run"] for i in again][-1] == "serving-pipeline/3"
+
+
+def test_r113_pipelines_that_feed_each_other_come_to_rest(workshop):
+    """A version comes back at most once in a change, whatever follows from it."""
+    ping = {"kind": "transformer", "inputs": [{"name": "given", "kind": "model"}], "outputs": [{"name": "made", "kind": "dataset"}]}
+    pong = {"kind": "transformer", "inputs": [{"name": "given", "kind": "dataset"}], "outputs": [{"name": "made", "kind": "model"}]}
+    for name, descriptor, kind in (("ping", ping, "model"), ("pong", pong, "dataset")):
+        workshop.catalog.add_runnable({"name": name, **descriptor})
+        workshop.catalog.add_template({"name": name, "inputs": {"given": {"kind": kind}},
+                                       "steps": {"do": {"runnable": name, "inputs": {"given": "inputs.given"}}},
+                                       "outputs": {"made": {"from": "do.made", "name": "thing"}}})
+    flip = {"1": "2", "2": "1"}
+
+    def bounce(workload):
+        given = workload.inputs[0].digest.partition(":")[2][:1]
+        made = given if workload.runnable.name == "ping" else flip[given]
+        kind = workload.runnable.outputs[0].kind
+        return {"state": "succeeded", "outputs": [{"name": "made", "kind": kind, "location": {"uri": f"file:///w/{made}"}}]}
+
+    workshop.agent.outcome = bounce
+    workshop.pipelines.add("p", "ping", "ping", {"given": "model://*"}, {})
+    workshop.pipelines.add("p", "pong", "pong", {"given": "dataset://*"}, {})
+    with workshop.ledger.begin() as tx:
+        seed = NewVersion("model", "p", "thing", f"sha256:{'1'.ljust(64, '0')}")
+        started = register(tx, seed, change=new_change(), producer=None)
+    workshop.turn(20)
+
+    assert workshop.runs.change(started.change, 0, 0)["state"] == "settled"
 
 
 def test_r107_a_change_of_code_trains_again_and_says_what_changed(workshop):
