@@ -179,7 +179,8 @@ class Completion:
                 value = output.value if output.location is None else output.location.uri
                 out.append(Binding(output.name, value=value))
                 continue
-            registered = register(tx, new_version(descriptor), change=run.change, producer=(run.name, step.name))
+            registered = register(tx, new_version(descriptor), change=run.change, producer=(run.name, step.name),
+                                  by=run)
             out.append(Binding(output.name, version_id=registered.version.id))
         tx.steps.set_io(step.id, "out", out)
         tx.steps.remember(step.fingerprint, step.id, now)

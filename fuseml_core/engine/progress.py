@@ -178,7 +178,7 @@ class Progress:
             tx.steps.set_io(step.id, "out", outputs)
             tell(tx, run, step, reason, state="succeeded")
             given = [b.version_id for b in outputs if b.version_id is not None]
-            come_back(tx, given, run.change, (run.name, step.name))
+            come_back(tx, given, run.change, (run.name, step.name), run)
         return moved
 
     def _reusable(

@@ -31,7 +31,8 @@ def new_change() -> str:
 
 
 def register(
-    tx: Transaction, new: NewVersion, *, change: str, producer: tuple[str, str] | None = None, branch: str = ""
+    tx: Transaction, new: NewVersion, *, change: str, producer: tuple[str, str] | None = None, branch: str = "",
+    by: Run | None = None,
 ) -> Registered:
     """Insert a version, move its aliases and let every trigger meet it.
 
@@ -41,6 +42,7 @@ def register(
         change: Change that this belongs to.
         producer: (run name, step) that made it.
         branch: For a codeset, the branch it was pushed to.
+        by: The run that made it; one that is slower than a later run of its pipeline does not give the latest version.
 
     Returns:
         The version, whether it is new, the change it belongs to and what triggers decided.
@@ -58,9 +60,9 @@ def register(
     event = tx.artifacts.add_event("artifact.version.created", version_id, key, change, now)
     if event is None:
         if producer:
-            return Registered(version, is_new, version.change, tuple(come_back(tx, [version_id], change, producer)))
+            return Registered(version, is_new, version.change, tuple(come_back(tx, [version_id], change, producer, by)))
         return Registered(version, is_new, version.change, tuple(tx.pipelines.decisions(version_id=version_id)))
-    if is_new and not branch:
+    if is_new and not branch and not (by and tx.runs.later_giver(by.id, new.kind, new.project, new.name)):
         tx.artifacts.move_alias(artifact, LATEST, version_id, now)
     if is_new:
         tx.feed.add(
@@ -75,7 +77,9 @@ def register(
     return Registered(version, is_new, change, tuple(meet(tx, version, event, change, branch, default_branch)))
 
 
-def come_back(tx: Transaction, version_ids: list[int], change: str, producer: tuple[str, str]) -> list[Decision]:
+def come_back(
+    tx: Transaction, version_ids: list[int], change: str, producer: tuple[str, str], by: Run | None = None
+) -> list[Decision]:
     """Take note that a run gave versions that are there already; one that is not the latest becomes it again.
 
     Whoever goes back to earlier code gets the earlier model, and what follows from it, such as its being served. A
@@ -86,12 +90,14 @@ def come_back(tx: Transaction, version_ids: list[int], change: str, producer: tu
         version_ids: What came out.
         change: Change of the run.
         producer: (run name, step) that gave them.
+        by: The run; what it gives is not the latest when a later run of its pipeline gave one of the name already.
     """
     decisions: list[Decision] = []
     for version in tx.artifacts.many(version_ids):
         now, latest = time.time(), tx.artifacts.current(version.kind, version.project, version.name)
         event = None
-        if latest is not None and latest.id != version.id:
+        later = by and tx.runs.later_giver(by.id, version.kind, version.project, version.name)
+        if latest is not None and latest.id != version.id and not later:
             key = f"returned:{version.id}:{change}"
             event = tx.artifacts.add_event("artifact.returned", version.id, key, change, now)
         if event is None:

@@ -20,6 +20,7 @@ from fuseml_core.domain.records import (
     ServiceState,
     Step,
     StepState,
+    Version,
 )
 from fuseml_core.engine import workloads
 from fuseml_core.engine.binding import Bound, bind
@@ -162,11 +163,11 @@ class Serving:
                 tell(tx, run, step, f"serving at {url}", state="succeeded", kind="service")
 
     def _superseded(self, instance: Instance, run: Run, step: Step, *, first: bool) -> bool:
-        """End an instance that got ready after that of a later run: the newer model stays."""
+        """End an instance that got ready after that of a later run, or whose model is outdated and not asked for."""
         with self._ledger.begin() as tx:
             ready = tx.services.instances(service_id=instance.service_id, states=[InstanceState.READY])
             newer = max((i.step_id for i in ready), default=0)
-            if newer <= instance.step_id:
+            if newer <= instance.step_id and not (first and newer and _outdated(tx, run, step, newer)):
                 return False
             reason = f"{tx.steps.run_name(newer)} serves a newer model already"
             if first and tx.steps.change(step.id, [StepState.RUNNING, StepState.COMPLETING], step.attempt, phase="",
@@ -354,6 +355,23 @@ class Serving:
         except (FusemlError, PluginError) as error:
             with self._ledger.begin() as tx:
                 tx.services.set(service.id, message=str(error), updated_at=time.time(), restarts=service.restarts + 1)
+
+
+def _outdated(tx: Transaction, run: Run, step: Step, serving: int) -> bool:
+    """Whether a triggered run brings a model that was outdated when it was made, while the latest one is served.
+
+    A slow training of earlier code may end after a fast one of later code. Whoever asks for an old model gets it.
+    """
+    mine, served = (_models(tx, step_id) for step_id in (step.id, serving))
+    latest = {m.id for m in served if (now := tx.artifacts.current(m.kind, m.project, m.name)) and now.id == m.id}
+    names = {(m.kind, m.project, m.name) for m in mine}
+    same = {m.id for m in served if (m.kind, m.project, m.name) in names}
+    return bool(latest & same) and not latest & {m.id for m in mine} and tx.pipelines.was_triggered(run.id, run.change)
+
+
+def _models(tx: Transaction, step_id: int) -> list[Version]:
+    """The artifacts that a serving step took in."""
+    return tx.artifacts.many(b.version_id for b in tx.steps.io(step_id, "in") if b.version_id is not None)
 
 
 def _as_failure(status: WorkloadStatus) -> WorkloadStatus:

@@ -11,19 +11,17 @@ from fuseml_core.domain.records import (
     Binding,
     Decision,
     FeedItem,
-    Instance,
-    InstanceState,
     NewVersion,
     Pipeline,
     Project,
     Run,
     RunState,
-    Service,
     Step,
     StepState,
     Trigger,
     Version,
 )
+from fuseml_core.service.serving_ports import Services
 
 
 class Projects(Protocol):
@@ -193,6 +191,10 @@ class Pipelines(Protocol):
         """Store a decision; returns False when this trigger has met this event already (G1)."""
         ...
 
+    def was_triggered(self, run_id: int, change: str) -> bool:
+        """Whether a trigger created a run of a change, rather than a person."""
+        ...
+
     def has_fired(self, trigger_id: int, event_id: int) -> bool:
         """Whether a trigger has met an event."""
         ...
@@ -249,6 +251,10 @@ class Runs(Protocol):
 
     def end(self, run_id: int, state: RunState, error: str, started_at: float, ended_at: float) -> bool:
         """End a run that has not ended; returns whether it had not."""
+        ...
+
+    def later_giver(self, run_id: int, kind: str, project: str, name: str) -> str:
+        """Name of a later run of the same pipeline that put out an artifact of this name already, or empty."""
         ...
 
     def consuming(self, version_ids: list[int]) -> list[Run]:
@@ -324,56 +330,6 @@ class Steps(Protocol):
 
     def run_name(self, step_id: int) -> str:
         """`<pipeline>/<number>` of the run that a step belongs to."""
-        ...
-
-
-class Services(Protocol):
-    """Services and the instances behind them."""
-
-    def ensure(
-        self, project: str, name: str, pipeline_id: int, pipeline: str, predict_path: str, now: float
-    ) -> Service:
-        """Return the service of a name, making it when it is new; its owner may be another pipeline."""
-        ...
-
-    def get(self, project: str, name: str) -> Service | None:
-        """One service by name."""
-        ...
-
-    def by_id(self, service_id: int) -> Service | None:
-        """One service by id."""
-        ...
-
-    def all(self, project: str | None = None) -> list[Service]:
-        """Services of a project, or all, by name."""
-        ...
-
-    def of_pipeline(self, pipeline_id: int) -> list[Service]:
-        """Services that a pipeline owns."""
-        ...
-
-    def set(self, service_id: int, **values: Any) -> None:
-        """Change columns of a service."""
-        ...
-
-    def remove(self, service_id: int) -> None:
-        """Delete a service and what is recorded of its instances."""
-        ...
-
-    def add_instance(self, values: dict[str, Any]) -> int:
-        """Insert an instance."""
-        ...
-
-    def instances(self, *, service_id: int | None = None, states: Iterable[InstanceState] = ()) -> list[Instance]:
-        """Instances, oldest first."""
-        ...
-
-    def instance_by_workload(self, workload: str) -> Instance | None:
-        """The instance that a workload is."""
-        ...
-
-    def set_instance(self, instance_id: int, **values: Any) -> None:
-        """Change columns of an instance."""
         ...
 
 

@@ -141,6 +141,11 @@ class SqlPipelines(Repository):
             },
         )
 
+    def was_triggered(self, run_id: int, change: str) -> bool:
+        """Whether a trigger created a run of a change, rather than a person."""
+        return self._first(select(_firings.c.trigger_id).where(
+            _firings.c.change == change, _firings.c.run_id == run_id).limit(1)) is not None
+
     def has_fired(self, trigger_id: int, event_id: int) -> bool:
         """Whether a trigger has met an event."""
         return (

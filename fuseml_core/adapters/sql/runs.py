@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import RowMapping, select, update
 
 from fuseml_core.adapters.sql.rows import Repository, table_of
-from fuseml_core.adapters.sql.tables import RunInputRow, RunRow, StepIoRow, StepRow
+from fuseml_core.adapters.sql.tables import RunInputRow, RunRow, StepIoRow, StepRow, VersionRow
 from fuseml_core.domain.records import Run, RunState
 
 _runs, _inputs = table_of(RunRow), table_of(RunInputRow)
-_steps, _io = table_of(StepRow), table_of(StepIoRow)
+_steps, _io, _versions = table_of(StepRow), table_of(StepIoRow), table_of(VersionRow)
 
 
 class SqlRuns(Repository):
@@ -82,6 +82,16 @@ class SqlRuns(Repository):
         """End a run that has not ended; returns whether it had not."""
         return self._changed(update(_runs).where(_runs.c.id == run_id, _runs.c.state == RunState.RUNNING).values(
             state=state, error=error, started_at=started_at, ended_at=ended_at)) > 0
+
+    def later_giver(self, run_id: int, kind: str, project: str, name: str) -> str:
+        """Name of a later run of the same pipeline that put out an artifact of this name already, or empty."""
+        pipeline = select(_runs.c.pipeline_id).where(_runs.c.id == run_id).scalar_subquery()
+        row = self._first(select(_runs.c.pipeline, _runs.c.number).join(_steps, _steps.c.run_id == _runs.c.id)
+                          .join(_io, _io.c.step_id == _steps.c.id).join(_versions, _versions.c.id == _io.c.version_id)
+                          .where(_runs.c.pipeline_id == pipeline, _runs.c.id > run_id, _io.c.direction == "out",
+                                 _versions.c.kind == kind, _versions.c.project == project, _versions.c.name == name)
+                          .order_by(_runs.c.id.desc()).limit(1))
+        return f"{row['pipeline']}/{row['number']}" if row else ""
 
     def consuming(self, version_ids: list[int]) -> list[Run]:
         """Runs that took any of these versions as an input, newest first."""

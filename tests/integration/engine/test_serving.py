@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from fuseml_core.domain.records import InstanceState
+from fuseml_sdk.types import WorkloadStatus
 
 TREE = {"MLproject": "m1", "train.py": "t1"}
 
@@ -133,3 +134,31 @@ def test_r109_a_slow_older_model_never_replaces_a_newer_one(workshop):
     assert (run["state"], run["steps"][0]["state"]) == ("succeeded", "skipped")
     assert "serving-pipeline/3 serves a newer model" in run["steps"][0]["message"]
     assert workshop.agent.states[slow].state == "cancelled"
+
+
+def test_r109_a_slow_training_of_earlier_code_does_not_replace_the_newer_model(workshop):
+    """The model is registered and its run says why it is not served; asking for it by hand serves it."""
+    served(workshop)
+    usual = workshop.agent.outcome
+    workshop.agent.outcome = lambda w: {"state": "running"} if w.runnable.kind == "trainer" else usual(w)
+    workshop.push("app", {**TREE, "train.py": "t2"}, "b")
+    workshop.turn(3)
+    slow = workshop.agent.submitted[-1]
+    workshop.agent.outcome = usual
+    workshop.push("app", {**TREE, "train.py": "t3"}, "c")
+    workshop.turn(6)
+    newest = workshop.services.get("p", "app")["model"]
+
+    ended = WorkloadStatus(name=slow.name, **usual(slow))
+    workshop.agent.report(slow.name, state=ended.state, outputs=ended.outputs)
+    workshop.turn(6)
+
+    late = workshop.runs.get("p", "training-pipeline", 2)
+    assert late["state"] == "succeeded"
+    assert workshop.services.get("p", "app")["model"] == newest
+    runs = workshop.runs.page("p", pipeline="serving-pipeline")
+    assert [r["state"] for r in runs] == ["succeeded"] * 3
+    asked = workshop.manual.start("p", "serving-pipeline", {"model": late["outputs"][0]["value"]}, {})
+    workshop.turn(6)
+    assert workshop.runs.view(asked)["steps"][0]["state"] == "succeeded"
+    assert workshop.services.get("p", "app")["model"] == late["outputs"][0]["value"]
