@@ -111,8 +111,7 @@ class Progress:
         try:
             with self._ledger.read() as tx:
                 bound = bind(tx, pipeline, run, step.name)
-                previous = tx.steps.previous(pipeline.id, step.name, run.id)
-                then = _versions_in(tx, previous)
+                previous, then = _last_like(tx, tx.steps.previous(pipeline.id, step.name, run.id), bound)
             key, parts = fingerprint(self._components, bound, spec, run.project)
             why = (
                 "runs for the first time"
@@ -306,9 +305,17 @@ def _asked(run: Run, step: Step) -> str:
     return "asked to run anew" if run.no_cache or run.only == step.name else ""
 
 
-def _versions_in(tx: Transaction, step: Step | None) -> dict[str, Version]:
-    if step is None:
-        return {}
+def _last_like(tx: Transaction, earlier: list[Step], bound: Bound) -> tuple[Step | None, dict[str, Version]]:
+    """The last earlier step that took artifacts of the same names: a wildcard brings many to one pipeline."""
+    names = {port: version.name for port, version in bound.versions.items()}
+    for step in earlier:
+        then = _versions_in(tx, step)
+        if {port: version.name for port, version in then.items()} == names:
+            return step, then
+    return None, {}
+
+
+def _versions_in(tx: Transaction, step: Step) -> dict[str, Version]:
     found = {b.port: tx.artifacts.get(b.version_id) for b in tx.steps.io(step.id, "in") if b.version_id is not None}
     return {port: version for port, version in found.items() if version is not None}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from fuseml_core.domain.errors import Failed, Refused, Unavailable
 from fuseml_core.launcher.locks import holder
 from fuseml_core.launcher.requests import ask
+from fuseml_core.launcher.starting import start
 from fuseml_core.launcher.state import CONTROL, DATA, ServerState, lock_path, status
 from fuseml_core.settings import Settings
 
@@ -29,7 +30,7 @@ def stop(settings: Settings, *, wait: bool = False, force: bool = False, timeout
         timeout: Seconds for everything, waiting included.
 
     Returns:
-        False when no server was running.
+        False when no server was running and none had left anything behind.
 
     Raises:
         Refused: Jobs run, and neither `wait` nor `force` is given; or they still ran after `timeout`.
@@ -39,12 +40,21 @@ def stop(settings: Settings, *, wait: bool = False, force: bool = False, timeout
     until = time.monotonic() + timeout
     found = status(settings)
     if found is None:
-        return _stop_leftovers(settings, until)
+        _stop_leftovers(settings, until)
+        if not _left_workloads(settings):
+            return False
+        # A server that was killed left workloads behind; only a server knows how to end them in order.
+        found = start(settings, timeout=max(1.0, until - time.monotonic()))
     if not force:
         _require_idle(settings, wait, until)
     _shut_down(settings, force, until)
     _terminate(settings, found, until)
     return True
+
+
+def _left_workloads(settings: Settings) -> bool:
+    """Whether supervisors of workloads live; each holds a lock in its directory."""
+    return any(holder(path) is not None for path in settings.path("work").glob("*/lock"))
 
 
 def _require_idle(settings: Settings, wait: bool, until: float) -> None:

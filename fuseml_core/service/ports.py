@@ -324,8 +324,8 @@ class Steps(Protocol):
         """Let a fingerprint stand for the outputs of a step."""
         ...
 
-    def previous(self, pipeline_id: int, name: str, before_run: int) -> Step | None:
-        """The same step in the last earlier run of a pipeline in which it succeeded."""
+    def previous(self, pipeline_id: int, name: str, before_run: int, limit: int = 20) -> list[Step]:
+        """The same step in the last earlier runs of a pipeline in which it succeeded, the last one first."""
         ...
 
     def run_name(self, step_id: int) -> str:

@@ -168,3 +168,17 @@ def test_stop_just_after_control_was_killed_leaves_nothing(own):
 
     assert fuseml.workload_processes("collect.py") == []
     assert fuseml.workload_processes("answer.py") == []
+
+
+def test_stop_ends_what_a_killed_server_left_behind(own):
+    """Services live on when everything but the shims is killed; `server stop` still ends them."""
+    fuseml, code, _witness = own
+    fuseml("codeset", "push", str(code), "--name", "myapp", "--wait")
+    for pid in [int(fuseml.state["pids"][name]) for name in ("launcher", "control", "data")]:
+        os.kill(pid, signal.SIGKILL)
+    assert fuseml.wait_for(lambda: fuseml.workload_processes("answer.py"), 10, "the service to live on")
+
+    fuseml("server", "stop")
+
+    fuseml.wait_for(lambda: not fuseml.workload_processes("answer.py"), 30, "the end of the service")
+    assert "No server was running" in fuseml("server", "stop").out

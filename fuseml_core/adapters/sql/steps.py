@@ -93,12 +93,12 @@ class SqlSteps(Repository):
         """Let a fingerprint stand for the outputs of a step."""
         self._upsert(_cache, {"fingerprint": fingerprint, "step_id": step_id, "created_at": now}, ["fingerprint"])
 
-    def previous(self, pipeline_id: int, name: str, before_run: int) -> Step | None:
-        """The same step in the last earlier run of a pipeline in which it succeeded."""
-        row = self._first(select(_steps).join(_runs, _runs.c.id == _steps.c.run_id).where(
+    def previous(self, pipeline_id: int, name: str, before_run: int, limit: int = 20) -> list[Step]:
+        """The same step in the last earlier runs of a pipeline in which it succeeded, the last one first."""
+        rows = self._all(select(_steps).join(_runs, _runs.c.id == _steps.c.run_id).where(
             _runs.c.pipeline_id == pipeline_id, _steps.c.name == name, _runs.c.id < before_run,
-            _steps.c.state == StepState.SUCCEEDED).order_by(_runs.c.id.desc()).limit(1))
-        return _step(row) if row else None
+            _steps.c.state == StepState.SUCCEEDED).order_by(_runs.c.id.desc()).limit(limit))
+        return [_step(row) for row in rows]
 
     def run_name(self, step_id: int) -> str:
         """`<pipeline>/<number>` of the run that a step belongs to."""

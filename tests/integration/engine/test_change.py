@@ -237,3 +237,17 @@ def test_r113_an_input_given_by_the_address_of_one_version_runs_once(workshop):
     also = workshop.pipelines.add("p", "training", "short", {"code": "code://p/app/aaaaaaa"}, {"alpha": 0.7})
 
     assert (added["started"], also["started"]) == (["fixed/1"], ["short/1"])
+
+
+def test_r83_the_reason_compares_with_the_last_run_of_the_same_code(workshop):
+    """Another codeset's run in between is no predecessor."""
+    workshop.pipelines.add("p", "training", "training-pipeline", {"code": "code://*"}, {})
+    workshop.push("app", TREE, "a")
+    workshop.turn(4)
+    workshop.push("other", {**TREE, "own.py": "x"}, "b")
+    workshop.turn(4)
+    workshop.push("app", {**TREE, "train.py": "t2"}, "c")
+    workshop.turn(4)
+
+    whys = [workshop.runs.get("p", "training-pipeline", n)["steps"][1]["why"] for n in (2, 3)]
+    assert whys == ["runs for the first time", "code changed (train.py)"]
