@@ -54,6 +54,8 @@ def register(
     for alias in new.aliases:
         tx.artifacts.move_alias(artifact, alias, version_id, now)
     default_branch = tx.artifacts.touch_branch(artifact, branch, version_id) if branch else ""
+    if is_new and not branch and not (by and tx.runs.later_giver(by.id, new.kind, new.project, new.name)):
+        tx.artifacts.move_alias(artifact, LATEST, version_id, now)
     version = tx.artifacts.get(version_id)
     assert version is not None
     key = f"branch:{version_id}:{branch}" if branch else f"created:{version_id}"
@@ -62,8 +64,6 @@ def register(
         if producer:
             return Registered(version, is_new, version.change, tuple(come_back(tx, [version_id], change, producer, by)))
         return Registered(version, is_new, version.change, tuple(tx.pipelines.decisions(version_id=version_id)))
-    if is_new and not branch and not (by and tx.runs.later_giver(by.id, new.kind, new.project, new.name)):
-        tx.artifacts.move_alias(artifact, LATEST, version_id, now)
     if is_new:
         tx.feed.add(
             change,

@@ -140,7 +140,9 @@ def _refusal(trigger: Trigger, selector: Selector, version: Version, branch: str
     if branch and not branches and branch != default_branch:
         return (f"it was pushed to the branch {branch}, not to the default branch {default_branch}; "
                 f"a selector takes it with ?branch={branch}")
-    if selector.alias and selector.alias not in ("latest", *version.aliases):
+    # Of a codeset, every push is the latest of its branch; of other kinds `latest` is an alias that moves.
+    carried = ("latest", *version.aliases) if version.kind == "codeset" else version.aliases
+    if selector.alias and selector.alias not in carried:
         return f"it does not carry the alias {selector.alias}"
     for key, operator, wanted in selector.predicates:
         actual = {"type": version.type or "", "branch": branch}.get(key, version.labels.get(key[6:], ""))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 
@@ -82,6 +84,25 @@ def test_a_bundle_that_is_broken(numbers, tmp_path):
     """The message names the file and the field."""
     (tmp_path / "extension.toml").write_text('name = "broken"\nversion = "one"\nsummary = "x"\n')
     _refused(numbers("bundle", "push", str(tmp_path), code=None), "extension.toml", "version", "one")
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut short"])
+def test_a_bundle_with_a_wrong_digest(fuseml, damage):
+    """What the registry gives is not what the digest says: refused, and nothing is kept."""
+    fuseml("bundle", "push", "tests/e2e/bundles/numbers")
+    state = Path(fuseml.environment["FUSEML_HOME"])
+    blobs = [p for p in (state / "registry" / "blobs").rglob("*") if p.is_file()]
+    largest = max(blobs, key=lambda p: p.stat().st_size)  # a layer; the bundle's manifest and config stay sound
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.chmod(0o600)
+    largest.write_bytes(content if damage == "changed" else content[:-10])
+
+    _refused(fuseml("extension", "install", "numbers", code=None), "numbers 0.1.0", largest.name)
+
+    assert fuseml.json("extension", "list") == []
+    kept = [p for folder in ("store", "content") for p in (state / "extensions" / folder).rglob(largest.name)]
+    assert kept == []
 
 
 def test_an_extension_that_does_not_exist(numbers):

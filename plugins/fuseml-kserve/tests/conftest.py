@@ -96,7 +96,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory):
-    """Place of everything of this session."""
+    """Place of everything that these tests make."""
     return tmp_path_factory.mktemp("serving")
 
 

@@ -162,3 +162,28 @@ def test_r109_a_slow_training_of_earlier_code_does_not_replace_the_newer_model(w
     workshop.turn(6)
     assert workshop.runs.view(asked)["steps"][0]["state"] == "succeeded"
     assert workshop.services.get("p", "app")["model"] == late["outputs"][0]["value"]
+
+
+def test_r17_a_pipeline_that_follows_latest_runs_for_each_latest_model_and_for_no_outdated_one(workshop):
+    """The alias has moved before triggers look, and a slow training of earlier code does not move it."""
+    workshop.pipelines.add("p", "training", "training-pipeline", {"code": "code://*"}, {})
+    workshop.pipelines.add("p", "serving", "serving-pipeline", {"model": "model://p/app:latest"}, {})
+    usual = workshop.agent.outcome
+    workshop.push("app", TREE, "a")
+    workshop.turn(6)
+    workshop.agent.outcome = lambda w: {"state": "running"} if w.runnable.kind == "trainer" else usual(w)
+    workshop.push("app", {**TREE, "train.py": "t2"}, "b")
+    workshop.turn(3)
+    slow = workshop.agent.submitted[-1]
+    workshop.agent.outcome = usual
+    workshop.push("app", {**TREE, "train.py": "t3"}, "c")
+    workshop.turn(6)
+
+    ended = WorkloadStatus(name=slow.name, **usual(slow))
+    workshop.agent.report(slow.name, state=ended.state, outputs=ended.outputs)
+    workshop.turn(4)
+
+    assert workshop.runs.get("p", "training-pipeline", 2)["state"] == "succeeded"
+    runs = workshop.runs.page("p", pipeline="serving-pipeline")
+    assert [r["state"] for r in runs] == ["succeeded", "succeeded"]
+    assert workshop.services.get("p", "app")["run"] == "serving-pipeline/2"
