@@ -22,6 +22,8 @@ STALE = 3600.0
 HIDDEN = "."
 
 #: gc.auto 0: automatic collection would drop commits of deleted branches, which are versions still.
+#: transfer.unpackLimit 1: a push becomes one pack, which appears as a whole; loose objects would come one by one,
+#: and a kill between two of them leaves a commit without its tree.
 CONFIG = """\
 [core]
 \trepositoryformatversion = 0
