@@ -199,6 +199,24 @@ def test_a_client_that_leaves_ends_a_fetch(server, repository, run, work, eventu
     eventually(lambda: not git_processes(server))
 
 
+def test_packs_are_joined_and_nothing_is_lost(server, repository, run, work):
+    """Each push arrives as one pack; many are joined by a later push, with commits that nothing reaches any more."""
+    run("config", "gc.autoPackLimit", "3", cwd=repository)
+    url = f"{server.url}/p/app.git"
+    run("push", "-q", url, "main", cwd=work)
+    run("commit", "-q", "--allow-empty", "-m", "Given up", cwd=work)
+    given_up = head(run, work)
+    run("push", "-q", url, "main", cwd=work)
+    run("reset", "-q", "--hard", "HEAD~1", cwd=work)
+    for number in range(6):
+        (work / "train.py").write_text(f"print({number})\n")
+        run("commit", "-qam", f"Number {number}", cwd=work)
+        run("push", "-qf", url, "main", cwd=work)
+    assert len(list(repository.glob("objects/pack/*.pack"))) <= 4
+    assert run("cat-file", "-t", given_up, cwd=repository) == "commit"
+    sound(run, repository)
+
+
 @pytest.mark.full
 def test_kill_9_of_the_server_in_the_middle_of_pushes(server, repository, store, run, work, eventually):
     """Whatever a push got to before the kill: the repository is sound, the next push works, each tip is told."""

@@ -21,9 +21,10 @@ STALE = 3600.0
 #: Prefix of directories that are being made or removed; never a name.
 HIDDEN = "."
 
-#: gc.auto 0: automatic collection would drop commits of deleted branches, which are versions still.
 #: transfer.unpackLimit 1: a push becomes one pack, which appears as a whole; loose objects would come one by one,
 #: and a kill between two of them leaves a commit without its tree.
+#: gc: git joins the packs when there are many, and the push that was one too many waits for it; nothing is ever
+#: pruned, because commits that no branch reaches any more are versions still.
 CONFIG = """\
 [core]
 \trepositoryformatversion = 0
@@ -38,16 +39,21 @@ CONFIG = """\
 [receive]
 \tdenyDeletes = false
 \tdenyNonFastForwards = false
-\tautogc = false
+\tautogc = true
 [transfer]
 \tfsckObjects = true
+\tunpackLimit = 1
 \thideRefs = refs/fuseml
 [uploadpack]
 \tallowAnySHA1InWant = true
 [gc]
-\tauto = 0
+\tautoPackLimit = 50
+\tautoDetach = false
+\tpruneExpire = never
+\treflogExpire = never
+\treflogExpireUnreachable = never
 [maintenance]
-\tauto = false
+\tautoDetach = false
 """
 
 #: Runs in the repository after refs have moved. One printf is one write(2) with O_APPEND: lines never mix.
