@@ -47,3 +47,12 @@ EXTENSION_NAME = "io.fuseml.extension.name"
 EXTENSION_REQUIRES = "io.fuseml.extension.requires"
 RUNNABLE_NAME = "io.fuseml.runnable.name"
 RUNNABLE_KIND = "io.fuseml.runnable.kind"
+
+# Catalogs: an index that holds the catalog's own manifest and those that list all its blobs
+CATALOG = "application/vnd.fuseml.catalog.v1+json"
+CATALOG_ROOT = "application/vnd.fuseml.catalog.root.v1+json"
+CATALOG_CONTENTS = "application/vnd.fuseml.catalog.contents.v1+json"
+CATALOG_DOCUMENT = "application/vnd.fuseml.catalog.document.v1+json"
+CATALOG_RELOCATION = "application/vnd.fuseml.catalog.relocation.v1+json"
+CATALOG_SUBMISSION = "application/vnd.fuseml.catalog.submission.v1+json"
+CATALOG_VERSION = "io.fuseml.catalog.version"
