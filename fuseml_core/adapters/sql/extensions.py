@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Column, Engine, Float, Index, Row, case, delete, insert, select, text, update
+from sqlalchemy import Column, Engine, Float, Index, Row, case, delete, insert, select, text, true, update
 from sqlmodel import Field, SQLModel
 
 from fuseml_core.adapters.sql.tables import Json
@@ -32,6 +32,7 @@ class ExtensionRow(SQLModel, table=True):
     installed_at: float = Field(sa_column=Column(Float(53), nullable=False))
     environment: str | None = None
     python: str | None = None
+    config: str = ""
 
 
 class ExtensionSettingRow(SQLModel, table=True):
@@ -84,10 +85,15 @@ class SqlExtensions:
         """All versions of an extension that are still there, the active one first."""
         return self._select(_TABLE.c.name == name)
 
+    def all(self) -> Sequence[InstalledExtension]:
+        """Every version of every extension, by name, the active one first."""
+        return self._select(true())
+
     def remove(self, digest: str) -> None:
-        """Forget a version."""
+        """Forget a version that is not active."""
         with self._engine.begin() as connection:
-            connection.execute(delete(_TABLE).where(_TABLE.c.digest == digest))
+            connection.execute(delete(_TABLE).where(
+                _TABLE.c.digest == digest, _TABLE.c.state != ExtensionState.ACTIVE.value))
 
     def _select(self, condition: Any) -> Sequence[InstalledExtension]:
         active_first = case((_TABLE.c.state == ExtensionState.ACTIVE.value, 0), else_=1)

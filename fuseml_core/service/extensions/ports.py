@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from fuseml_core.domain.extensions import InstalledExtension
+from fuseml_core.domain.extensions import Generation, InstalledExtension, Member, TrustDecision
 
 #: Takes one short line of progress at a time.
 Progress = Callable[[str], None]
@@ -15,10 +16,6 @@ Progress = Callable[[str], None]
 
 class InstalledExtensions(Protocol):
     """The rows of installed extensions, with their components, runnables and templates."""
-
-    def add(self, *records: InstalledExtension) -> None:
-        """Make versions active in one transaction; active versions of the same names become retired."""
-        ...
 
     def list(self) -> Sequence[InstalledExtension]:
         """The active extensions by name."""
@@ -36,8 +33,95 @@ class InstalledExtensions(Protocol):
         """All versions of an extension that are still there, the active one first."""
         ...
 
+    def all(self) -> Sequence[InstalledExtension]:
+        """Every version of every extension, by name, the active one first."""
+        ...
+
     def remove(self, digest: str) -> None:
-        """Forget a version."""
+        """Forget a version that is not active."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Everything that one transaction changes when another set of extensions comes into force.
+
+    Attributes:
+        cause: Why, such as `install mlflow`.
+        members: The whole new set.
+        records: Versions that are not yet in the database.
+        settings: Values to set, by extension.
+        forget: Extensions whose settings are dropped.
+        work: Kinds of work that must follow and may not be forgotten, such as `redetect`.
+        watched: The components are watched for a while after the switch.
+        failed: Number of the generation that this one takes the place of because it did not work; 0: none.
+        note: What went wrong there.
+    """
+
+    cause: str
+    members: Sequence[Member]
+    records: Sequence[InstalledExtension] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    forget: Collection[str] = ()
+    work: Collection[str] = ()
+    watched: bool = False
+    failed: int = 0
+    note: str = ""
+
+
+class Generations(Protocol):
+    """The sets of extensions that were active together."""
+
+    def current(self) -> Generation:
+        """The one in force; number 0, without members, before anything was installed."""
+        ...
+
+    def list(self) -> Sequence[Generation]:
+        """All that are kept, the newest first."""
+        ...
+
+    def get(self, number: int) -> Generation | None:
+        """One by its number, if it is kept."""
+        ...
+
+    def switch(self, change: Switch) -> Generation:
+        """Make a new generation and put it in force, with everything that belongs to it, in one transaction."""
+        ...
+
+    def settle(self, number: int) -> None:
+        """The components of a new generation stayed up."""
+        ...
+
+    def forget(self, numbers: Collection[int]) -> None:
+        """Drop generations; the one in force stays whatever is said."""
+        ...
+
+    def work(self) -> Mapping[str, str]:
+        """What a switch left to be done, by kind, with the cause of the switch."""
+        ...
+
+    def done(self, kind: str) -> None:
+        """Such work was done."""
+        ...
+
+
+class ChangeLock(Protocol):
+    """One change of the extensions at a time, whichever server makes it."""
+
+    def alone(self, what: str, patience: float, say: Progress) -> AbstractContextManager[None]:
+        """Hold the lock for the change `what`; waits at most `patience` seconds and says what it waits for.
+
+        Raises:
+            Unavailable: Others took longer.
+        """
+        ...
+
+    def running(self) -> str:
+        """What is being changed now; empty when nothing is."""
+        ...
+
+    def interrupted(self) -> str:
+        """What a server that died was changing; empty when nothing was. Forgets it."""
         ...
 
 
@@ -65,11 +149,15 @@ class FoundBundle:
         reference: With digest.
         digest: `sha256:<hex>` of its OCI manifest.
         descriptor: As in :class:`InstalledExtension`.
+        config: `sha256:<hex>` of its config blob.
+        advice: What the catalog says about this version: deprecated, yanked; one sentence each.
     """
 
     reference: str
     digest: str
     descriptor: dict[str, Any]
+    config: str = ""
+    advice: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -82,27 +170,75 @@ class FoundBundle:
         return str(self.descriptor["manifest"]["version"])
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which versions may be chosen.
+
+    Attributes:
+        channel: Of a catalog.
+        prereleases: Take pre-releases also where there are releases.
+        offline: Ask nothing but this server: its own registry and what was fetched before.
+    """
+
+    channel: str = "stable"
+    prereleases: bool = False
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """A version that could be chosen, not looked up yet.
+
+    Attributes:
+        version: Semantic version.
+        yanked: Why it must not be chosen anew; empty when it may.
+        requires_fuseml: Range of engine versions if the source knows it; empty: look it up.
+        dependencies: `name` and `range` of what it needs if the source knows; None: look it up.
+    """
+
+    version: str
+    yanked: str = ""
+    requires_fuseml: str = ""
+    dependencies: tuple[tuple[str, str], ...] | None = None
+
+
 class Bundles(Protocol):
-    """Registries that hold bundles."""
+    """Registries that hold bundles, and the trust policy about them."""
 
-    def is_trusted(self, reference: str) -> bool:
-        """Whether policy trusts the registry of a reference. Raises `Invalid` if it is no reference."""
-        ...
-
-    def find(self, reference: str) -> FoundBundle:
-        """Look a bundle up; a name stands for its highest version in the embedded registry.
+    def find(self, reference: str, wish: Wish) -> FoundBundle:
+        """Look a bundle up; a name stands for its best version in the embedded registry, else in a marketplace.
 
         Raises:
             Invalid, NotFound, Unavailable, Failed: It is no reference, no bundle, not there, or does not verify.
         """
         ...
 
-    def versions(self, sibling: str, name: str) -> Sequence[str]:
-        """Versions of an extension in the registry and namespace of another reference; nothing if unknown there."""
+    def versions(self, sibling: str, name: str, wish: Wish) -> Sequence[Available]:
+        """Versions of an extension where another reference came from, best first; nothing if unknown there."""
         ...
 
-    def find_version(self, sibling: str, name: str, version: str) -> FoundBundle:
+    def find_version(self, sibling: str, name: str, version: str, wish: Wish) -> FoundBundle:
         """Look up one of these versions."""
+        ...
+
+    def decide(self, found: FoundBundle, wish: Wish) -> TrustDecision:
+        """What the trust policy says about a bundle; a refusal is returned, not raised."""
+        ...
+
+    def missing(self, found: FoundBundle) -> Sequence[str]:
+        """Digests of its layers that would have to be downloaded."""
+        ...
+
+    def portable(self, reference: str) -> str:
+        """The reference as another server can read it: a bundle in the embedded registry goes by its name."""
+        ...
+
+    def own_signers(self) -> Collection[str]:
+        """Fingerprints of keys that only this server has, so that they say nothing to another one."""
+        ...
+
+    def catalogs(self) -> Mapping[str, Mapping[str, Any]]:
+        """`digest` and `version` of the catalog of each marketplace this server subscribed to, by its name."""
         ...
 
     def fetch(self, found: FoundBundle, destination: Path, progress: Progress) -> None:
@@ -126,8 +262,11 @@ class BuiltEnvironment:
 class Environments(Protocol):
     """Virtual environments of extensions."""
 
-    def build(self, bundle: Path, manifest: dict[str, Any], progress: Progress) -> BuiltEnvironment | None:
+    def build(self, bundle: Path, manifest: dict[str, Any], progress: Progress, *,
+              offline: bool = False) -> BuiltEnvironment | None:
         """Return the environment of an unpacked bundle, made if it is not there; None if the bundle has no code.
+
+        `offline` asks no package index: wheels of the bundle and those fetched before must do.
 
         Raises:
             Invalid, Unavailable, Failed: It cannot be built.

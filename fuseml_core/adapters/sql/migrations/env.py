@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlmodel import SQLModel
 
-import fuseml_core.adapters.sql.extensions
+import fuseml_core.adapters.sql.generations
 import fuseml_core.adapters.sql.tables  # noqa: F401
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=SQLModel.metadata,
