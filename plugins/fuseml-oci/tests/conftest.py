@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import socket
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -36,6 +42,40 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]
     running = RealRegistry(tmp_path_factory.mktemp("registry"))
     yield running
     running.close()
+
+
+@pytest.fixture(scope="module")
+def docker_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`host:port` of a docker-registry of Debian: no referrers API, no way to delete a tag."""
+    with docker_registry_in(tmp_path_factory.mktemp("docker-registry")) as host:
+        yield host
+
+
+@contextmanager
+def docker_registry_in(folder: Path, **settings: object) -> Iterator[str]:
+    """Run docker-registry with its files in a folder; further settings become parts of its configuration."""
+    command = shutil.which("docker-registry")
+    if command is None:  # continuous integration has it; a person may do without
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("docker-registry is not installed: apt-get install it")
+    with socket.create_server(("127.0.0.1", 0)) as chosen:
+        host = f"127.0.0.1:{chosen.getsockname()[1]}"
+    config = {"version": 0.1, "log": {"level": "error", "accesslog": {"disabled": True}}, "http": {"addr": host},
+              "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
+              **settings}
+    (folder / "config.json").write_text(json.dumps(config))
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([command, "serve", str(folder / "config.json")], stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 20
+        while time.monotonic() < end and process.poll() is None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", int(host.rpartition(":")[2])), 1):
+                break
+            time.sleep(0.05)
+        assert process.poll() is None, (folder / "log").read_text()
+        yield host
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 @pytest.fixture

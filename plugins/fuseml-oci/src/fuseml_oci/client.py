@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 import requests
@@ -15,12 +17,24 @@ from fuseml_oci.descriptor import Descriptor, read_object
 from fuseml_oci.digests import HEX_LENGTH, digest_bytes, is_digest, split_digest
 from fuseml_oci.origin import joined
 from fuseml_oci.reference import Reference, check_repository, check_tag
+from fuseml_oci.referring import (
+    change_fallback,
+    described,
+    entries,
+    fallback_tag,
+    read_fallback,
+    subject_of,
+    with_entry,
+    without_entry,
+)
 from fuseml_oci.retries import Patience, RetryPolicy
 from fuseml_oci.transfers import Terms, VerifiedReader, download, open_source
 from fuseml_oci.transport import MAX_DOCUMENT, SafeRegistry, Timeouts
-from fuseml_sdk.errors import InvalidInput, Permanent, Retryable
+from fuseml_sdk.errors import InvalidInput, NotFound, Permanent, PluginError, Retryable
 
 _ACCEPT = ", ".join((media.MANIFEST, media.INDEX, media.DOCKER_MANIFEST, media.DOCKER_INDEX))
+#: How registries without the referrers API answer its URL.
+_NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
 #: Bounds of lists, because a hostile registry can go on for ever.
 MAX_PAGES, MAX_ITEMS, PAGE = 1000, 100_000, 1000
 
@@ -125,6 +139,103 @@ class RegistryClient(SafeRegistry):
             InvalidInput: The registry refuses it, for instance because the tag is immutable.
             Permanent: The registry stored something else.
         """
+        return self._put_manifest(repository, reference, data, media_type)[0]
+
+    def push_referrer(self, repository: str, manifest: bytes, media_type: str = media.MANIFEST) -> str:
+        """Upload a manifest that has a subject, by its digest, so that the subject's referrers list it.
+
+        Where the registry does not say that it has done so (header OCI-Subject), the index under the fallback tag is
+        maintained instead. Annotations and artifact type are copied into it.
+
+        Returns:
+            Its digest.
+
+        Raises:
+            InvalidInput: It has no subject, or the registry refuses it.
+        """
+        subject = subject_of(manifest)
+        if subject is None:
+            raise InvalidInput(f"{self.origin}/{repository}: the manifest has no subject and refers to nothing")
+        digest, headers = self._put_manifest(repository, digest_bytes(manifest), manifest, media_type)
+        if headers.get("OCI-Subject") != subject.digest:
+            change_fallback(self, repository, subject.digest, with_entry(described(manifest, media_type)))
+        return digest
+
+    def referrers(self, repository: str, digest: str, artifact_type: str = "") -> list[Descriptor]:
+        """Return the manifests whose subject is a digest (end-12), from the API or else the fallback tag.
+
+        Args:
+            repository: Name within the registry.
+            digest: The subject; it need not exist.
+            artifact_type: Only those; filtered here where the registry has not done so.
+
+        Raises:
+            Permanent: The list is longer than 100 000 entries or damaged.
+        """
+        split_digest(digest)
+        check_repository(repository)
+        what = f"referrers of {self._name(repository, digest)}"
+        query = "?" + urlencode({"artifactType": artifact_type}) if artifact_type else ""
+        try:
+            pages = self._pages(f"{repository}/referrers/{digest}{query}", repository, what)
+            found = entries(pages, what)
+        except PluginError as error:
+            if error.details.get("status") not in _NO_SUCH_ENDPOINT:
+                raise
+            found = read_fallback(self, repository, digest)[0]
+        return [d for d in found if not artifact_type or d.artifact_type == artifact_type]
+
+    def delete_referrer(self, repository: str, digest: str) -> bool:
+        """Delete a manifest by digest, and its entry under the fallback tag. Returns False if it was not there."""
+        try:
+            subject = subject_of(self.get_manifest(repository, digest)[0])
+        except NotFound:
+            return False
+        deleted = self.delete_manifest(repository, digest)
+        if subject is not None and self.has_manifest(repository, fallback_tag(subject.digest)):
+            change_fallback(self, repository, subject.digest, without_entry(digest))
+        return deleted
+
+    def tag(self, repository: str, digest: str, tag: str) -> None:
+        """Give a manifest of the repository a further tag; its bytes stay as they are.
+
+        Raises:
+            NotFound: There is no such manifest.
+            InvalidInput: The tag is immutable and names another one.
+        """
+        data, media_type, _ = self.get_manifest(repository, digest)
+        self.push_manifest(repository, check_tag(tag), data, media_type)
+
+    def delete_tag(self, repository: str, tag: str) -> bool:
+        """Delete a tag and leave its manifest. Returns False if it was not there.
+
+        Raises:
+            InvalidInput: The registry deletes by digest only, as docker-registry 2 does.
+        """
+        return self.delete_manifest(repository, check_tag(tag))
+
+    def mount_blob(self, repository: str, digest: str, source_repository: str) -> bool:
+        """Make a blob of another repository of this registry available without sending it (end-11).
+
+        Returns:
+            False if the registry did not do it; the blob must be uploaded then.
+        """
+        split_digest(digest)
+        query = urlencode({"mount": digest, "from": check_repository(source_repository)})
+        url = self._url(f"{check_repository(repository)}/blobs/uploads/?{query}")
+        response = self.do_request(url, "POST", None, {"Content-Length": "0"}, repository=repository)
+        expect(response, (201, 202), self._name(repository, digest))
+        if response.status_code == 202 and (session := response.headers.get("Location")):
+            self._cancel(joined(url, session), repository)
+        return response.status_code == 201
+
+    def _cancel(self, session: str, repository: str) -> None:
+        """Tell the registry that an upload session is not needed (end-14); it forgets it later anyway."""
+        with suppress(Permanent, Retryable):
+            self.do_request(session, "DELETE", repository=repository, retry=False)
+
+    def _put_manifest(self, repository: str, reference: str, data: bytes,
+                      media_type: str) -> tuple[str, Mapping[str, str]]:
         what = self._name(repository, reference)
         if len(data) > MAX_DOCUMENT:
             raise InvalidInput(f"{what}: the manifest has {len(data)} bytes, more than {MAX_DOCUMENT}")
@@ -137,7 +248,7 @@ class RegistryClient(SafeRegistry):
         stored = response.headers.get("Docker-Content-Digest", digest)
         if stored != digest:
             raise Permanent(f"{what}: the registry stored {stored[:200]} instead of {digest}")
-        return digest
+        return digest, response.headers
 
     def get_blob_bytes(self, repository: str, descriptor: Descriptor) -> bytes:
         """Fetch a small blob, such as a config, into memory; verified, at most 4 MiB."""
@@ -188,18 +299,24 @@ class RegistryClient(SafeRegistry):
         return self._listed(f"_catalog?n={PAGE}", "repositories", "")
 
     def _listed(self, path: str, key: str, repository: str) -> list[str]:
-        what, url, items = f"{key} of {self.origin}/{repository}", self._url(path), list[str]()
-        for _ in range(MAX_PAGES):
-            response = expect(self.do_request(url, repository=repository), (200,), what)
-            page = read_object(response.content, what).get(key) or []
-            items += [item for item in page if isinstance(item, str)]
-            link = response.links.get("next", {}).get("url")
-            if not link:
-                return items
-            url = joined(url, link)
+        what, items = f"{key} of {self.origin}/{repository}", list[str]()
+        for page in self._pages(path, repository, what):
+            items += [item for item in page.get(key) or [] if isinstance(item, str)]
             if len(items) > MAX_ITEMS:
-                break
-        raise Permanent(f"{what}: the list does not end after {len(items)} entries")
+                raise Permanent(f"{what}: the list does not end after {len(items)} entries")
+        return items
+
+    def _pages(self, path: str, repository: str, what: str) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a list, at most a thousand, never the same one twice."""
+        url, seen = self._url(path), set[str]()
+        while url:
+            if len(seen) >= MAX_PAGES or url in seen:
+                raise Permanent(f"{what}: the list does not end after {len(seen)} pages")
+            seen.add(url)
+            response = expect(self.do_request(url, repository=repository), (200,), what)
+            yield read_object(response.content, what)
+            link = response.links.get("next", {}).get("url")
+            url = joined(url, link) if link else ""
 
     def _upload(self, repository: str, reader: VerifiedReader, digest: str) -> None:
         what = self._name(repository, digest)
