@@ -226,7 +226,8 @@ class Decision(WireModel):
     why: str = Field("", max_length=4000)
     version: str = Field("", max_length=128)
     channel: str = Field("", max_length=20)
-    digest: str = Field("", max_length=100)
+    digest: str = Field("", max_length=100, description="of the bundle")
+    submission: str = Field("", max_length=100, description="digest of the submission")
     signer: str = Field("", max_length=100, description="fingerprint of the key that signed the submission")
     checks: tuple[Check, ...] = ()
 
@@ -277,6 +278,21 @@ class Node(WireModel):
             msg = "a node has children or packages, not both"
             raise ValueError(msg)
         return self
+
+
+class Submission(WireModel):
+    """What an author asks the curators for; the config blob of an artifact beside the catalog."""
+
+    api_version: Literal["fuseml.io/catalog/v1"]
+    name: Name
+    version: SemVer
+    reference: Line = Field(description="where the bundle lies, with digest")
+    digest: Digest = Field(description="of the bundle's OCI manifest")
+    namespace: Name
+    channel: Channel = "edge"
+    message: str = Field("", max_length=4000)
+    by: Who
+    at: Moment
 
 
 class Root(WireModel):
@@ -335,7 +351,7 @@ def decode(model: type[Document], data: bytes, source: str) -> Document:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schemas of all documents, by name."""
-    models: tuple[type[WireModel], ...] = (Root, Node, Package, History, Namespaces, Relocation)
+    models: tuple[type[WireModel], ...] = (Root, Node, Package, History, Namespaces, Submission, Relocation)
     return {model.__name__: model.model_json_schema() for model in models}
 
 

@@ -1,0 +1,153 @@
+"""Searching packages: one small row each, kept in memory, ranked by where the words are found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from fuseml_oci.catalog.format import CHANNELS, Package
+
+#: Characters of a description that are searched.
+_DESCRIPTION = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The version that a channel gives."""
+
+    version: str
+    requires_fuseml: str = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a search knows of a package.
+
+    Attributes:
+        name, namespace, summary, licence, keywords, kinds: As the package has them.
+        offers: Channel to its highest version that is not yanked.
+        deprecated: Advice against the package; empty if there is none.
+        text: What is searched, in lower case.
+        digest: Of the package's document; a row is good as long as that is the same.
+        default_channel: Of the package.
+    """
+
+    name: str
+    namespace: str = ""
+    summary: str = ""
+    licence: str = ""
+    keywords: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    offers: Mapping[str, Offer] = field(default_factory=dict)
+    deprecated: str = ""
+    text: str = ""
+    digest: str = ""
+    default_channel: str = "stable"
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as the cache holds it."""
+        return asdict(self)
+
+
+def read_row(value: Mapping[str, Any]) -> Row:
+    """The row of :meth:`Row.to_json`."""
+    known = {entry.name for entry in fields(Row)}
+    values: dict[str, Any] = {key: tuple(entry) if isinstance(entry, list) else entry
+                              for key, entry in value.items() if key in known}
+    values["offers"] = {channel: Offer(**offer) for channel, offer in (value.get("offers") or {}).items()}
+    return Row(**values)
+
+
+def row_of(package: Package, digest: str = "") -> Row:
+    """Make the row of a package.
+
+    Args:
+        package: The package.
+        digest: Of its document.
+    """
+    offers: dict[str, Offer] = {}
+    for channel in CHANNELS:
+        best = next((entry for entry in package.in_channel(channel) if entry.yanked is None), None)
+        if best is not None:
+            offers[channel] = Offer(best.version, best.requires_fuseml)
+    advice = next((entry for entry in package.deprecations if entry.version is None and entry.channel is None), None)
+    text = " ".join((package.name, package.summary, *package.keywords, package.namespace,
+                     package.description[:_DESCRIPTION])).lower()
+    return Row(package.name, package.namespace, package.summary, package.licence, package.keywords,
+               tuple(package.kinds), offers, advice.message if advice else "", text, digest, package.default_channel)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What a search found.
+
+    Attributes:
+        rows: The best ones, best first.
+        total: How many there are.
+        facets: `channel`, `keyword`, `kind`, each value with its number of hits.
+    """
+
+    rows: Sequence[Row]
+    total: int
+    facets: Mapping[str, Mapping[str, int]]
+
+
+class SearchIndex:
+    """Rows of many packages.
+
+    Args:
+        rows: One for each package; of two with the same name the first counts.
+    """
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.rows: dict[str, Row] = {}
+        for row in rows:
+            self.rows.setdefault(row.name, row)
+
+    def search(self, text: str = "", *, channel: str = "", keyword: str = "", kind: str = "",
+               limit: int = 50) -> Hits:
+        """Find packages that contain all words of a text.
+
+        Args:
+            text: Words, in any order; nothing finds everything.
+            channel: Only packages with a version for subscribers of this channel.
+            keyword: Only packages with this keyword.
+            kind: Only packages that bring this kind of thing.
+            limit: Rows to return at most.
+        """
+        words = text.lower().split()
+        accepts = _filter(channel, keyword.lower(), kind)
+        found = [row for row in self.rows.values() if all(word in row.text for word in words) and accepts(row)]
+        ranked = sorted(found, key=lambda row: (_rank(row, words), bool(row.deprecated), row.name))
+        return Hits(ranked[:limit], len(found), _facets(found))
+
+
+def _filter(channel: str, keyword: str, kind: str) -> Callable[[Row], bool]:
+    def accepts(row: Row) -> bool:
+        return ((not channel or channel in row.offers) and (not kind or kind in row.kinds)
+                and (not keyword or keyword in (word.lower() for word in row.keywords)))
+
+    return accepts
+
+
+def _rank(row: Row, words: list[str]) -> int:
+    """0 is best: the name itself, its beginning, a part of it, a keyword, the summary, anything else."""
+    if not words:
+        return 0
+    whole = "-".join(words)
+    keywords = {word.lower() for word in row.keywords}
+    summary = row.summary.lower()
+    tests = (row.name == whole, row.name.startswith(words[0]), all(word in row.name for word in words),
+             all(word in keywords for word in words), all(word in row.name or word in summary for word in words))
+    return tests.index(True) if True in tests else len(tests)
+
+
+def _facets(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = {"channel": Counter(), "keyword": Counter(), "kind": Counter()}
+    for row in rows:
+        counts["channel"].update(row.offers)
+        counts["keyword"].update(row.keywords)
+        counts["kind"].update(row.kinds)
+    return {name: dict(counter.most_common(20)) for name, counter in counts.items()}
