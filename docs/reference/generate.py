@@ -122,7 +122,8 @@ def manifest() -> str:
     """Fields of `extension.toml`."""
     from fuseml_sdk import manifest as m
 
-    return _fields(m.ExtensionManifest, m.Dependency, m.Permission, m.Component, m.EnvironmentSource, m.ContentFile)
+    return _fields(m.ExtensionManifest, m.Dependency, m.Permission, m.Component, m.EnvironmentSource, m.ContentFile,
+                   m.LintException)
 
 
 def commands() -> str:

@@ -61,16 +61,24 @@ def write_tar(output: IO[bytes], directory: Path, paths: Iterable[str] | None = 
             _add(archive, directory / name, name, links)
 
 
-def tar_of(files: Iterable[tuple[str, bytes, bool]]) -> bytes:
-    """Return an uncompressed tar archive of files in memory: same files, same bytes, without directories.
+def write_files(output: IO[bytes], files: Iterable[tuple[str, bytes | Path, bool]]) -> None:
+    """Write files as an uncompressed tar archive: same files, same bytes, without directories.
 
     Args:
-        files: Name, contents and whether it can be executed, of each; the order does not matter.
+        output: Where the bytes go; need not be seekable.
+        files: Name, contents (a path is read in blocks) and whether it can be executed; the order does not matter.
     """
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER) as archive:
+    with tarfile.open(fileobj=output, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER) as archive:
         for name, data, executable in sorted(files, key=lambda file: file[0].encode()):
-            archive.addfile(_file_info(name, len(data), executable), io.BytesIO(data))
+            with data.open("rb") if isinstance(data, Path) else io.BytesIO(data) as stream:
+                size = os.fstat(stream.fileno()).st_size if isinstance(data, Path) else len(data)
+                archive.addfile(_file_info(name, size, executable), stream)
+
+
+def tar_of(files: Iterable[tuple[str, bytes, bool]]) -> bytes:
+    """:func:`write_files` into memory, for small files."""
+    buffer = io.BytesIO()
+    write_files(buffer, files)
     return buffer.getvalue()
 
 

@@ -47,6 +47,8 @@ class EnvironmentSource(StrictModel):
     lock: str = Field("requirements.lock", description="hashed requirements, without URLs")
     wheels: list[str] = Field(default_factory=list, description="in the source: project folders whose wheels are "
                               "bundled; in a bundle: the wheel file names")
+    vendored: list[str] = Field(default_factory=list, description="in a bundle: file names of the wheels that it "
+                                "carries so that the lock can be installed without an index; written by the build")
 
 
 class ContentFile(StrictModel):
@@ -54,6 +56,14 @@ class ContentFile(StrictModel):
 
     name: str
     file: str
+
+
+class LintException(StrictModel):
+    """A finding of `fuseml bundle lint` that is accepted; once it is not found any more, the entry is a finding."""
+
+    rule: str = Field(pattern=r"^B\d{3}$", description="id of the rule, such as B105")
+    reason: str = Field(min_length=10, description="why it does not matter here; shown to reviewers")
+    where: str = Field("", description="glob of the places meant; empty: all")
 
 
 class ExtensionManifest(StrictModel):
@@ -77,6 +87,7 @@ class ExtensionManifest(StrictModel):
     components: list[Component] = Field(default_factory=list)
     runnables: list[ContentFile] = Field(default_factory=list)
     templates: list[ContentFile] = Field(default_factory=list)
+    lint: list[LintException] = Field(default_factory=list, description="accepted findings of `bundle lint`")
 
     @field_validator("name")
     @classmethod
