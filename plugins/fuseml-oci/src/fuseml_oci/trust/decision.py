@@ -1,0 +1,195 @@
+"""What the policy decides about one bundle, and why, in words that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fuseml_oci.reference import Reference
+from fuseml_oci.trust import policy as actions
+from fuseml_oci.trust.policy import Policy, Rule
+from fuseml_oci.trust.scope import is_embedded, subject_of
+from fuseml_sdk.errors import PluginError
+
+if TYPE_CHECKING:
+    from fuseml_oci.signing.keys import PublicKey
+    from fuseml_oci.signing.verify import Fault
+    from fuseml_oci.sources import ManifestSource
+
+#: Faults that a refusal mentions.
+_MENTIONED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The decision about one bundle.
+
+    Attributes:
+        allowed: Whether it may be installed.
+        rule: The rule that decided, such as `rule 1 ("embedded/**", line 14)`; empty when none matched.
+        reason: One sentence for people.
+        hint: What to do when it is refused.
+        signers: Fingerprints of the keys with good signatures that the rule asks for.
+        attestations: Predicate types of the good attestations that the rule asks for.
+        overridable: It is refused only because it is not signed, so `--allow-unsigned` may decide otherwise.
+    """
+
+    allowed: bool
+    rule: str
+    reason: str
+    hint: str = ""
+    signers: tuple[str, ...] = ()
+    attestations: tuple[str, ...] = ()
+    overridable: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """For programs and records."""
+        return {"allowed": self.allowed, "rule": self.rule, "reason": self.reason, "hint": self.hint,
+                "signers": list(self.signers), "attestations": list(self.attestations),
+                "overridable": self.overridable}
+
+
+def decide(policy: Policy, reference: Reference, digest: str, source: ManifestSource, *, embedded: str,
+           endorsed: Sequence[PublicKey] = ()) -> Decision:
+    """Decide whether a bundle may be installed.
+
+    Args:
+        policy: The rules.
+        reference: Where the bundle comes from; its tag plays no part.
+        digest: Of its manifest; signatures over anything else do not count.
+        source: Where its signatures lie.
+        embedded: `host:port` of the embedded registry, empty if there is none.
+        endorsed: Keys that a subscribed and verified catalog names for this package.
+    """
+    subject = subject_of(reference, embedded)
+    rule = policy.rule_for(subject)
+    if rule is None:
+        return Decision(False, "", f"no rule of {policy.path} matches {subject}", _how_to_allow(policy, subject))
+    if rule.action == actions.REJECT:
+        because = f": {rule.reason}" if rule.reason else ""
+        return Decision(False, rule.name, f"{rule.name} of {policy.path} rejects it{because}",
+                        "Only the policy can change that; --allow-unsigned does not.")
+    if rule.action == actions.ALLOW:
+        return Decision(True, rule.name, f"{rule.name} of {policy.path} allows it without asking for signatures")
+    return _Judgement(policy, rule, _Case(reference, digest, subject, is_embedded(reference.registry, embedded)),
+                      source, endorsed).decision()
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What is judged."""
+
+    reference: Reference
+    digest: str
+    subject: str
+    is_ours: bool
+
+    @property
+    def pinned(self) -> str:
+        return str(self.reference.with_digest(self.digest))
+
+    @property
+    def how_to_sign(self) -> str:
+        """The command that signs it."""
+        if not self.is_ours:
+            return f"fuseml bundle sign {self.pinned} --key FILE"
+        name = self.reference.repository.rpartition("/")[2]
+        return f"fuseml bundle sign {name}@{self.digest}"
+
+
+class _Judgement:
+    """The decision by signatures of keys."""
+
+    def __init__(self, policy: Policy, rule: Rule, case: _Case, source: ManifestSource,
+                 endorsed: Sequence[PublicKey]) -> None:
+        self._policy, self._rule, self._case, self._source = policy, rule, case, source
+        self._endorsed = endorsed
+        self._faults: list[Fault] = []
+
+    def decision(self) -> Decision:
+        from fuseml_oci.signing.verify import verify
+
+        try:
+            keys = self._keys()
+        except PluginError as error:
+            return self._refuse(f"a key of {self._rule.name} cannot be used: {error.message}",
+                                f"Put the key there, or change {self._policy.path}.")
+        needed = self._rule.threshold
+        found = verify(self._source, self._case.digest, keys.values(), self._faults.append, enough=needed)
+        signers = tuple(dict.fromkeys(signature.key for signature in found))
+        if len(signers) < needed:
+            return self._too_few(keys, signers)
+        return self._with_attestations(keys, signers)
+
+    def _keys(self) -> Mapping[str, PublicKey]:
+        from fuseml_oci.signing.keys import load_public
+
+        loaded = self._endorsed if self._rule.action == actions.MARKETPLACE else map(load_public, self._rule.keys)
+        return {key.fingerprint: key for key in loaded}
+
+    def _with_attestations(self, keys: Mapping[str, PublicKey], signers: tuple[str, ...]) -> Decision:
+        from fuseml_oci.signing.verify import attestations
+
+        wanted, there = self._rule.attestations, set[str]()
+        if wanted:
+            there = {entry.predicate_type for entry in attestations(
+                self._source, self._case.digest, keys.values(), wanted, self._faults.append)}
+        missing = [kind for kind in wanted if kind not in there]
+        good = tuple(kind for kind in wanted if kind in there)
+        if missing:
+            return self._refuse(
+                f"{self._rule.name} of {self._policy.path} asks for a signed attestation {missing[0]}, and "
+                f"{self._case.subject}@{self._case.digest} has none that counts{self._found_instead()}",
+                f"Whoever holds one of the keys attaches it: fuseml bundle attach {self._case.pinned} FILE --type "
+                f"{missing[0]} --key FILE", signers, good)
+        by = ", ".join(signers)
+        return Decision(True, self._rule.name, f"signed by {by}, as {self._rule.name} of {self._policy.path} asks",
+                        signers=signers, attestations=good)
+
+    def _too_few(self, keys: Mapping[str, PublicKey], signers: tuple[str, ...]) -> Decision:
+        """Say why the signatures do not suffice. Only what bears no signature at all may be waved through."""
+        wrong = any(fault.is_signature for fault in self._faults)
+        what, rule = f"{self._case.subject}@{self._case.digest}", f"{self._rule.name} of {self._policy.path}"
+        if not keys:
+            return self._refuse(
+                f"{rule} asks for a key that a subscribed marketplace endorses, and none endorses one for "
+                f"{self._case.subject}",
+                self._hints("Subscribe to a marketplace that lists it (fuseml marketplace add REFERENCE), or trust "
+                            f"its author: {self._add_key()}"), overridable=True)
+        if signers:
+            return self._refuse(f"{rule} asks for signatures of {self._rule.threshold} different keys, and {what} has "
+                                f"{len(signers)}: {', '.join(signers)}{self._found_instead()}",
+                                f"Have it signed by another of the keys: {self._case.how_to_sign}", signers)
+        if wrong:
+            return self._refuse(f"{what} is signed, but not by a key that {rule} names{self._found_instead()}",
+                                f"If you trust the signer, add the key: {self._add_key()}")
+        return self._refuse(f"{what} is not signed by a key that {rule} names{self._found_instead()}",
+                            self._hints(f"Sign it: {self._case.how_to_sign}"), overridable=True)
+
+    def _hints(self, first: str) -> str:
+        return f"{first}\nTo install it unsigned all the same: --allow-unsigned"
+
+    def _add_key(self) -> str:
+        return (f'fuseml key import FILE NAME, then in {self._policy.path} before {self._rule.name}: [[rule]] '
+                f'match = "{self._case.subject}", keys = ["keys/NAME.pub"]')
+
+    def _found_instead(self) -> str:
+        """What lay where signatures lie."""
+        told = [f"{fault.layout} {fault.digest}: {fault.reason}".replace(" : ", ": ")
+                for fault in self._faults[:_MENTIONED]]
+        more = len(self._faults) - len(told)
+        told += [f"{more} more"] if more > 0 else []
+        return f" ({'; '.join(told)})" if told else ""
+
+    def _refuse(self, reason: str, hint: str, signers: tuple[str, ...] = (), good: tuple[str, ...] = (), *,
+                overridable: bool = False) -> Decision:
+        if self._rule.reason:
+            hint = f"{hint}\nThe rule says: {self._rule.reason}"
+        return Decision(False, self._rule.name, reason, hint, signers, good, overridable)
+
+
+def _how_to_allow(policy: Policy, subject: str) -> str:
+    return (f'Add a rule to {policy.path}, such as: [[rule]] match = "{subject}", '
+            'keys = ["keys/NAME.pub"]')
+
