@@ -15,6 +15,7 @@ import structlog
 from fuseml_core import __version__
 from fuseml_core.adapters.components import HostedPlugins
 from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments
+from fuseml_core.adapters.extensions.trust import PolicyTrust, RegistrySigner, establish
 from fuseml_core.adapters.gateway import DataProcess
 from fuseml_core.adapters.sql.database import open_database
 from fuseml_core.adapters.sql.extensions import SqlExtensions, SqlExtensionSettings
@@ -30,6 +31,7 @@ from fuseml_core.launcher.state import read_state
 from fuseml_core.service.artifacts import Artifacts
 from fuseml_core.service.codesets import Codesets
 from fuseml_core.service.extensions import ExtensionCatalog, Extensions, ExtensionSettings
+from fuseml_core.service.extensions.trust import Trust
 from fuseml_core.service.manual_runs import ManualRuns
 from fuseml_core.service.pipelines import Pipelines
 from fuseml_core.service.projects import Projects
@@ -64,8 +66,9 @@ def bootstrap(settings: Settings) -> UseCases:
     services.changed = lambda: _after_change(serving, reconciler)
     projects = Projects(ledger, plugins, services.stop_of_project)
     codesets = Codesets(ledger, plugins, projects, reconciler.wake, clone_urls(settings))
+    bundles = _bundles(settings)
     extensions = Extensions(
-        records=records, settings=configured, bundles=_bundles(settings), environments=UvEnvironments(settings),
+        records=records, settings=configured, bundles=bundles, environments=UvEnvironments(settings),
         host=HostedComponents(host, settings.path("extensions", "state"), configured.values),
         store=settings.path("extensions", "store"), engine=__version__, users=_users(ledger), pinned=_pinned(ledger),
         on_installed=lambda _extension: codesets.redetect())
@@ -76,6 +79,7 @@ def bootstrap(settings: Settings) -> UseCases:
 
     def start() -> None:
         migrate(database)
+        establish(settings.home)
         for component in built_in(settings):
             host.add(component)
         extensions.load_installed()
@@ -93,7 +97,7 @@ def bootstrap(settings: Settings) -> UseCases:
         projects=projects, codesets=codesets, artifacts=Artifacts(ledger), pipelines=pipelines,
         runs=Runs(ledger, plugins, reconciler.wake),
         manual_runs=ManualRuns(ledger, pipelines, catalog, reconciler.wake), services=services,
-        extensions=extensions, components=plugins,
+        extensions=extensions, trust=_trust_use_case(settings, bundles), components=plugins,
         describe=lambda: describe(settings, started_at), start=start, stop=stop, activity=reconciler.activity,
         stop_workloads=lambda jobs: reconciler.stop_workloads(cancel_jobs=jobs),
         alive=lambda: time.monotonic() - reconciler.heartbeat < 60.0, started_at=started_at)
@@ -102,6 +106,15 @@ def bootstrap(settings: Settings) -> UseCases:
 def _bundles(settings: Settings) -> RegistryBundles:
     return RegistryBundles(lambda: _registry(settings), settings.path("extensions", "content"), proxy=settings.proxy,
                            ca_bundle=settings.ca_bundle)
+
+
+def _trust(settings: Settings) -> PolicyTrust:
+    return PolicyTrust(settings.policy, lambda: base_url(settings), settings.path("keys"))
+
+
+def _trust_use_case(settings: Settings, bundles: RegistryBundles) -> Trust:
+    signer = RegistrySigner(lambda: base_url(settings), settings.path("keys"))
+    return Trust(bundles, signer, _trust(settings))
 
 
 def _after_change(serving: Serving, reconciler: Reconciler) -> None:

@@ -30,6 +30,7 @@ class Settings:
         domain: Domain for service URLs (`http://<service>.<project>.<domain>/predict`); empty means path form.
         pythons: Directories or interpreters to look for Python versions in, before PATH and pyenv.
         strict_python: Fail instead of warn when the wanted Python version is missing.
+        policy: File with the rules that say whose extensions may be installed.
         index_url, proxy, ca_bundle: Package index, HTTP proxy and CA file for uv, runnables, OCI and git.
         offline: Never ask a package index.
         max_jobs, max_services: How many may run at once.
@@ -47,6 +48,7 @@ class Settings:
     domain: str
     pythons: tuple[str, ...]
     strict_python: bool
+    policy: Path
     index_url: str
     proxy: str
     ca_bundle: str
@@ -99,6 +101,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         domain=_domain(env),
         pythons=tuple(p for p in env.get("FUSEML_PYTHONS", "").split(os.pathsep) if p),
         strict_python=_flag(env, "FUSEML_STRICT_PYTHON"),
+        policy=Path(env.get("FUSEML_POLICY") or home / "policy.toml").expanduser().absolute(),
         index_url=env.get("FUSEML_INDEX_URL", ""),
         proxy=env.get("FUSEML_PROXY", ""),
         ca_bundle=env.get("FUSEML_CA_BUNDLE", ""),

@@ -20,6 +20,7 @@ from fuseml_core.api.routers import (
     runs,
     server,
     services,
+    trust,
 )
 from fuseml_core.bootstrap import bootstrap
 from fuseml_core.settings import Settings
@@ -53,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.application = application
     problems.install(app)
-    for router in (server, projects, artifacts, pipelines, runs, changes, services, extensions):
+    for router in (server, projects, artifacts, pipelines, runs, changes, services, extensions, trust):
         app.include_router(router.router, prefix="/api/v1")
     app.include_router(internal.router)
     return app

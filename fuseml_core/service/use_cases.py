@@ -11,6 +11,7 @@ from fuseml_core.service.artifacts import Artifacts
 from fuseml_core.service.codesets import Codesets
 from fuseml_core.service.components import Components
 from fuseml_core.service.extensions import Extensions
+from fuseml_core.service.extensions.trust import Trust
 from fuseml_core.service.manual_runs import ManualRuns
 from fuseml_core.service.pipelines import Pipelines
 from fuseml_core.service.projects import Projects
@@ -23,7 +24,7 @@ class UseCases:
     """Use cases by noun, and the life of the engine behind them.
 
     Attributes:
-        projects, codesets, artifacts, pipelines, runs, manual_runs, services, extensions: Use cases.
+        projects, codesets, artifacts, pipelines, runs, manual_runs, services, extensions, trust: Use cases.
         components: Plugins, for `agent list`.
         describe: Facts about the server.
         start: Begin to work: migrate, load extensions, start the engine.
@@ -41,6 +42,7 @@ class UseCases:
     manual_runs: ManualRuns
     services: Services
     extensions: Extensions
+    trust: Trust
     components: Components
     describe: Callable[[], dict[str, Any]]
     start: Callable[[], None]

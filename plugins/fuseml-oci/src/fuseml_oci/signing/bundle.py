@@ -103,8 +103,9 @@ def manifest(artifact_type: str, layer: Descriptor, subject: Descriptor, annotat
                    "artifactType": artifact_type},
         "layers": [{"mediaType": layer.media_type, "size": layer.size, "digest": layer.digest,
                     **({"annotations": dict(layer.annotations)} if layer.annotations else {})}],
+        **({"annotations": dict(annotations)} if annotations else {}),
         "subject": {"mediaType": subject.media_type, "size": subject.size, "digest": subject.digest},
-        "annotations": dict(annotations), "artifactType": artifact_type})
+        "artifactType": artifact_type})
 
 
 def _is_keyless(material: Any) -> bool:
