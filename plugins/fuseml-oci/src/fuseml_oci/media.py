@@ -30,6 +30,12 @@ EXTENSION_TEMPLATES = "application/vnd.fuseml.extension.templates.v1.tar"
 EXTENSION_AGENTS = "application/vnd.fuseml.extension.agents.v1.tar"
 EXTENSION_FILES = "application/vnd.fuseml.extension.files.v1.tar"
 EXTENSION_WHEEL = "application/vnd.fuseml.extension.wheel.v1"
+EXTENSION_VENDORED = "application/vnd.fuseml.extension.vendored-wheel.v1"
+
+# What refers to a bundle, beside signatures
+WHEELS = "application/vnd.fuseml.wheels.v1+json"
+SBOM = "application/vnd.cyclonedx+json"
+STATEMENT = "application/vnd.in-toto+json"
 
 # Runnables
 RUNNABLE = "application/vnd.fuseml.runnable.v1+json"

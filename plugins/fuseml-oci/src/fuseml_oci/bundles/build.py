@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from fuseml_oci.bundles.descriptor import (
     ICON_TYPES,
     LAYER_TYPES,
     MAX_LAYER,
+    MAX_LAYERS,
     MAX_TOTAL,
     TAR_KINDS,
     BundleLayer,
@@ -24,9 +25,9 @@ from fuseml_oci.bundles.descriptor import (
 from fuseml_oci.bundles.documents import Document, contents_of, read_documents
 from fuseml_oci.bundles.tree import SourceFile, read_file, read_tree
 from fuseml_oci.bundles.wheel_cache import WheelCache
-from fuseml_oci.bundles.wheels import Wheel, make_wheel
+from fuseml_oci.bundles.wheels import Wheel, check_names, make_wheel
 from fuseml_oci.bundles.wiring import Catalogue, check_template
-from fuseml_oci.digests import digest_bytes
+from fuseml_oci.digests import digest_bytes, digest_file
 from fuseml_sdk import archives
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.manifest import ExtensionManifest, parse_manifest
@@ -45,12 +46,12 @@ class BuiltBundle:
     Attributes:
         descriptor: What the config blob says.
         manifest: Bytes of the OCI image manifest; their digest is the identity of the bundle.
-        blobs: Digest to bytes, of the config and of every layer.
+        blobs: Digest to bytes, of the config and of every layer; vendored wheels stay in their files.
     """
 
     descriptor: ExtensionDescriptor
     manifest: bytes
-    blobs: Mapping[str, bytes]
+    blobs: Mapping[str, bytes | Path]
 
     @property
     def digest(self) -> str:
@@ -67,11 +68,14 @@ class _Source:
     templates: list[PipelineTemplate]
     trees: dict[str, list[SourceFile]]
     wheels: list[Wheel]
+    vendored: list[FileEntry]
+    places: dict[str, Path]
     readme: SourceFile | None
     icon: SourceFile | None
 
 
-def build(source: Path, *, dev: bool = False, wheels: WheelCache | None = None) -> BuiltBundle:
+def build(source: Path, *, dev: bool = False, wheels: WheelCache | None = None,
+          vendored: Sequence[Path] = ()) -> BuiltBundle:
     """Build the bundle of a folder with `extension.toml`. The same source gives the same digest on any machine.
 
     Args:
@@ -80,11 +84,12 @@ def build(source: Path, *, dev: bool = False, wheels: WheelCache | None = None) 
             `build-constraints.txt` if there is one.
         dev: Append `-dev.<12 digits of the contents' digest>` to the version, so that every change has its own.
         wheels: Takes and keeps wheels that were built before; without it each is built anew.
+        vendored: Wheel files of the lock (:mod:`fuseml_oci.bundles.vendoring`) that the bundle carries, as they are.
 
     Raises:
         InvalidInput: Something in the folder is wrong; the message names file, field and reason.
     """
-    read = _read(source, wheels.make if wheels else make_wheel)
+    read = _read(source, wheels.make if wheels else make_wheel, vendored)
     built = _assemble(read, read.manifest.version)
     if not dev:
         return built
@@ -100,7 +105,7 @@ def development_version(version: str, digest: str) -> str:
     return f"{version}{'.' if '-' in version else '-'}dev.{short}"
 
 
-def _read(source: Path, make: Callable[..., Wheel]) -> _Source:
+def _read(source: Path, make: Callable[..., Wheel], vendored: Sequence[Path]) -> _Source:
     if not (source / MANIFEST_FILE).is_file():
         raise InvalidInput(f"{source} is not the source of a bundle: it has no {MANIFEST_FILE}")
     text = read_file(source, MANIFEST_FILE, limit=1 << 20, field="bundle").data
@@ -115,8 +120,9 @@ def _read(source: Path, make: Callable[..., Wheel]) -> _Source:
     templates = read_documents(trees["templates"], manifest.templates, "templates", PipelineTemplate)
     wheels = _wheels(source, manifest, make)
     _check(manifest, runnables, templates, trees, wheels)
-    return _Source(_bundled(manifest, runnables, templates, wheels, bool(trees["agents"])),
-                   [d.model for d in runnables], [d.model for d in templates], trees, wheels,
+    carried, places = _vendored(vendored)
+    return _Source(_bundled(manifest, runnables, templates, wheels, bool(trees["agents"]), carried),
+                   [d.model for d in runnables], [d.model for d in templates], trees, wheels, carried, places,
                    _optional(source, "README.md", "readme"), _icon(source, manifest))
 
 
@@ -162,13 +168,29 @@ def _wheels(source: Path, manifest: ExtensionManifest, make: Callable[..., Wheel
     return sorted(wheels, key=lambda wheel: wheel.filename)
 
 
+def _vendored(paths: Sequence[Path]) -> tuple[list[FileEntry], dict[str, Path]]:
+    """The vendored wheels by file name, and where the bytes of each digest lie."""
+    entries: list[FileEntry] = []
+    places: dict[str, Path] = {}
+    for path in sorted(paths, key=lambda path: path.name):
+        check_names(path.name, path)
+        digest, size = digest_file(path)
+        entries.append(FileEntry(path=path.name, size=size, digest=digest))
+        places[digest] = path
+    return entries, places
+
+
 def _bundled(manifest: ExtensionManifest, runnables: list[Document[RunnableDescriptor]],
-             templates: list[Document[PipelineTemplate]], wheels: list[Wheel], locked: bool) -> ExtensionManifest:
+             templates: list[Document[PipelineTemplate]], wheels: list[Wheel], locked: bool,
+             vendored: list[FileEntry]) -> ExtensionManifest:
     """The manifest as the bundle carries it: contents listed, wheels by file name."""
     environment = manifest.environment
+    if vendored and environment is None:
+        raise InvalidInput(f"{MANIFEST_FILE}: environment: only an extension with an environment can carry wheels")
     if environment is not None:
         environment = environment.model_copy(update={"lock": LOCK_FILE if locked else "",
-                                                     "wheels": [wheel.filename for wheel in wheels]})
+                                                     "wheels": [wheel.filename for wheel in wheels],
+                                                     "vendored": [file.path for file in vendored]})
     return manifest.model_copy(update={"environment": environment, "runnables": contents_of(runnables),
                                        "templates": contents_of(templates)})
 
@@ -190,10 +212,10 @@ def _optional(source: Path, name: str, kind: str) -> SourceFile | None:
 def _assemble(read: _Source, version: str) -> BuiltBundle:
     manifest = read.manifest.model_copy(update={"version": version})
     layers: list[BundleLayer] = []
-    blobs: dict[str, bytes] = {}
+    blobs: dict[str, bytes | Path] = {}
 
     def add(kind: LayerKind, title: str, data: bytes, media_type: str) -> None:
-        _refuse_large(kind, title, data)
+        _refuse_large(kind, title, len(data))
         layers.append(BundleLayer(kind=kind, media_type=media_type, digest=digest_bytes(data), size=len(data),
                                   title=title))
         blobs[layers[-1].digest] = data
@@ -204,12 +226,20 @@ def _assemble(read: _Source, version: str) -> BuiltBundle:
             add(kind, f"{kind}.tar", archives.tar_of(files), LAYER_TYPES[kind])  # type: ignore[arg-type]
     for wheel in read.wheels:
         add("wheel", wheel.filename, wheel.data, LAYER_TYPES["wheel"])
+    for file in read.vendored:
+        _refuse_large("vendored", file.path, file.size)
+        layers.append(BundleLayer(kind="vendored", media_type=LAYER_TYPES["vendored"], digest=file.digest,
+                                  size=file.size, title=file.path))
+        blobs[file.digest] = read.places[file.digest]
     if read.readme:
         add("readme", "README.md", read.readme.data, LAYER_TYPES["readme"])
     if read.icon:
         suffix = Path(read.icon.path).suffix
         add("icon", f"icon{suffix}", read.icon.data, ICON_TYPES[suffix])
         manifest = manifest.model_copy(update={"icon": f"icon{suffix}"})
+    if len(layers) > MAX_LAYERS:
+        raise InvalidInput(f"the bundle has {len(layers)} layers; at most {MAX_LAYERS} are allowed",
+                           hint="Vendor wheels for fewer platforms and Python versions.")
     if sum(layer.size for layer in layers) > MAX_TOTAL:
         raise InvalidInput(f"the bundle has more than {MAX_TOTAL} bytes")
     descriptor = ExtensionDescriptor(api_version="fuseml.io/v1", manifest=manifest, runnables=read.runnables,
@@ -219,9 +249,9 @@ def _assemble(read: _Source, version: str) -> BuiltBundle:
     return BuiltBundle(descriptor, encode_json(_oci_manifest(descriptor, config)), blobs)
 
 
-def _refuse_large(kind: str, title: str, data: bytes) -> None:
-    if len(data) > MAX_LAYER[kind]:
-        raise InvalidInput(f"{title} has {len(data)} bytes; at most {MAX_LAYER[kind]} are allowed")
+def _refuse_large(kind: str, title: str, size: int) -> None:
+    if size > MAX_LAYER[kind]:
+        raise InvalidInput(f"{title} has {size} bytes; at most {MAX_LAYER[kind]} are allowed")
 
 
 def _file_list(read: _Source) -> list[FileEntry]:
@@ -229,8 +259,9 @@ def _file_list(read: _Source) -> list[FileEntry]:
     files += [SourceFile(f"wheels/{wheel.filename}", wheel.data) for wheel in read.wheels]
     files += [SourceFile("README.md", read.readme.data)] if read.readme else []
     files += [SourceFile(f"icon{Path(read.icon.path).suffix}", read.icon.data)] if read.icon else []
-    return [FileEntry(path=f.path, size=len(f.data), digest=f.digest, executable=f.executable)
-            for f in sorted(files, key=lambda f: f.path.encode())]
+    entries = [FileEntry(path=f.path, size=len(f.data), digest=f.digest, executable=f.executable) for f in files]
+    entries += [file.model_copy(update={"path": f"vendored/{file.path}"}) for file in read.vendored]
+    return sorted(entries, key=lambda entry: entry.path.encode())
 
 
 def _oci_manifest(descriptor: ExtensionDescriptor, config: bytes) -> dict[str, object]:

@@ -26,17 +26,20 @@ TAR_KINDS: dict[str, tuple[str, ...]] = {
 #: Media type of each kind of layer; an icon has one of ICON_TYPES.
 LAYER_TYPES: dict[str, str] = {
     "runnables": media.EXTENSION_RUNNABLES, "templates": media.EXTENSION_TEMPLATES, "agents": media.EXTENSION_AGENTS,
-    "files": media.EXTENSION_FILES, "wheel": media.EXTENSION_WHEEL, "readme": README_TYPE,
+    "files": media.EXTENSION_FILES, "wheel": media.EXTENSION_WHEEL, "vendored": media.EXTENSION_VENDORED,
+    "readme": README_TYPE,
 }
-LayerKind = Literal["runnables", "templates", "agents", "files", "wheel", "readme", "icon"]
+LayerKind = Literal["runnables", "templates", "agents", "files", "wheel", "vendored", "readme", "icon"]
+#: Folder that wheels are unpacked to: those of the extension itself, and those of its lock.
+WHEEL_FOLDERS = {"wheel": "wheels", "vendored": "vendored"}
 
 #: Bytes each part may have at most; a manifest that says more is refused before anything is fetched.
 MAX_MANIFEST = 4 << 20
 MAX_CONFIG = 4 << 20
 MAX_LAYER: dict[str, int] = {"runnables": 256 << 20, "templates": 16 << 20, "agents": 16 << 20, "files": 1 << 30,
-                             "wheel": 512 << 20, "readme": 1 << 20, "icon": 256 << 10}
+                             "wheel": 512 << 20, "vendored": 512 << 20, "readme": 1 << 20, "icon": 256 << 10}
 MAX_TOTAL = 2 << 30
-MAX_LAYERS = 256
+MAX_LAYERS = 512
 MAX_FILES = 20_000
 
 

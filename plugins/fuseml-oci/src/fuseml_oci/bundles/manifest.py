@@ -14,6 +14,7 @@ from fuseml_oci.bundles.descriptor import (
     MAX_LAYERS,
     MAX_TOTAL,
     TAR_KINDS,
+    WHEEL_FOLDERS,
     BundleLayer,
     ExtensionDescriptor,
     LayerKind,
@@ -95,7 +96,7 @@ def _layer(entry: object, where: str) -> BundleLayer:
     if read.size > MAX_LAYER[kind]:
         raise InvalidInput(f"{where} has {read.size} bytes; at most {MAX_LAYER[kind]} are allowed for {kind}")
     title = read.annotations.get(media.TITLE, "")
-    if not _FILE_NAME.fullmatch(title) or (kind == "wheel") != title.endswith(".whl"):
+    if not _FILE_NAME.fullmatch(title) or (kind in WHEEL_FOLDERS) != title.endswith(".whl"):
         raise InvalidInput(f"{where} has the title {title[:100]!r}, which is not a file name for {kind}")
     return BundleLayer(kind=_known(kind), media_type=read.media_type, digest=read.digest, size=read.size, title=title)
 
@@ -105,7 +106,7 @@ def _known(kind: str) -> LayerKind:
 
 
 def _check_layers(layers: tuple[BundleLayer, ...], source: str) -> None:
-    titles = [layer.title.casefold() for layer in layers]
+    titles = [(layer.kind == "vendored", layer.title.casefold()) for layer in layers]
     for kind in [*TAR_KINDS, "readme", "icon"]:
         if sum(layer.kind == kind for layer in layers) > 1:
             raise InvalidInput(f"{source}: there are several layers with {kind}")

@@ -169,7 +169,7 @@ def size_text(size: int) -> str:
     return f"{amount:.1f} GiB"
 
 
-def _layer_bytes(bundle: BuiltBundle | Layout, layer: BundleLayer) -> bytes:
+def _layer_bytes(bundle: BuiltBundle | Layout, layer: BundleLayer) -> bytes | Path:
     if isinstance(bundle, BuiltBundle):
         return bundle.blobs[layer.digest]
     return bundle.blob(Descriptor(layer.media_type, layer.digest, layer.size))

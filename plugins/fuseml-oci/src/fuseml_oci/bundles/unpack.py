@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from fuseml_oci.bundles.descriptor import MAX_FILES, MAX_TOTAL, TAR_KINDS, BundleLayer
+from fuseml_oci.bundles.descriptor import MAX_FILES, MAX_TOTAL, TAR_KINDS, WHEEL_FOLDERS, BundleLayer
 from fuseml_oci.bundles.transfer import PulledBundle
+from fuseml_oci.bundles.wheels import check_names
 from fuseml_oci.digests import BUFFER
 from fuseml_sdk import archives
 from fuseml_sdk.errors import InvalidInput
@@ -75,7 +76,9 @@ def _unpack_layer(blob: Path, layer: BundleLayer, expected: dict[str, FileEntry]
             for path, contents in _members(stream, layer):
                 _place(path, contents, expected, destination, layer)
         return
-    path = f"wheels/{layer.title}" if layer.kind == "wheel" else layer.title
+    path = f"{WHEEL_FOLDERS[layer.kind]}/{layer.title}" if layer.kind in WHEEL_FOLDERS else layer.title
+    if layer.kind in WHEEL_FOLDERS:
+        check_names(layer.title, blob)
     with blob.open("rb") as stream:
         _place(path, iter(partial(stream.read, BUFFER), b""), expected, destination, layer)
 

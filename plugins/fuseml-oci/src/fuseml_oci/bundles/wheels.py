@@ -8,6 +8,7 @@ import io
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,30 @@ def make_wheel(source: Path, *, constraints: Path | None = None) -> Wheel:
         return normalise(built[0].name, built[0].read_bytes())
 
 
+def check_names(filename: str, source: Path | bytes) -> None:
+    """Refuse a wheel whose files would not all land below one folder, before anything installs it.
+
+    Raises:
+        InvalidInput: It is not a zip file, or a name in it is absolute, leads upwards, or occurs twice.
+    """
+    try:
+        with zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source)) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise InvalidInput(f"{filename} is not a wheel: {error}") from None
+    seen: set[str] = set()
+    for entry in entries:
+        # `filename` has lost what follows a NUL and `orig_filename` has not.
+        name, parts = entry.orig_filename, entry.orig_filename.rstrip("/").split("/")
+        if {"..", ".", ""} & set(parts) or "\\" in name or ":" in parts[0] or not name.isprintable():
+            raise InvalidInput(f"{filename}: the file name {name[:200]!r} does not stay inside the wheel")
+        if entry.external_attr >> 16 and stat.S_IFMT(entry.external_attr >> 16) == stat.S_IFLNK:
+            raise InvalidInput(f"{filename}: {name[:200]!r} is a link; wheels hold plain files")
+        if name in seen:
+            raise InvalidInput(f"{filename}: {name[:200]!r} is there twice")
+        seen.add(name)
+
+
 def normalise(filename: str, data: bytes) -> Wheel:
     """Rewrite a wheel: stored, sorted, fixed times and modes, the builder's version taken out, RECORD made anew.
 
@@ -82,6 +107,7 @@ def normalise(filename: str, data: bytes) -> Wheel:
     """
     if not _WHEEL_NAME.fullmatch(filename):
         raise InvalidInput(f"{filename!r} is not the file name of a wheel")
+    check_names(filename, data)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = {info.filename: (archive.read(info), bool(info.external_attr >> 16 & 0o100))

@@ -50,7 +50,7 @@ class Environment:
 
 def ensure_environment(root: Path, *, lock: str | None, python: Path, wheels: list[Path] | None = None,
                        index: IndexSettings | None = None, timeout: float = 1800.0,
-                       log: Log | None = None) -> Environment:
+                       log: Log | None = None, links: Path | None = None) -> Environment:
     """Return the environment for a lock, wheels and an interpreter; build it if it is not there.
 
     Args:
@@ -61,6 +61,8 @@ def ensure_environment(root: Path, *, lock: str | None, python: Path, wheels: li
         index: How to reach a package index.
         timeout: Seconds for everything, waiting for another builder included.
         log: Takes one line of progress at a time.
+        links: Directory of wheels that the lock is installed from, if they are all there for this interpreter;
+            then no index is asked. It does not count for the digest, because the hashes of the lock do.
 
     Raises:
         InvalidInput: The lock, a wheel or the interpreter cannot be used.
@@ -88,7 +90,7 @@ def ensure_environment(root: Path, *, lock: str | None, python: Path, wheels: li
                        timeout=max(1.0, deadline - time.monotonic()))
 
             say(f"creating an environment with Python {facts.version}")
-            _build(path, text, files, python, uv, say)
+            _build(path, text, files, python, uv, say, links)
             _mark(path, facts)
     except OSError as error:
         raise explain_os_error(error, f"building the environment {digest[:12]} in {root}") from error
@@ -140,7 +142,8 @@ def _remove(root: Path, path: Path) -> bool:
     return True
 
 
-def _build(path: Path, lock: str, wheels: list[Path], python: Path, uv: Callable[..., None], say: Log) -> None:
+def _build(path: Path, lock: str, wheels: list[Path], python: Path, uv: Callable[..., None], say: Log,
+           links: Path | None) -> None:
     """Build in place; the marker comes after. Nothing but the holder of the lock touches `path`."""
     interpreter = str(path / "bin/python")
     if path.exists():
@@ -150,7 +153,7 @@ def _build(path: Path, lock: str, wheels: list[Path], python: Path, uv: Callable
         pins = sum(1 for line in lock.splitlines() if line[:1].isalnum())
         if pins:
             say(f"installing {pins} locked distributions")
-            _sync(uv, interpreter, lock)
+            _sync(uv, interpreter, lock, links)
         if wheels:
             say(f"installing {', '.join(wheel.name for wheel in wheels)}")
             uv("pip", "install", "--quiet", "--no-deps", "--no-index", "--offline", "--python", interpreter,
@@ -161,13 +164,19 @@ def _build(path: Path, lock: str, wheels: list[Path], python: Path, uv: Callable
         raise
 
 
-def _sync(uv: Callable[..., None], interpreter: str, lock: str) -> None:
-    """Install a lock from the cache alone if everything is there, else with the index.
+def _sync(uv: Callable[..., None], interpreter: str, lock: str, links: Path | None) -> None:
+    """Install a lock from a directory of wheels, or from the cache alone if everything is there, else with the index.
 
     Hashes make the result the same; what differs is a question to the index for each distribution. Nothing is built
     from source without the index, since what a build needs is not in the lock.
     """
     command = ("pip", "sync", "--quiet", "--require-hashes", "--python", interpreter)
+    if links is not None and any(links.glob("*.whl")):
+        try:
+            uv(*command, "--offline", "--no-build", "--no-index", "--find-links", str(links), "-", stdin=lock)
+            return
+        except (InvalidInput, NotReady, Retryable):
+            pass  # wheels for other interpreters or platforms than this one
     try:
         uv(*command, "--offline", "--no-build", "-", stdin=lock)
     except (InvalidInput, NotReady, Retryable):
