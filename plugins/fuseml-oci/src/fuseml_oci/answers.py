@@ -24,7 +24,10 @@ def expect(response: requests.Response, statuses: tuple[int, ...], what: str) ->
     """
     if response.status_code in statuses:
         return response
-    raise failure(response.status_code, _errors(response), what)
+    error = failure(response.status_code, _errors(response), what)
+    if waiting := response.headers.get("Retry-After"):
+        error.details["retry_after"] = waiting[:40]
+    raise error
 
 
 def failure(status: int, errors: list[tuple[str, str]], what: str) -> PluginError:

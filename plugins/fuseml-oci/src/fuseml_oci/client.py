@@ -16,6 +16,7 @@ from fuseml_oci.answers import expect
 from fuseml_oci.descriptor import Descriptor, read_object
 from fuseml_oci.digests import HEX_LENGTH, digest_bytes, is_digest, split_digest
 from fuseml_oci.origin import joined
+from fuseml_oci.progress import Watch
 from fuseml_oci.reference import Reference, check_repository, check_tag
 from fuseml_oci.referring import (
     change_fallback,
@@ -27,9 +28,11 @@ from fuseml_oci.referring import (
     with_entry,
     without_entry,
 )
-from fuseml_oci.retries import Patience, RetryPolicy
-from fuseml_oci.transfers import Terms, VerifiedReader, download, open_source
+from fuseml_oci.retries import RetryPolicy
+from fuseml_oci.sections import Source, open_source
+from fuseml_oci.transfers import Terms, download
 from fuseml_oci.transport import MAX_DOCUMENT, SafeRegistry, Timeouts
+from fuseml_oci.uploads import Upload, VerifiedReader
 from fuseml_sdk.errors import InvalidInput, NotFound, Permanent, PluginError, Retryable
 
 _ACCEPT = ", ".join((media.MANIFEST, media.INDEX, media.DOCKER_MANIFEST, media.DOCKER_INDEX))
@@ -45,6 +48,9 @@ class RegistryClient(SafeRegistry):
     Every method raises `NotFound`, `InvalidInput`, `Permanent` or `Retryable` of `fuseml_sdk.errors`; messages name
     registry, repository and tag or digest.
     """
+
+    #: Whether the registry takes small blobs in one request (end-4b); set to False when it has refused once.
+    takes_single_posts = True
 
     @classmethod
     def for_reference(cls, reference: Reference, *, insecure: bool | None = None) -> Self:
@@ -103,31 +109,37 @@ class RegistryClient(SafeRegistry):
         response = self.do_request(self._blob_url(repository, digest), "HEAD", repository=repository)
         return self._exists(response, self._name(repository, digest))
 
-    def push_blob(self, repository: str, source: Path | bytes, digest: str, media_type: str) -> Descriptor:
-        """Upload a blob unless it is there (end-4a, end-6), streaming it from disk.
+    def push_blob(self, repository: str, source: Source, digest: str, media_type: str,
+                  watch: Watch | None = None) -> Descriptor:
+        """Upload a blob unless it is there (end-4 to end-6), streaming it from disk.
+
+        Small blobs take one request, large ones are resumed where a broken connection stopped.
 
         Args:
             repository: Name within the registry.
-            source: File or bytes.
+            source: File, part of a file, or bytes.
             digest: What they must have; checked while they are sent.
             media_type: For the descriptor; registries do not keep it.
+            watch: Told how many bytes have been sent.
 
         Raises:
             InvalidInput: `source` does not have this digest.
         """
-        what = self._name(repository, digest)
         split_digest(digest)
         file, size = open_source(source)
         with file:
-            patience = Patience(self.retries)
-            while not self.has_blob(repository, digest):
-                try:
-                    self._upload(repository, VerifiedReader(file, digest, size, what), digest)
-                    break
-                except Retryable:  # the session may be lost: begin another
-                    if not patience.again():
-                        raise
+            if not self.has_blob(repository, digest):
+                what = self._name(repository, digest)
+                Upload(self, repository, VerifiedReader(file, digest, size, what, watch), digest, what).send()
         return Descriptor(media_type, digest, size)
+
+    def send_blob(self, repository: str, source: Source, digest: str, watch: Watch | None = None) -> None:
+        """`push_blob` without asking first whether the blob is there."""
+        what = self._name(check_repository(repository), digest)
+        split_digest(digest)
+        file, size = open_source(source)
+        with file:
+            Upload(self, repository, VerifiedReader(file, digest, size, what, watch), digest, what).send()
 
     def push_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> str:
         """Upload a manifest or index under a tag or its digest, byte for byte (end-7).
@@ -226,11 +238,11 @@ class RegistryClient(SafeRegistry):
         response = self.do_request(url, "POST", None, {"Content-Length": "0"}, repository=repository)
         expect(response, (201, 202), self._name(repository, digest))
         if response.status_code == 202 and (session := response.headers.get("Location")):
-            self._cancel(joined(url, session), repository)
+            self.cancel_upload(repository, joined(url, session))
         return response.status_code == 201
 
-    def _cancel(self, session: str, repository: str) -> None:
-        """Tell the registry that an upload session is not needed (end-14); it forgets it later anyway."""
+    def cancel_upload(self, repository: str, session: str) -> None:
+        """Tell the registry that the upload session at a URL is not needed (end-14); it forgets it later anyway."""
         with suppress(Permanent, Retryable):
             self.do_request(session, "DELETE", repository=repository, retry=False)
 
@@ -262,10 +274,12 @@ class RegistryClient(SafeRegistry):
         _checked_digest(data, descriptor.digest, what)
         return data
 
-    def pull_blob(self, repository: str, descriptor: Descriptor, destination: Path) -> None:
+    def pull_blob(self, repository: str, descriptor: Descriptor, destination: Path, *, keep: bool = False,
+                  watch: Watch | None = None) -> None:
         """Download a blob into a file, which appears only when size and digest are right (end-2).
 
-        A broken connection is resumed with a range request. Nothing else is left behind on failure.
+        A broken connection is resumed with a range request. Nothing else is left behind on failure, unless `keep`
+        asks for what has arrived to be kept beside the destination, for the next try; `watch` is told its size.
         """
         what = self._name(repository, descriptor.digest)
         url = self._blob_url(repository, descriptor.digest)
@@ -275,7 +289,8 @@ class RegistryClient(SafeRegistry):
             response = self.do_request(url, headers=headers, stream=True, repository=repository)
             return response if response.status_code in (200, 206) else expect(self._finish(response, url), (), what)
 
-        download(open_from, descriptor, destination, Terms(self.timeout.read, self.retries, what))
+        terms = Terms(self.timeout.read, self.retries, what, watch, keep)
+        download(open_from, descriptor, destination, terms)
 
     def delete_manifest(self, repository: str, reference: str) -> bool:
         """Delete a tag, or a manifest by digest (end-9). Returns False if it was not there."""
@@ -317,19 +332,6 @@ class RegistryClient(SafeRegistry):
             yield read_object(response.content, what)
             link = response.links.get("next", {}).get("url")
             url = joined(url, link) if link else ""
-
-    def _upload(self, repository: str, reader: VerifiedReader, digest: str) -> None:
-        what = self._name(repository, digest)
-        headers = {"Content-Length": "0"}
-        url = self._url(f"{repository}/blobs/uploads/")
-        response = expect(self.do_request(url, "POST", None, headers, repository=repository), (202,), what)
-        location = joined(url, response.headers.get("Location", ""))
-        if urlsplit(location).path == urlsplit(url).path:
-            raise Permanent(f"{what}: the registry gave no upload session")
-        location += ("&" if urlsplit(location).query else "?") + urlencode({"digest": digest})
-        headers = {"Content-Type": "application/octet-stream"}
-        body = reader if reader.len else b""
-        expect(self.do_request(location, "PUT", body, headers, repository=repository, retry=False), (201,), what)
 
     def _exists(self, response: requests.Response, what: str) -> bool:
         return expect(response, (200, 404), what).status_code == 200

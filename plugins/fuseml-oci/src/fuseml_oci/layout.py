@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO
 
 from fuseml_oci import media
 from fuseml_oci.descriptor import Descriptor, canonical_json, read_descriptor, read_object
 from fuseml_oci.digests import digest_bytes, split_digest
-from fuseml_sdk.archives import tar_of
+from fuseml_oci.referring import described, entries, fallback_tag, subject_of
+from fuseml_oci.sections import Section
+from fuseml_sdk.archives import write_files
 from fuseml_sdk.durable import write_durably
 from fuseml_sdk.errors import InvalidInput, NotFound
 
@@ -20,6 +22,8 @@ _MARKER, _INDEX = "oci-layout", "index.json"
 _MARKER_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
 #: Largest index that is read into memory.
 _MAX_DOCUMENT = 4 << 20
+#: Most files that a tar archive may have.
+_MAX_MEMBERS = 100_000
 
 
 class ImageLayout:
@@ -34,6 +38,8 @@ class ImageLayout:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._members: dict[str, Section] | None = None
+        self._subjects: dict[str, list[Descriptor]] | None = None
         marker = read_object(self._document(_MARKER), f"{_MARKER} of {path}")
         if marker.get("imageLayoutVersion") != "1.0.0":
             raise InvalidInput(f"{path} is not an OCI image layout of version 1.0.0")
@@ -56,87 +62,162 @@ class ImageLayout:
             NotFound: The layout does not contain it.
             InvalidInput: Its size or digest is wrong.
         """
-        with self._open(_blob_name(descriptor.digest)) as (file, size):
-            if size != descriptor.size:
-                raise self._damaged(descriptor, f"has {size} bytes instead of {descriptor.size}")
-            data = file.read(size)
+        with self.section(descriptor).open() as file:
+            data = file.read(descriptor.size)
         found = digest_bytes(data, split_digest(descriptor.digest)[0])
         if found != descriptor.digest:
             raise self._damaged(descriptor, f"has the digest {found}")
         return data
 
+    def section(self, descriptor: Descriptor) -> Section:
+        """Return where the bytes of a blob lie, for streaming; its size is checked, its digest is not.
+
+        Raises:
+            NotFound: The layout does not contain it.
+            InvalidInput: Its size is wrong.
+        """
+        section = self._locate(blob_name(descriptor.digest))
+        if section.size != descriptor.size:
+            raise self._damaged(descriptor, f"has {section.size} bytes instead of {descriptor.size}")
+        return section
+
+    def tagged(self, name: str) -> Descriptor | None:
+        """Return the entry of index.json with a reference name, None if there is none.
+
+        Raises:
+            InvalidInput: Several different manifests have the name.
+        """
+        found = {d.digest: d for d in self.manifests() if d.annotations.get(media.REF_NAME) == name}
+        if len(found) > 1:
+            raise InvalidInput(f"{self._path} holds {len(found)} manifests with the name {name!r}")
+        return next(iter(found.values()), None)
+
+    def referrers(self, digest: str) -> list[Descriptor]:
+        """Return the manifests of index.json whose subject is a digest, and what lies under its fallback tag.
+
+        Raises:
+            InvalidInput: Something of that is damaged.
+        """
+        split_digest(digest)
+        if self._subjects is None:
+            self._subjects = {}
+            for entry in self.manifests():
+                if entry.media_type in media.MANIFESTS | media.INDEXES and entry.size <= _MAX_DOCUMENT:
+                    data = self.read(entry)
+                    subject = subject_of(data)
+                    if subject is not None:
+                        self._subjects.setdefault(subject.digest, []).append(described(data, entry.media_type))
+        found = {d.digest: d for d in self._subjects.get(digest, [])}
+        fallback = self.tagged(fallback_tag(digest))
+        if fallback is not None and fallback.media_type in media.INDEXES and fallback.size <= _MAX_DOCUMENT:
+            what = f"referrers of {digest} in {self._path}"
+            found |= {d.digest: d for d in entries([read_object(self.read(fallback), what)], what)}
+        return list(found.values())
+
     def _document(self, name: str) -> bytes:
         try:
-            with self._open(name) as (file, size):
-                if size > _MAX_DOCUMENT:
-                    raise InvalidInput(f"{name} of {self._path} is larger than {_MAX_DOCUMENT} bytes")
-                return file.read(size)
+            section = self._locate(name)
         except NotFound:
             raise InvalidInput(f"{self._path} is not an OCI image layout: it has no file {name}",
                                hint="Nor is it the source of a bundle, which has a file extension.toml.") from None
+        if section.size > _MAX_DOCUMENT:
+            raise InvalidInput(f"{name} of {self._path} is larger than {_MAX_DOCUMENT} bytes")
+        with section.open() as file:
+            return file.read(section.size)
 
-    @contextmanager
-    def _open(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
-        """Open a file of the layout for reading; yields it with its size. Links are not followed."""
+    def _locate(self, name: str) -> Section:
+        """Find a file of the layout. Links are not followed."""
         if self._path.is_dir():
             try:
-                handle = os.open(self._path / name, os.O_RDONLY | os.O_NOFOLLOW)
+                status = (self._path / name).lstat()
             except OSError as error:
                 raise NotFound(f"{self._path} holds no {name}: {error.strerror}") from None
-            with os.fdopen(handle, "rb") as file:
-                yield file, os.fstat(file.fileno()).st_size
-            return
-        try:
-            with tarfile.open(self._path, "r:") as archive:
-                member = next((m for m in archive if m.name.removeprefix("./") == name and m.isreg()), None)
-                content = archive.extractfile(member) if member else None
-                if member is None or content is None:
-                    raise NotFound(f"{self._path} holds no {name}")
-                yield content, member.size
-        except (OSError, tarfile.TarError) as error:
-            raise InvalidInput(f"{self._path} is neither a folder nor an uncompressed tar file: {error}") from None
+            if not stat.S_ISREG(status.st_mode):
+                raise NotFound(f"{self._path} holds no {name}: it is not a regular file")
+            return Section(self._path / name, 0, status.st_size)
+        if self._members is None:
+            self._members = _members(self._path)
+        if name not in self._members:
+            raise NotFound(f"{self._path} holds no {name}")
+        return self._members[name]
 
     def _damaged(self, descriptor: Descriptor, why: str) -> InvalidInput:
         return InvalidInput(f"{self._path}: the blob {descriptor.digest} {why}",
                             hint="The file was changed or damaged; build or fetch it again.")
 
 
-def write_layout(path: Path, manifests: Iterable[Descriptor], blobs: Mapping[str, bytes]) -> None:
+def write_layout(path: Path, manifests: Iterable[Descriptor], blobs: Mapping[str, bytes | Path]) -> None:
     """Write a layout; a path that ends with `.tar` becomes one file. Equal content, equal bytes.
 
     Args:
         path: File or folder. A file is replaced at once; a folder must be empty, absent or a layout, of which nothing
             is kept.
         manifests: Entries of index.json, with their reference names as annotations.
-        blobs: Digest to bytes, of every blob and manifest that the layout shall contain.
+        blobs: Digest to bytes or a file with them, of every blob and manifest that the layout shall contain.
 
     Raises:
         InvalidInput: The folder holds something else, or the place cannot be written.
     """
     index = {"schemaVersion": 2, "mediaType": media.INDEX, "manifests": [d.to_json() for d in manifests]}
-    files = {_blob_name(digest): data for digest, data in sorted(blobs.items())}
+    files: dict[str, bytes | Path] = {blob_name(digest): data for digest, data in sorted(blobs.items())}
     files |= {_INDEX: canonical_json(index), _MARKER: _MARKER_BYTES}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".tar":
-            write_durably(path, tar_of((name, data, False) for name, data in files.items()), mode=0o644)
+            _write_file(path, files)
         else:
             _write_folder(path, files)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+def _write_file(path: Path, files: Mapping[str, bytes | Path]) -> None:
+    """Write the tar beside its place and move it there when it is whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as output:
+            write_files(output, ((name, data, False) for name, data in files.items()))
+            output.flush()
+            os.fchmod(output.fileno(), 0o644)
+            os.fsync(output.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _members(path: Path) -> dict[str, Section]:
+    """Where the files of a tar archive lie in it; of several with one name the first counts."""
+    found: dict[str, Section] = {}
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for number, member in enumerate(archive):
+                if number >= _MAX_MEMBERS:
+                    raise InvalidInput(f"{path} has more than {_MAX_MEMBERS} files")
+                archive.members = []  # type: ignore[attr-defined]  # else every header stays in memory
+                if member.isreg() and not member.issparse():
+                    name = member.name.removeprefix("./")
+                    found.setdefault(name, Section(path, member.offset_data, member.size))
+    except (OSError, EOFError, UnicodeError, tarfile.TarError) as error:
+        raise InvalidInput(f"{path} is neither a folder nor an uncompressed tar file: {error}") from None
+    return found
+
+
+def _write_folder(path: Path, files: Mapping[str, bytes | Path]) -> None:
     if path.exists() and any(path.iterdir()) and not (path / _MARKER).is_file():
         raise InvalidInput(f"{path} is not empty and not an OCI image layout", hint="Choose another folder.")
     for name, data in files.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path / name, data, mode=0o644)
+        if isinstance(data, Path):
+            shutil.copyfile(data, path / name)
+            (path / name).chmod(0o644)
+        else:
+            write_durably(path / name, data, mode=0o644)
     for old in path.glob("blobs/*/*"):
         if old.relative_to(path).as_posix() not in files:
             old.unlink()
 
 
-def _blob_name(digest: str) -> str:
+def blob_name(digest: str) -> str:
+    """Return the name of a blob within a layout: `blobs/<algorithm>/<hex>`."""
     algorithm, value = split_digest(digest)
     return f"blobs/{algorithm}/{value}"

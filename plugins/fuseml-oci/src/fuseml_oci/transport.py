@@ -53,6 +53,7 @@ class _Call:
     headers: dict[str, str]
     json: Any
     repository: str
+    action: str
 
     def __str__(self) -> str:
         return f"{self.method} {_shown(self.url)}"
@@ -102,7 +103,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
 
     def do_request(self, url: str, method: str = "GET", data: Any = None,
                    headers: Mapping[str, str] | None = None, json: Any = None, stream: bool = False, *,
-                   repository: str = "", retry: bool = True) -> requests.Response:
+                   repository: str = "", retry: bool = True, action: str = "") -> requests.Response:
         """Send one request, with authorization, redirects and retries.
 
         Args:
@@ -114,6 +115,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
             stream: Leave the body to the caller, who must close the response.
             repository: For the scope of the token.
             retry: Try again after passing faults. Only for requests that may be repeated.
+            action: `pull` or `push`, for the scope of the token; by default as the method says.
 
         Returns:
             The response, whatever its status.
@@ -125,7 +127,8 @@ class SafeRegistry(Registry):  # type: ignore[misc]
         if origin_of(url) != self.origin:
             raise Permanent(f"registry {self.origin} sends the client to {origin_of(url)}",
                             hint="uploads and lists must stay on the registry's own origin")
-        call = _Call(method, url, data, dict(headers or {}), json, repository)
+        action = action or ("pull" if method in _SAFE else "push")
+        call = _Call(method, url, data, dict(headers or {}), json, repository, action)
         patience = Patience(self.retries if retry else RetryPolicy(attempts=1))
         while True:
             try:
@@ -139,9 +142,8 @@ class SafeRegistry(Registry):  # type: ignore[misc]
                     raise
 
     def _authorized(self, call: _Call) -> requests.Response:
-        action = "pull" if call.method in _SAFE else "push"
         for attempt in (1, 2):
-            if authorization := self._authorizer.header(call.repository, action):
+            if authorization := self._authorizer.header(call.repository, call.action):
                 call = replace(call, headers={**call.headers, "Authorization": authorization})
             if hasattr(call.data, "seek"):
                 call.data.seek(0)
@@ -149,7 +151,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
             if response.status_code != 401 or attempt == 2:
                 break
             challenge = response.headers.get("WWW-Authenticate", "")
-            if not self._authorizer.answer(challenge, call.repository, action):
+            if not self._authorizer.answer(challenge, call.repository, call.action):
                 break
             response.close()
         return response
@@ -191,7 +193,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
         return response
 
     def _fetch_token(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        response = self._send(_Call("GET", url, None, dict(headers), None, ""))
+        response = self._send(_Call("GET", url, None, dict(headers), None, "", "pull"))
         return response.status_code, self._finish(response, url).content
 
     def close(self) -> None:

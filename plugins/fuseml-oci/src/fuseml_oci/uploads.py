@@ -1,0 +1,277 @@
+"""Sending one blob: at once, as one stream, or in chunks that go on where a broken connection stopped.
+
+distribution-spec, "Pushing blobs": end-4 to end-6, end-13, end-14.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urlencode, urlsplit
+
+import requests
+
+from fuseml_oci.answers import expect
+from fuseml_oci.digests import BUFFER, new_hasher, split_digest
+from fuseml_oci.origin import joined
+from fuseml_oci.progress import Watch
+from fuseml_oci.retries import Patience
+from fuseml_sdk.errors import InvalidInput, Permanent, Retryable
+
+if TYPE_CHECKING:
+    from fuseml_oci.client import RegistryClient
+
+#: Blobs up to this size go out with the request that asks for a session, where the registry allows that (end-4b).
+SINGLE = 128 << 10
+#: Blobs from this size on can be resumed; smaller ones are quickly sent again.
+RESUMABLE = 64 << 20
+#: Bytes of a chunk once something on the way has refused or cut longer bodies.
+CHUNK = 16 << 20
+#: Smallest and largest chunk that a registry may ask for with OCI-Chunk-Min-Length.
+MIN_CHUNK, MAX_CHUNK = 1 << 20, 1 << 30
+_RANGE = re.compile(r"(?:bytes=)?0-(\d{1,19})")
+_OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+class VerifiedReader:
+    """A file that is hashed while it is read, for sending; the last byte goes out only if the digest is right.
+
+    What is read again after `seek` is not hashed again: the registry checks the whole.
+
+    Args:
+        file: Binary file, positioned anywhere.
+        digest: What the whole file must have.
+        size: Bytes it must have.
+        what: For errors.
+        watch: Told the position.
+    """
+
+    def __init__(self, file: BinaryIO, digest: str, size: int, what: str, watch: Watch | None = None) -> None:
+        self._file, self._digest, self._what, self.size = file, digest, what, size
+        self._watch: Watch = watch or _unwatched
+        self._hasher, self._hashed, self._at = new_hasher(split_digest(digest)[0]), 0, 0
+
+    @property
+    def hashed(self) -> int:
+        """Bytes from the beginning that have been read so far."""
+        return self._hashed
+
+    def seek(self, offset: int) -> None:
+        """Go to a byte that was read before, or to the first one that was not."""
+        if not 0 <= offset <= self._hashed:
+            raise ValueError(offset)
+        self._at = self._file.seek(offset)
+        self._watch(offset)
+
+    def read(self, size: int = BUFFER) -> bytes:
+        """Return the next bytes.
+
+        Raises:
+            InvalidInput: The file has another digest or size than was said.
+        """
+        data = self._file.read(size)
+        new = self._hashed - self._at
+        self._at += len(data)
+        if self._at > self._hashed:
+            self._hasher.update(memoryview(data)[new:] if new else data)
+            self._hashed = self._at
+        if (not data and self._at < self.size) or self._at > self.size:
+            raise InvalidInput(f"{self._what}: the file does not have {self.size} bytes, as was said")
+        if data and self._at == self.size and not self._digest.endswith(f":{self._hasher.hexdigest()}"):
+            raise InvalidInput(f"{self._what}: the file does not have this digest")
+        self._watch(self._at)
+        return data
+
+
+class Body:
+    """The part of a `VerifiedReader` that one request sends.
+
+    Args:
+        reader: Of the whole blob.
+        offset: First byte.
+        length: Number of bytes.
+    """
+
+    def __init__(self, reader: VerifiedReader, offset: int, length: int) -> None:
+        self._reader, self._offset, self.len = reader, offset, length  # requests reads `len` for Content-Length
+        self._left = length
+        self.seek(0)
+
+    def seek(self, offset: int) -> int:
+        """Start again from the beginning, the only supported offset."""
+        if offset:
+            raise ValueError(offset)
+        self._reader.seek(self._offset)
+        self._left = self.len
+        return 0
+
+    def read(self, size: int = BUFFER) -> bytes:
+        """Return the next bytes of the part; empty at its end."""
+        wanted = min(size if size > 0 else BUFFER, BUFFER, self._left)
+        data = self._reader.read(wanted) if wanted else b""
+        self._left -= len(data)
+        return data
+
+    def __iter__(self) -> Iterator[bytes]:
+        while data := self.read():
+            yield data
+
+
+class Upload:
+    """One blob on its way into a repository.
+
+    Args:
+        client: For the registry.
+        repository: Name within it.
+        reader: The blob.
+        digest: What it must have.
+        what: For errors.
+    """
+
+    def __init__(self, client: RegistryClient, repository: str, reader: VerifiedReader, digest: str, what: str) -> None:
+        self._client, self._repository, self._reader = client, repository, reader
+        self._digest, self._what = digest, what
+        self._start = f"{client.origin}/v2/{repository}/blobs/uploads/"
+        self._chunk = reader.size
+
+    def send(self) -> None:
+        """Send the blob; repeat what passing faults interrupted.
+
+        Raises:
+            InvalidInput: The source does not have the digest, or the registry refuses the blob.
+            Retryable: Faults did not pass.
+            Permanent: The registry leads elsewhere or gives no session.
+        """
+        patience, mark = Patience(self._client.retries), 0
+        while True:
+            try:
+                self._try()
+                return
+            except Retryable as error:  # the session may be lost: begin another
+                if self._reader.hashed - mark >= MIN_CHUNK:
+                    patience, mark = Patience(self._client.retries), self._reader.hashed
+                if not patience.again(error.details.get("retry_after")):
+                    raise
+                if self._client.has_blob(self._repository, self._digest):
+                    return
+            except InvalidInput as error:
+                if error.details.get("status") != 413 or not self._shorter():
+                    raise
+
+    def _try(self) -> None:
+        if self._sent_at_once():
+            return
+        session, size = self._open(), self._reader.size
+        if size < RESUMABLE and self._chunk >= size:
+            self._finish(session, 0)
+        else:
+            self._finish(*self._in_chunks(session))
+
+    def _sent_at_once(self) -> bool:
+        size = self._reader.size
+        if not 0 < size <= SINGLE or not self._client.takes_single_posts:
+            return False
+        url = f"{self._start}?{urlencode({'digest': self._digest})}"
+        response = self._request("POST", url, Body(self._reader, 0, size), dict(_OCTETS))
+        if response.status_code == 201:
+            return True
+        self._client.takes_single_posts = False
+        if response.status_code == 202 and response.headers.get("Location"):
+            self._client.cancel_upload(self._repository, joined(url, response.headers["Location"]))
+        elif response.status_code not in (404, 405, 501):
+            expect(response, (202,), self._what)
+        return False
+
+    def _open(self) -> str:
+        """Begin a session (end-4a); returns its URL."""
+        response = self._request("POST", self._start, None, {"Content-Length": "0"}, retry=True)
+        expect(response, (202,), self._what)
+        minimum = response.headers.get("OCI-Chunk-Min-Length", "")
+        if minimum.isdigit() and self._chunk < self._reader.size:
+            self._chunk = max(self._chunk, min(int(minimum[:19]), MAX_CHUNK))
+        return self._session(response, self._start)
+
+    def _session(self, response: requests.Response, asked: str) -> str:
+        location = joined(asked, response.headers.get("Location", ""))
+        if urlsplit(location).path == urlsplit(self._start).path:
+            raise Permanent(f"{self._what}: the registry gave no upload session")
+        return location
+
+    def _finish(self, session: str, offset: int) -> None:
+        """Send the rest and name the digest (end-6)."""
+        url = session + ("&" if urlsplit(session).query else "?") + urlencode({"digest": self._digest})
+        left = self._reader.size - offset
+        body, headers = (Body(self._reader, offset, left), _OCTETS) if left else (b"", {**_OCTETS,
+                                                                                        "Content-Length": "0"})
+        expect(self._request("PUT", url, body, dict(headers)), (201,), self._what)
+
+    def _in_chunks(self, session: str) -> tuple[str, int]:
+        """Send chunk by chunk (end-5), asking after faults where to go on (end-13).
+
+        Returns:
+            The URL of the session and how many bytes it has: all, or none where the registry takes no chunks.
+        """
+        offset, best, patience = 0, 0, Patience(self._client.retries)
+        while offset < self._reader.size:
+            fault = Retryable(f"{self._what}: the upload does not go on after {offset} bytes")
+            try:
+                session, there = self._send_chunk(session, offset)
+                if there < 0:
+                    return session, 0
+                offset = there
+            except Retryable as error:
+                self._shorter()
+                fault = error
+                session, offset = self._ask(session)
+            if offset >= min(best + MIN_CHUNK, self._reader.size):
+                best, patience = offset, Patience(self._client.retries)  # it goes on, if slowly
+            elif not patience.again(fault.details.get("retry_after")):
+                raise fault
+        return session, offset
+
+    def _send_chunk(self, session: str, offset: int) -> tuple[str, int]:
+        """Send one chunk; returns the session and its new offset: -1 if the registry takes no chunks."""
+        length = min(self._chunk, self._reader.size - offset)
+        headers = {**_OCTETS, "Content-Range": f"{offset}-{offset + length - 1}"}
+        response = self._request("PATCH", session, Body(self._reader, offset, length), headers)
+        if response.status_code == 413 and self._shorter():
+            return session, offset
+        if response.status_code in (405, 501) and not offset:
+            return session, -1
+        if response.status_code == 416:
+            raise Retryable(f"{self._what}: the registry expects other bytes than those after {offset}")
+        expect(response, (202,), self._what)
+        return self._session(response, session), self._counted(response, offset + length)
+
+    def _ask(self, session: str) -> tuple[str, int]:
+        """Return the URL of the session and how many bytes the registry has."""
+        response = self._request("GET", session, None, {}, retry=True)
+        if response.status_code not in (200, 204):
+            raise Retryable(f"{self._what}: the registry has forgotten the upload session: it answers "
+                            f"{response.status_code}")
+        return self._session(response, session), self._counted(response, 0)
+
+    def _counted(self, response: requests.Response, default: int) -> int:
+        match = _RANGE.fullmatch(response.headers.get("Range", "").strip())
+        count = default if match is None else int(match[1]) + 1 if match[1] != "0" else 0
+        if count > self._reader.hashed:
+            raise Permanent(f"{self._what}: the registry claims to have {count} bytes, but only "
+                            f"{self._reader.hashed} were sent")
+        return count
+
+    def _shorter(self) -> bool:
+        """Use smaller chunks from now on; False if they are small already."""
+        if self._chunk <= MIN_CHUNK or self._reader.size <= MIN_CHUNK:
+            return False
+        self._chunk = min(CHUNK, max(MIN_CHUNK, min(self._chunk, self._reader.size) // 4))
+        return True
+
+    def _request(self, method: str, url: str, body: Body | bytes | None, headers: dict[str, str], *,
+                 retry: bool = False) -> requests.Response:
+        return self._client.do_request(url, method, body, headers, repository=self._repository, retry=retry,
+                                       action="push")
+
+
+def _unwatched(_position: int) -> None:
+    """Nobody wants to know."""
