@@ -6,6 +6,7 @@ air-gapped copy is judged exactly like the registry it came from.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import Protocol
 
@@ -21,6 +22,8 @@ from fuseml_sdk.errors import InvalidInput, NotFound, PluginError
 MAX_BYTES = 4 << 20
 #: Manifests of a layout that are looked through for referrers.
 MAX_ENTRIES = 10_000
+#: Tags of indexes of referrers and of cosign's signatures, attestations and bills of materials.
+_REFERRING = re.compile(r"sha(256|512)-[0-9a-f]{64}(\.(sig|att|sbom))?")
 
 
 class ManifestSource(Protocol):
@@ -119,6 +122,19 @@ class LayoutSource:
         """Read the manifest that `index.json` names so."""
         entry = next((entry for entry in self._entries if entry.annotations.get(media.REF_NAME) == tag), None)
         return None if entry is None else self.blob(entry)
+
+    def only_subject(self) -> str:
+        """The digest of the one manifest of the layout that refers to no other.
+
+        Raises:
+            InvalidInput: There are several, or none.
+        """
+        referring = {entry.digest for entry, _ in self._subjects}
+        found = {entry.digest for entry in self._entries if entry.digest not in referring
+                 and not _REFERRING.fullmatch(entry.annotations.get(media.REF_NAME, ""))}
+        if len(found) != 1:
+            raise InvalidInput(f"the layout holds {len(found)} manifests that refer to no other, instead of one")
+        return found.pop()
 
     @cached_property
     def _entries(self) -> list[Descriptor]:
