@@ -1,0 +1,185 @@
+"""The checks of a bundle that shall come into a catalog. Each says what it looked at, so that a person can judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuseml_oci.bundles.transfer import RemoteBundle
+from fuseml_oci.catalog.format import Check, Namespaces, Need, Owner, Package
+from fuseml_oci.signing.keys import PublicKey, read_public
+from fuseml_oci.signing.verify import verify
+from fuseml_oci.sources import ManifestSource
+from fuseml_registry.curation.edits import Act, version_of
+from fuseml_registry.curation.scans import lookalikes, secrets_in
+from fuseml_registry.curation.submissions import Submitted
+from fuseml_sdk.versions import parse_range, parse_version
+
+#: Sentences of one kind that are shown.
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is checked, and what it is checked against.
+
+    Attributes:
+        bundle: As its registry has it.
+        source: Where the bundle and its signatures lie.
+        folder: The bundle, unpacked.
+        package: What the catalog says of it already.
+        packages: The whole catalog.
+        namespaces: Who may submit to what.
+        namespace: Where it shall go.
+        repository: Where the bundle will lie, `oci://…` without tag and digest.
+        submitted: The submission, if there was one.
+        owners: Fingerprints of the owners' keys that signed the submission.
+    """
+
+    bundle: RemoteBundle
+    source: ManifestSource
+    folder: Path
+    package: Package | None
+    packages: Mapping[str, Package]
+    namespaces: Namespaces
+    namespace: str
+    repository: str
+    submitted: Submitted | None = None
+    owners: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the package."""
+        return self.bundle.descriptor.name
+
+    @property
+    def version(self) -> str:
+        """The version that is checked."""
+        return self.bundle.descriptor.version
+
+
+def inspect(subject: Subject) -> list[Check]:
+    """All checks but the bundle's own tests, in the order in which people read them."""
+    return [check(subject) for check in _CHECKS]
+
+
+def owner_keys(namespaces: Namespaces, namespace: str) -> list[PublicKey]:
+    """The keys with which a submission to a namespace may be signed."""
+    found = namespaces.find(namespace)
+    return [read_public(key.pem.encode(), f"the key {key.fingerprint}")
+            for owner in (found.owners if found else ()) for key in owner.keys]
+
+
+def _identity(subject: Subject) -> Check:
+    problems = []
+    if subject.submitted is not None:
+        document = subject.submitted.document
+        for what, said, found in (("name", document.name, subject.name), ("version", document.version, subject.version),
+                                  ("digest", document.digest, subject.bundle.digest)):
+            if said != found:
+                problems.append(f"The submission says {what} {said}, the bundle has {found}.")
+    if subject.package is not None and subject.package.repository != subject.repository:
+        problems.append(f"The bundle lies in {subject.repository}, the package in {subject.package.repository}.")
+    known = subject.package.find(subject.version) if subject.package else None
+    if known is not None:
+        same = known.digest == subject.bundle.digest
+        problems.append(f"Version {subject.version} is in the catalog already" + ("." if same else
+                        f" with other contents ({known.digest}). Published versions never change."))
+    return _check("identity", problems, f"{subject.name} {subject.version}, {subject.bundle.digest}")
+
+
+def _namespace(subject: Subject) -> Check:
+    problems = []
+    if subject.namespaces.find(subject.namespace) is None:
+        problems.append(f"There is no namespace {subject.namespace!r}.")
+    if subject.package is not None and subject.package.namespace != subject.namespace:
+        problems.append(f"The package belongs to the namespace {subject.package.namespace}.")
+    if subject.submitted is None:
+        return _check("namespace", problems, f"{subject.namespace}; added by a curator")
+    if problems:
+        return _check("namespace", problems, "")
+    if not subject.owners:
+        return Check(name="namespace", outcome="failed", text="The submission is not signed by an owner of the "
+                     f"namespace {subject.namespace}, so nobody knows who submitted it.")
+    names = [owner.name for owner in _owners(subject) if {key.fingerprint for key in owner.keys} & set(subject.owners)]
+    return Check(name="namespace", outcome="passed", text=f"{subject.namespace}; signed by {', '.join(names)}")
+
+
+def _owners(subject: Subject) -> Sequence[Owner]:
+    found = subject.namespaces.find(subject.namespace)
+    return found.owners if found else ()
+
+
+def _names(subject: Subject) -> Check:
+    if subject.package is not None:
+        return Check(name="names", outcome="passed", text="The package is known.")
+    found = lookalikes(subject.name, subject.packages)
+    return Check(name="names", outcome="warned" if found else "passed", text=(
+        f"The name can be mistaken for {', '.join(found[:_SHOWN])}." if found else "No other package has such a name."))
+
+
+def _signatures(subject: Subject) -> Check:
+    rule = subject.package.signers if subject.package else None
+    if rule is None:
+        return Check(name="signatures", outcome="warned", text="The package has no rule for signers: subscribers whose "
+                     "policy wants signatures cannot install it. See: fuseml catalog signers")
+    keys = [read_public(key.pem.encode(), f"the key {key.fingerprint}") for key in rule.keys]
+    good = {entry.key for entry in verify(subject.source, subject.bundle.digest, keys)}
+    text = f"{len(good)} of {rule.threshold} wanted keys signed the bundle"
+    return Check(name="signatures", outcome="passed" if len(good) >= rule.threshold else "failed", text=(
+        text + (": " + ", ".join(sorted(good)) if good else ".")))
+
+
+def _permissions(subject: Subject) -> Check:
+    now = {entry.name: entry.reason for entry in subject.bundle.descriptor.manifest.permissions}
+    if subject.package is None or not subject.package.versions:
+        lines = [f"It wants {name}: {reason}" for name, reason in now.items()]
+        return Check(name="permissions", outcome="warned" if lines else "passed",
+                     text=_lines(lines) or "It wants none.")
+    before_version = max(subject.package.versions, key=lambda entry: parse_version(entry.version))
+    before = {entry.name for entry in before_version.permissions}
+    new = [f"New since {before_version.version}: {name}: {reason}" for name, reason in now.items()
+           if name[:300] not in before]
+    gone = [f"Not wanted any more: {name}" for name in sorted(before - {name[:300] for name in now})]
+    return Check(name="permissions", outcome="warned" if new else "passed",
+                 text=_lines([*new, *gone]) or f"The same as {before_version.version}.")
+
+
+def _needs(subject: Subject) -> Check:
+    version = version_of(subject.bundle.descriptor, subject.bundle.digest, Act("-", "2000-01-01T00:00:00Z"))
+    problems = [text for need in version.dependencies for text in _unmet(need, subject.packages)]
+    needs = ", ".join(f"{need.name} {need.range}" for need in version.dependencies) or "nothing"
+    return _check("dependencies", problems, f"It needs FuseML {version.requires_fuseml} and {needs}.")
+
+
+def _unmet(need: Need, packages: Mapping[str, Package]) -> Iterator[str]:
+    package = packages.get(need.name)
+    if package is None:
+        yield f"It needs {need.name} {need.range}, which is not in the catalog."
+        return
+    wanted = parse_range(need.range)
+    good = [entry for entry in package.versions if entry.yanked is None and parse_version(entry.version) in wanted]
+    offered = {entry.version for entries in package.channels.values() for entry in entries}
+    if not any(entry.version in offered for entry in good):
+        there = ", ".join(entry.version for entry in package.versions[:_SHOWN]) or "no version"
+        yield f"It needs {need.name} {need.range}; the catalog offers {there}."
+
+
+def _secrets(subject: Subject) -> Check:
+    found = secrets_in(subject.folder)
+    return Check(name="secrets", outcome="failed" if found else "passed",
+                 text=_lines(found) or "Nothing looks like a secret.")
+
+
+def _check(name: str, problems: list[str], text: str) -> Check:
+    return Check(name=name, outcome="failed" if problems else "passed", text=_lines(problems) or text)
+
+
+def _lines(lines: list[str]) -> str:
+    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "\n".join([*lines[:_SHOWN], *more])[:4000]
+
+
+_CHECKS: Sequence[Callable[[Subject], Check]] = (
+    _identity, _namespace, _names, _signatures, _permissions, _needs, _secrets)
