@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
+
+#: What a disk without room, a quota or a limit on the size of files answers.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class RegistryError(Exception):
@@ -72,3 +76,8 @@ def upload_unknown(session: str) -> RegistryError:
 def storage_full(what: str) -> RegistryError:
     """The disk is full or a quota is used up."""
     return RegistryError(507, "UNKNOWN", f"no space left on the registry's disk; {what}")
+
+
+def unavailable(message: str, code: str = "UNKNOWN") -> RegistryError:
+    """The registry cannot answer now; a moment later it can."""
+    return RegistryError(503, code, f"{message}; try again", headers={"Retry-After": "1"})

@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from fuseml_registry import checks
+from fuseml_registry.access.gate import Gate
+from fuseml_registry.access.identity import SCOPE_KEY
 from fuseml_registry.routing import PREFIX
 from fuseml_registry.storage import Storage
 from fuseml_registry.tags import Tags
@@ -20,8 +22,8 @@ from fuseml_registry.tags import Tags
 class ListApi:
     """Handlers for `/`, `/_catalog` and `/<name>/tags/list`."""
 
-    def __init__(self, storage: Storage, tags: Tags) -> None:
-        self._storage, self._tags = storage, tags
+    def __init__(self, storage: Storage, tags: Tags, gate: Gate | None = None) -> None:
+        self._storage, self._tags, self._gate = storage, tags, gate
 
     async def ping(self, request: Request, path: Mapping[str, str]) -> ASGIApp:  # noqa: ARG002
         """Answer that this is a registry (end-1)."""
@@ -34,8 +36,10 @@ class ListApi:
         return _page(request, names, f"{name}/tags/list", lambda page: {"name": name, "tags": page})
 
     async def repositories(self, request: Request, path: Mapping[str, str]) -> ASGIApp:  # noqa: ARG002
-        """Answer with all repositories that hold manifests; not in the specification, but everywhere."""
+        """Answer with all repositories that one may pull from; not in the specification, but everywhere."""
         names = await asyncio.to_thread(self._storage.repositories)
+        if self._gate:
+            names = self._gate.visible(request.scope[SCOPE_KEY], names)
         return _page(request, names, "_catalog", lambda page: {"repositories": page})
 
 

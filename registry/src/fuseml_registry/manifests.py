@@ -12,7 +12,7 @@ from fuseml_oci.descriptor import Descriptor, read_descriptor, read_object
 from fuseml_oci.digests import HEX_LENGTH, digest_bytes, is_digest
 from fuseml_registry.errors import RegistryError, digest_invalid, manifest_invalid, manifest_unknown
 from fuseml_registry.referrers import Referrers, artifact_type_of
-from fuseml_registry.storage import Storage
+from fuseml_registry.storage import Storage, touch
 from fuseml_registry.tags import Tags
 from fuseml_sdk.errors import InvalidInput
 
@@ -43,8 +43,11 @@ class Manifests:
             RegistryError: MANIFEST_UNKNOWN.
         """
         digest = reference if is_digest(reference) else self._tags.get(name, reference)
+        link = self._storage.link_path(name, "_manifests", digest)
         try:
-            media_type = self._storage.link_path(name, "_manifests", digest).read_text()
+            with self._storage.repository_lock(name):
+                touch(link)
+            media_type = link.read_text()
         except FileNotFoundError:
             raise manifest_unknown(name, reference) from None
         path = self._storage.blob_path(digest)
@@ -71,17 +74,19 @@ class Manifests:
             raise digest_invalid(f"the manifest has the digest {digests[0]}, not {reference}")
         digest = reference if is_digest(reference) else digests[0]
         wanted = [*tags] if is_digest(reference) else [reference, *tags]
-        self._check_blobs(name, document, media_type)
-        for tag in wanted:
-            self._tags.check(name, tag, digests)
-        subject = _subject(document)
-        self._storage.write_blob(digest, data)
-        self._storage.link(name, "_manifests", digest, media_type.encode())
-        if subject:
-            annotations, kind = document.get("annotations") or {}, artifact_type_of(document, media_type)
-            self._referrers.add(name, subject, Descriptor(media_type, digest, len(data), annotations, kind))
-        for tag in wanted:
-            self._tags.set(name, tag, digest, digests)
+        subject = subject_of(document)
+        # Under the lock, nothing that was just found to be there is collected or deleted before the manifest names it.
+        with self._storage.repository_lock(name):
+            self._check_contents(name, document, media_type)
+            for tag in wanted:
+                self._tags.check(name, tag, digests)
+            self._storage.take_manifest(name, digest, data, media_type)
+            self._storage.remove(self._storage.link_path(name, "_deleted", digest))
+            if subject:
+                annotations, kind = document.get("annotations") or {}, artifact_type_of(document, media_type)
+                self._referrers.add(name, subject, Descriptor(media_type, digest, len(data), annotations, kind))
+            for tag in wanted:
+                self._tags.set(name, tag, digest, digests)
         return Stored(digest, media_type, self._storage.blob_path(digest), subject)
 
     def delete(self, name: str, digest: str) -> None:
@@ -90,22 +95,46 @@ class Manifests:
         Raises:
             RegistryError: MANIFEST_UNKNOWN.
         """
-        stored = self.get(name, digest)
-        subject = _subject(read_object(stored.path.read_bytes(), digest))
+        with self._storage.repository_lock(name):
+            stored = self.get(name, digest)
+            self.forget(name, digest, subject_of(read_object(stored.path.read_bytes(), digest)))
+
+    def forget(self, name: str, digest: str, subject: str) -> None:
+        """Remove a manifest that is there; whoever calls holds the repository's lock."""
         self._tags.delete_all_of(name, digest)
-        self._storage.remove(self._storage.link_path(name, "_manifests", digest))
+        # What has it as its subject stays for now; that it was here tells collection that it is gone.
+        self._storage.move(self._storage.link_path(name, "_manifests", digest),
+                           self._storage.link_path(name, "_deleted", digest))
         if subject:
             self._referrers.remove(name, subject, digest)
 
-    def _check_blobs(self, name: str, document: dict[str, Any], media_type: str) -> None:
+    def _check_contents(self, name: str, document: dict[str, Any], media_type: str) -> None:
         """Demand that config and layers are there. An index may name manifests that are not (sparse index)."""
         if media_type in media.INDEXES:
+            for digest in contents_of(document, media_type):
+                touch(self._storage.link_path(name, "_manifests", digest))
             return
         missing = [d.digest for d in _contents(document) if d.media_type not in media.NON_DISTRIBUTABLE
-                   and not self._storage.link_path(name, "_blobs", d.digest).exists()]
+                   and not self._renew(name, d.digest)]
         if missing:
             raise RegistryError(404, "MANIFEST_BLOB_UNKNOWN", f"repository {name!r} does not hold {missing[0]}, which "
                                 "the manifest names; push blobs first", detail={"digests": missing[:20]})
+
+    def _renew(self, name: str, digest: str) -> bool:
+        return touch(self._storage.link_path(name, "_blobs", digest)) and self._storage.blob_path(digest).exists()
+
+
+def contents_of(document: dict[str, Any], media_type: str) -> list[str]:
+    """Return the digests that a valid manifest names: config and layers, or the manifests of an index."""
+    if media_type in media.INDEXES:
+        return [str(entry["digest"]) for entry in document["manifests"]]
+    return [descriptor.digest for descriptor in _contents(document)]
+
+
+def subject_of(document: dict[str, Any]) -> str:
+    """Return the digest of a valid manifest's subject; empty if it has none."""
+    subject = document.get("subject")
+    return str(subject["digest"]) if subject else ""
 
 
 def _read(data: bytes, content_type: str) -> tuple[dict[str, Any], str]:
@@ -149,8 +178,3 @@ def _list(document: dict[str, Any], key: str) -> list[Any]:
     if not isinstance(value, list):
         raise manifest_invalid(f"{key} must be a list")
     return value
-
-
-def _subject(document: dict[str, Any]) -> str:
-    subject = document.get("subject")
-    return str(subject["digest"]) if subject else ""

@@ -19,17 +19,18 @@ PREFIX = "/v2"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A pattern of paths and the handler for each method."""
+    """A pattern of paths, what they are called in metrics and rules, and the handler for each method."""
 
+    noun: str
     pattern: re.Pattern[str]
     handlers: Mapping[str, Handler]
 
 
-def route(pattern: str, **handlers: Handler) -> Route:
+def route(noun: str, pattern: str, **handlers: Handler) -> Route:
     """Make a route; keywords are methods. GET without HEAD serves HEAD too."""
     if "GET" in handlers:
         handlers.setdefault("HEAD", handlers["GET"])
-    return Route(re.compile(pattern), handlers)
+    return Route(noun, re.compile(pattern), handlers)
 
 
 def local_path(scope: Scope) -> str:
@@ -40,8 +41,8 @@ def local_path(scope: Scope) -> str:
     return str(path) or "/"
 
 
-def find(routes: list[Route], scope: Scope) -> tuple[Handler, Mapping[str, str]]:
-    """Return the handler and what the path contains.
+def find(routes: list[Route], scope: Scope) -> tuple[Route, Mapping[str, str]]:
+    """Return the route, which has a handler for the method, and what the path contains.
 
     Raises:
         RegistryError: 404 for an unknown path, 405 for an unknown method.
@@ -49,10 +50,9 @@ def find(routes: list[Route], scope: Scope) -> tuple[Handler, Mapping[str, str]]
     path = local_path(scope)
     for candidate in routes:
         if match := candidate.pattern.fullmatch(path):
-            handler = candidate.handlers.get(scope["method"])
-            if handler is None:
+            if scope["method"] not in candidate.handlers:
                 allowed = ", ".join(sorted(candidate.handlers))
                 raise RegistryError(405, "UNSUPPORTED", f"{scope['method']} is not supported here; use {allowed}",
                                     headers={"Allow": allowed})
-            return handler, match.groupdict()
+            return candidate, match.groupdict()
     raise RegistryError(404, "NAME_UNKNOWN", f"{(PREFIX + path)[:300]!r} is not a path of the distribution protocol")

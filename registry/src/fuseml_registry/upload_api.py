@@ -12,6 +12,8 @@ from starlette.types import ASGIApp
 
 from fuseml_oci.digests import HEX_LENGTH
 from fuseml_registry import checks
+from fuseml_registry.access.gate import Gate
+from fuseml_registry.access.identity import SCOPE_KEY, Identity
 from fuseml_registry.errors import RegistryError, digest_invalid
 from fuseml_registry.ranges import chunk_range
 from fuseml_registry.routing import PREFIX
@@ -23,13 +25,13 @@ from fuseml_registry.uploads import Session, Uploads
 class UploadApi:
     """Handlers for `/<name>/blobs/uploads/…`."""
 
-    def __init__(self, storage: Storage, uploads: Uploads) -> None:
-        self._storage, self._uploads = storage, uploads
+    def __init__(self, storage: Storage, uploads: Uploads, gate: Gate | None = None) -> None:
+        self._storage, self._uploads, self._gate = storage, uploads, gate
 
     async def start(self, request: Request, path: Mapping[str, str]) -> ASGIApp:
         """Answer POST: open a session (end-4a, 4c), take a whole blob (end-4b) or mount one (end-11)."""
         name, query = checks.repository(path["name"]), request.query_params
-        if "mount" in query and await self._mount(name, checks.digest(query["mount"]), query.get("from")):
+        if "mount" in query and await self._mount(request, name, checks.digest(query["mount"])):
             return _created(name, query["mount"])
         digest = checks.digest(query["digest"]) if "digest" in query else ""
         algorithm = digest.partition(":")[0] or query.get("digest-algorithm", "sha256")
@@ -95,16 +97,20 @@ class UploadApi:
     async def _session(self, path: Mapping[str, str]) -> Session:
         return await asyncio.to_thread(self._uploads.get, checks.repository(path["name"]), path["session"])
 
-    async def _mount(self, name: str, digest: str, source: str | None) -> bool:
-        """Link a blob of another repository; without `source`, of any (anonymous mount)."""
-        found = (self._storage.link_path(checks.repository(source), "_blobs", digest) if source
-                 else self._storage.blob_path(digest))
+    async def _mount(self, request: Request, name: str, digest: str) -> bool:
+        """Link a blob of another repository; without `from`, of any (anonymous mount). False if there is none."""
+        source = request.query_params.get("from")
+        identity = request.scope.get(SCOPE_KEY)
 
         def mount() -> bool:
-            if not found.exists() or not self._storage.blob_path(digest).exists():
-                return False
-            self._storage.link(name, "_blobs", digest)
-            return True
+            candidates = [checks.repository(source)] if source else self._storage.holders()
+            for candidate in candidates:
+                # One may not get a blob by naming its digest without being allowed to pull it.
+                if self._gate and not self._gate.may(identity or Identity(), "pull", candidate):
+                    continue
+                if self._storage.link_path(candidate, "_blobs", digest).exists():
+                    return self._storage.share_blob(name, digest)
+            return False
 
         return await asyncio.to_thread(mount)
 

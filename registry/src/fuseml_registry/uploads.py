@@ -7,7 +7,6 @@ before it is complete, verified and on disk.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -18,15 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fuseml_oci.digests import BUFFER, Hasher, digest_file, new_hasher, split_digest
-from fuseml_registry.errors import digest_invalid, storage_full, upload_unknown
+from fuseml_registry.errors import FULL, RegistryError, digest_invalid, storage_full, upload_unknown
 from fuseml_registry.storage import Storage
 
 #: Seconds without a byte after which a session is forgotten.
 EXPIRY = 24 * 3600.0
+#: Sessions at the same time.
+MOST = 2000
 #: Bytes after which data goes to disk while more arrives, so that the end of a large upload does not wait for it all.
 SYNC_EVERY = 64 << 20
 _ID = re.compile(r"[0-9a-f]{32}")
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(slots=True)
@@ -61,24 +61,37 @@ class Uploads:
     Args:
         storage: Where finished blobs go.
         expiry: Seconds without a byte after which a session is forgotten.
+        most: Sessions at the same time.
+        largest: Bytes of the largest blob; 0 is no limit.
     """
 
-    def __init__(self, storage: Storage, expiry: float = EXPIRY) -> None:
+    def __init__(self, storage: Storage, expiry: float = EXPIRY, *, most: int = MOST, largest: int = 0) -> None:
         self._storage = storage
-        self._expiry = expiry
+        self._expiry, self._most, self._largest = expiry, most, largest
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
         self._swept = 0.0
 
     def start(self, name: str, algorithm: str = "sha256") -> Session:
-        """Open a session; forgets expired ones now and then."""
+        """Open a session; forgets expired ones now and then.
+
+        Raises:
+            RegistryError: TOOMANYREQUESTS when there are too many; 507 when the disk is full.
+        """
         self.sweep()
+        if self.count() >= self._most:
+            raise RegistryError(429, "TOOMANYREQUESTS", f"there are {self._most} unfinished uploads; finish or cancel "
+                                "some", headers={"Retry-After": "60"})
         key = uuid.uuid4().hex
         path = self._storage.uploads / key
-        path.mkdir()
-        (path / "algorithm").write_text(algorithm)
-        (path / "repository").write_text(name)
-        (path / "data").touch()
+        try:
+            path.mkdir()
+            (path / "algorithm").write_text(algorithm)
+            (path / "repository").write_text(name)
+            (path / "data").touch()
+        except OSError:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
         session = Session(key, name, path, algorithm, new_hasher(algorithm))
         with self._lock:
             self._sessions[key] = session
@@ -100,6 +113,10 @@ class Uploads:
             self._sessions[key] = session
         return session
 
+    def count(self) -> int:
+        """Return how many sessions there are."""
+        return sum(1 for _ in os.scandir(self._storage.uploads))
+
     def append(self, session: Session, data: bytes | bytearray) -> None:
         """Add bytes at the end: all of them or none.
 
@@ -107,6 +124,8 @@ class Uploads:
             RegistryError: 507 when the disk is full; the session stays as it was.
         """
         view = memoryview(data)
+        if self._largest and session.offset + len(view) > self._largest:
+            raise RegistryError(413, "SIZE_INVALID", f"a blob may have at most {self._largest} bytes here")
         try:
             with session.data.open("r+b", buffering=0) as file:
                 file.seek(session.offset)
@@ -118,7 +137,7 @@ class Uploads:
             raise upload_unknown(session.key) from None
         except OSError as error:
             os.truncate(session.data, session.offset)
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 raise storage_full(f"the session holds its first {session.offset} bytes; "
                                    "free space and go on") from None
             raise
@@ -137,8 +156,10 @@ class Uploads:
         """Verify the bytes and make them a blob of the repository.
 
         Raises:
-            RegistryError: DIGEST_INVALID; the session stays.
+            RegistryError: DIGEST_INVALID; the session stays. BLOB_UPLOAD_UNKNOWN if it has just expired.
         """
+        if not session.data.exists():
+            raise upload_unknown(session.key)
         algorithm, _ = split_digest(digest)
         if algorithm == session.algorithm:
             found = f"{algorithm}:{session.hasher.hexdigest()}"
@@ -148,9 +169,7 @@ class Uploads:
             raise digest_invalid(f"the {session.offset} uploaded bytes have the digest {found}, not {digest}")
         with session.data.open("rb") as file:
             os.fsync(file.fileno())
-        if not self._storage.blob_path(digest).exists():
-            self._storage.adopt(session.data, digest)
-        self._storage.link(session.name, "_blobs", digest)
+        self._storage.take_blob(session.name, session.data, digest)
         self.cancel(session)
 
     def cancel(self, session: Session) -> None:
@@ -159,23 +178,29 @@ class Uploads:
             self._sessions.pop(session.key, None)
         shutil.rmtree(session.path, ignore_errors=True)
 
-    def sweep(self) -> int:
-        """Forget sessions without a byte for longer than the expiry; returns how many. Looks once a minute at most."""
+    def sweep(self, *, dry_run: bool = False, at_once: bool = False) -> int:
+        """Forget sessions without a byte for longer than the expiry; returns how many.
+
+        Args:
+            dry_run: Only count them.
+            at_once: Look even if the last look was less than a minute ago.
+        """
         now = time.time()
-        if now - self._swept < min(60.0, self._expiry / 2):
+        if not at_once and now - self._swept < min(60.0, self._expiry / 2):
             return 0
         self._swept, count = now, 0
         for path in self._storage.uploads.iterdir():
-            try:
-                idle = now - max(path.stat().st_mtime, (path / "data").stat().st_mtime)
-            except FileNotFoundError:
-                continue
+            idle = now - _last_change(path)
             if idle > self._expiry and not self._active(path.name):
-                with self._lock:
-                    self._sessions.pop(path.name, None)
-                shutil.rmtree(path, ignore_errors=True)
                 count += 1
+                if not dry_run:
+                    self._forget(path)
         return count
+
+    def _forget(self, path: Path) -> None:
+        with self._lock:
+            self._sessions.pop(path.name, None)
+        shutil.rmtree(path, ignore_errors=True)
 
     def _active(self, key: str) -> bool:
         session = self._sessions.get(key)
@@ -190,6 +215,16 @@ class Uploads:
         except FileNotFoundError:
             return None
         return Session(key, name, path, algorithm, _hash_of(path / "data", algorithm), size)
+
+
+def _last_change(path: Path) -> float:
+    """Unix time of the last byte; a crash may have left a session without its file, an end removes both."""
+    for candidate in (path / "data", path):
+        try:
+            return candidate.stat().st_mtime
+        except FileNotFoundError:
+            continue
+    return time.time()
 
 
 def _hash_of(path: Path, algorithm: str) -> Hasher:

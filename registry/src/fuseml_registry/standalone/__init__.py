@@ -1,0 +1,1 @@
+"""A registry with a server of its own."""

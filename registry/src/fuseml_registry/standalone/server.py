@@ -1,0 +1,127 @@
+"""Serving a registry on a port of its own, until a signal comes."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import socket
+import ssl
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from fuseml_registry.access.accounts import Accounts
+from fuseml_registry.configuration import Configuration, Listen
+from fuseml_registry.standalone.protocol import protocol
+from fuseml_registry.standalone.site import Site
+from fuseml_sdk.errors import InvalidInput, Permanent
+
+log = logging.getLogger(__name__)
+#: Seconds that open requests get at the end, and connections may be idle.
+GRACE, KEEP_ALIVE = 30, 75
+#: Connections at the same time, beyond the limit on requests.
+CONNECTIONS = 1000
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn that says where it listens, and leaves with exit code 0 after a signal."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then tell."""
+        await super().startup(sockets=sockets)
+        if not self.should_exit:
+            self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Finish open requests at the first signal, leave at once at the second."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def check_exposure(config: Configuration) -> None:
+    """Refuse what would let strangers in by accident.
+
+    Raises:
+        InvalidInput: It would listen beyond loopback without TLS or authentication.
+    """
+    listen = config.listen
+    if listen.allow_insecure or _is_loopback(listen.host):
+        return
+    missing = [what for what, there in (("TLS", listen.certificate), ("authentication", config.auth.method != "none"))
+               if not there]
+    if missing:
+        raise InvalidInput(
+            f"the registry would listen on {listen.host} without {' and '.join(missing)}: whoever reaches this machine "
+            f"could {'change everything' if 'authentication' in missing else 'read the passwords'}",
+            hint="give --tls-certificate and --tls-key, and --auth token with --users; or, behind a proxy that does "
+                 "both, --allow-insecure")
+
+
+def serve(config: Configuration, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; open requests are finished first.
+
+    Args:
+        config: Everything about the registry.
+        say: Told a line when it is ready.
+
+    Raises:
+        InvalidInput: It must not, or cannot, listen as configured.
+        Permanent: Another process serves the same directory.
+    """
+    check_exposure(config)
+    if config.auth.users is not None and not Accounts(config.auth.users).names():
+        raise InvalidInput(f"{config.auth.users} has no users",
+                           hint=f"add one: fuseml registry user add NAME --users {config.auth.users}")
+    listening = _listen(config.listen)
+    with listening:
+        scheme = "https" if config.listen.certificate else "http"
+        host = f"[{config.listen.host}]" if ":" in config.listen.host else config.listen.host
+        url = config.listen.external_url or f"{scheme}://{host}:{listening.getsockname()[1]}"
+        server = _Server(_uvicorn(config), lambda: say(f"The registry listens on {url} and keeps everything in "
+                                                       f"{config.root}"))
+        server.run(sockets=[listening])
+        if not server.started:
+            raise Permanent("the registry could not start; the lines above say why")
+
+
+def _uvicorn(config: Configuration) -> uvicorn.Config:
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr,
+                        format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    try:
+        made = uvicorn.Config(
+            Site(config), http=protocol(), ws="none", lifespan="on", log_config=None, access_log=False,
+            server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE, timeout_keep_alive=KEEP_ALIVE,
+            limit_concurrency=config.limits.requests + CONNECTIONS,
+            ssl_certfile=config.listen.certificate and os.fspath(config.listen.certificate),
+            ssl_keyfile=config.listen.key and os.fspath(config.listen.key))
+        made.load()
+    except (ssl.SSLError, FileNotFoundError) as error:
+        raise InvalidInput(f"{config.listen.certificate} and {config.listen.key} cannot be used for TLS: {error}"
+                           ) from None
+    if made.ssl is not None:
+        made.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    return made
+
+
+def _listen(listen: Listen) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+        return socket.create_server((listen.host, listen.port), family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        raise InvalidInput(f"cannot listen on {listen.host}:{listen.port}: {error}",
+                           hint="choose another --port; 0 takes a free one") from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
