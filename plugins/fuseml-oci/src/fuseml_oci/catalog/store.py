@@ -58,6 +58,14 @@ class CatalogStore:
         except (ValidationError, ValueError):
             raise InvalidInput(f"{path} is damaged", hint="Remove the marketplace and add it again.") from None
 
+    def stamp(self) -> tuple[int, int] | None:
+        """Changes whenever another catalog becomes current; None before the first one."""
+        try:
+            status = (self.folder / _CURRENT).stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_ino
+
     def catalog(self) -> Catalog | None:
         """The current catalog, read from this folder."""
         held = self.held()

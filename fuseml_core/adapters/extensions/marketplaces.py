@@ -1,0 +1,310 @@
+"""What marketplaces offer: catalogs that this server follows, read from its own copies without asking any registry."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from fuseml_core.adapters.extensions.errors import translated
+from fuseml_core.adapters.extensions.subscriptions import Subscription, Subscriptions
+from fuseml_core.domain.errors import Conflict, NotFound
+from fuseml_oci import media
+from fuseml_oci.catalog.format import Package, PackageVersion, decode, parse_moment
+from fuseml_oci.catalog.reading import check_package
+from fuseml_oci.catalog.relocation import read_relocation, relocated, signed_by
+from fuseml_oci.catalog.search import Hits, Row, SearchIndex
+from fuseml_oci.catalog.store import CatalogStore, Held
+from fuseml_oci.catalog.subscriber import Subscriber
+from fuseml_oci.client import RegistryClient
+from fuseml_oci.descriptor import Descriptor
+from fuseml_oci.reference import Reference, parse
+from fuseml_oci.signing.keys import PublicKey, read_public
+from fuseml_oci.sources import RepositorySource
+from fuseml_sdk.errors import InvalidInput, PluginError
+
+#: Seconds that one update may take.
+UPDATE_TIMEOUT = 600.0
+#: Seconds after which a catalog that was not checked counts as stale.
+STALE_AFTER = 2 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogVersion:
+    """A version that a marketplace offers.
+
+    Attributes:
+        name, version: Of the extension.
+        reference: Where its bundle lies, with digest; a mirror's place if the catalog was mirrored.
+        marketplace: Which one offers it.
+        entry: What the catalog says about it.
+    """
+
+    name: str
+    version: str
+    reference: str
+    marketplace: str
+    entry: PackageVersion
+
+    @property
+    def yanked(self) -> str:
+        """Why it must not be chosen anew; empty when it may."""
+        return (self.entry.yanked.reason or "no reason given") if self.entry.yanked else ""
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What is needed to resolve, in the form of a bundle's manifest; corrections of curators included."""
+        return {"name": self.name, **self.entry.model_dump(mode="json", include={
+            "version", "requires_fuseml", "dependencies", "conflicts", "permissions"})}
+
+
+class Marketplaces:
+    """All marketplaces of a server; safe to use from several threads.
+
+    Args:
+        subscriptions: Where they are kept.
+        connect: Returns a client for the registry of a reference.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, subscriptions: Subscriptions, connect: Callable[[Reference], RegistryClient],
+                 clock: Callable[[], float] = time.time) -> None:
+        self.subscriptions, self._connect, self._clock = subscriptions, connect, clock
+        self._loaded: dict[str, _Loaded] = {}
+        self._known: dict[str, Subscription] | None = None
+        self._index: tuple[tuple[Any, ...], SearchIndex] | None = None
+        self._lock = threading.Lock()
+
+    def add(self, name: str, reference: str, keys: Sequence[str], channel: str | None,
+            progress: Callable[[str], None]) -> dict[str, Any]:
+        """Subscribe to a catalog; it is fetched and verified first, and nothing is left when that fails.
+
+        Raises:
+            Conflict: There is a marketplace of this name.
+            Invalid, NotFound, Failed, Unavailable: The catalog cannot be had or is not signed by the keys.
+        """
+        with translated(), self._lock:
+            if any(entry.name == name for entry in self.subscriptions.list()):
+                raise Conflict(f"there is a marketplace {name!r} already",
+                               hint=f"Choose another name, or remove it first: fuseml marketplace remove {name}")
+            place = parse(reference)
+            if place.locator:
+                raise InvalidInput(f"{reference} has a tag or digest", hint="Write the repository only; the server "
+                                   "follows what its curators publish.")
+            pems = tuple(read_public(key.encode(), "the key").pem.decode() for key in keys)
+            subscription = Subscription.model_validate({"name": name, "reference": str(place), "keys": pems,
+                                                        "channel": channel, "added_at": self._clock()})
+            try:
+                self._follow(subscription, progress).update()
+            except BaseException:
+                if (self.subscriptions.root / name).exists():
+                    self.subscriptions.remove(name)
+                raise
+            self._save(subscription.model_copy(update={"checked_at": self._clock()}))
+        return self.show(name)
+
+    def update(self, name: str, progress: Callable[[str], None]) -> dict[str, Any]:
+        """Fetch what changed; a failure is remembered, and what was fetched before goes on being used."""
+        with self._lock:
+            subscription = self.subscriptions.get(name)
+            try:
+                done = self._follow(subscription, progress).update()
+            except PluginError as error:
+                self._save(subscription.model_copy(update={"problem": error.message}))
+                with translated(f"marketplace {name}: "):
+                    raise
+            self._save(subscription.model_copy(update={"checked_at": self._clock(), "problem": ""}))
+        return {**self.show(name), "changed": list(done.changed), "removed": list(done.removed),
+                "fetched": done.fetched, "fetched_bytes": done.size}
+
+    def remove(self, name: str) -> None:
+        """Forget a marketplace; extensions installed from it stay."""
+        with self._lock:
+            self.subscriptions.get(name)
+            self.subscriptions.remove(name)
+            self._known = None
+            self._loaded.pop(name, None)
+
+    def show(self, name: str) -> dict[str, Any]:
+        """One marketplace, for people and programs.
+
+        Returns:
+            `name`, `reference`, `channel`, `keys` (fingerprints), `catalog` (its name), `version`, `digest`, `issued`,
+            `expires`, `packages`, `checked_at`, `state` (current, stale, expired or missing) and `problem`.
+        """
+        subscription, loaded = self.subscriptions.get(name), self._load(name)
+        held = loaded.held if loaded else None
+        return {"name": name, "reference": subscription.reference, "channel": subscription.channel or "",
+                "keys": [key.fingerprint for key in subscription.public_keys()],
+                "catalog": held.name if held else "", "version": held.version if held else 0,
+                "digest": held.digest if held else "", "issued": held.issued if held else "",
+                "expires": held.expires if held else "", "packages": len(loaded.rows) if loaded else 0,
+                "checked_at": subscription.checked_at, "state": self._state(subscription, held),
+                "problem": subscription.problem}
+
+    def list(self) -> list[dict[str, Any]]:
+        """All marketplaces in the order of adding, as :meth:`show` gives them."""
+        return [self.show(entry.name) for entry in self.subscriptions.list()]
+
+    def catalogs(self) -> Mapping[str, Mapping[str, Any]]:
+        """`digest` and `version` of the catalog of each marketplace, by its name."""
+        every = ((name, self._load(name)) for name in self._names())
+        return {name: {"digest": loaded.held.digest, "version": loaded.held.version}
+                for name, loaded in every if loaded}
+
+    def find(self, name: str) -> tuple[str, Package] | None:
+        """The marketplace that a name belongs to, and the package.
+
+        The first marketplace that has a name owns it: versions of two are never mixed, so that nobody can slip a higher
+        version of somebody else's extension in.
+        """
+        for marketplace in self._names():
+            loaded = self._load(marketplace)
+            package = loaded.package(name) if loaded else None
+            if package is not None:
+                return marketplace, package
+        return None
+
+    def versions(self, name: str, channel: str = "") -> Sequence[CatalogVersion]:
+        """What is offered of an extension, best first, yanked versions last; nothing if no marketplace knows it.
+
+        Args:
+            name: Of the extension.
+            channel: By default that of the subscription, else that of the package.
+        """
+        found = self.find(name)
+        if found is None:
+            return []
+        marketplace, package = found
+        wanted = channel or self._names()[marketplace].channel or package.default_channel
+        entries = sorted(package.in_channel(wanted), key=lambda entry: entry.yanked is not None)
+        return [self._offer(marketplace, package, entry) for entry in entries]
+
+    def locate(self, name: str, version: str) -> CatalogVersion:
+        """One version, whatever its channel, yanked ones too.
+
+        Raises:
+            NotFound: No marketplace has it.
+        """
+        found = self.find(name)
+        entry = found[1].find(version) if found else None
+        if found is None or entry is None:
+            there = ", ".join(v.version for v in found[1].versions[:10]) if found else ""
+            raise NotFound(f"no marketplace has {name} {version}", hint=f"{found[0]} has: {there}" if found else
+                           "See: fuseml extension search")
+        return self._offer(found[0], found[1], entry)
+
+    def endorsed(self, name: str) -> Sequence[PublicKey]:
+        """Keys that the signed catalog of the name's marketplace names for its bundles."""
+        found = self.find(name)
+        rule = found[1].signers if found else None
+        return [read_public(key.pem.encode(), f"a key of {name}") for key in rule.keys] if rule else []
+
+    def threshold(self, name: str) -> int:
+        """How many of the endorsed keys must have signed."""
+        found = self.find(name)
+        return found[1].signers.threshold if found and found[1].signers else 1
+
+    def advice(self, name: str, version: str, channel: str = "") -> Sequence[str]:
+        """What people should read who take a version: yanked, deprecated, or known from an expired catalog."""
+        found = self.find(name)
+        entry = found[1].find(version) if found else None
+        if found is None or entry is None:
+            return []
+        marketplace, package = found
+        lines = [f"{name} {version} is yanked: {entry.yanked.reason}"] if entry.yanked else []
+        for advice in package.advice(version, channel or None):
+            about = f" {advice.version}" if advice.version else ""
+            instead = f" Use {advice.replacement} instead." if advice.replacement else ""
+            lines.append(f"{name}{about} is deprecated: {advice.message}{instead}")
+        state = self.show(marketplace)
+        if state["state"] == "expired":
+            lines.append(f"the catalog of the marketplace {marketplace} expired at {state['expires']}; newer advice "
+                         f"may be missing (fuseml marketplace update {marketplace})")
+        return lines
+
+    def search(self, embedded: Iterable[Row] = (), **wanted: Any) -> tuple[Hits, Mapping[str, str]]:
+        """Search all marketplaces; see :meth:`SearchIndex.search` for what may be wanted.
+
+        Args:
+            embedded: What the embedded registry holds; it comes first.
+            wanted: Text and filters.
+
+        Returns:
+            The hits, and for each name where it comes from: a marketplace, or `embedded`.
+        """
+        own, every = list(embedded), [(name, self._load(name)) for name in self._names()]
+        sources: dict[str, str] = {}
+        for where, rows in [("embedded", {row.name: row for row in own}),
+                            *((name, loaded.rows) for name, loaded in every if loaded)]:
+            for row in rows:
+                sources.setdefault(row, where)
+        key = (tuple((name, loaded.held.digest) for name, loaded in every if loaded), tuple(own))
+        if self._index is None or self._index[0] != key:
+            self._index = (key, SearchIndex([*own, *(row for _, loaded in every if loaded
+                                                     for row in loaded.rows.values())]))
+        return self._index[1].search(**wanted), sources
+
+    def _names(self) -> Mapping[str, Subscription]:
+        """The marketplaces in the order of adding; kept in memory, because only this object changes them."""
+        known = self._known
+        if known is None:
+            known = self._known = {entry.name: entry for entry in self.subscriptions.list()}
+        return known
+
+    def _save(self, subscription: Subscription) -> None:
+        self.subscriptions.save(subscription)
+        self._known = None
+
+    def _offer(self, marketplace: str, package: Package, entry: PackageVersion) -> CatalogVersion:
+        loaded = self._load(marketplace)
+        place = parse(relocated(package.repository, loaded.held.relocated if loaded else {}))
+        return CatalogVersion(package.name, entry.version, str(place.with_digest(entry.digest)), marketplace, entry)
+
+    def _follow(self, subscription: Subscription, progress: Callable[[str], None]) -> Subscriber:
+        place, keys = subscription.place, subscription.public_keys()
+        source = RepositorySource(self._connect(place), place.repository)
+        return Subscriber(place, source, self.subscriptions.store(subscription.name), signed_by(source, keys),
+                          lambda digest: read_relocation(source, digest, keys, place.registry), UPDATE_TIMEOUT,
+                          progress, lambda: datetime.fromtimestamp(self._clock(), UTC))
+
+    def _state(self, subscription: Subscription, held: Held | None) -> str:
+        if held is None:
+            return "missing"
+        if parse_moment(held.expires).timestamp() <= self._clock():
+            return "expired"
+        return "stale" if self._clock() - subscription.checked_at > STALE_AFTER else "current"
+
+    def _load(self, name: str) -> _Loaded | None:
+        """The current catalog of a marketplace, kept in memory until its files change."""
+        store = self.subscriptions.store(name)
+        stamp = store.stamp()
+        before = self._loaded.get(name)
+        if before is not None and before.stamp == stamp:
+            return before
+        with translated():
+            held = store.held()
+        if held is None:
+            return None
+        loaded = _Loaded(stamp, held, {row.name: row for row in store.rows()}, store)
+        self._loaded[name] = loaded
+        return loaded
+
+
+class _Loaded:
+    """A catalog in memory; packages are read when they are asked for."""
+
+    def __init__(self, stamp: Any, held: Held, rows: dict[str, Row], store: CatalogStore) -> None:
+        self.stamp, self.held, self.rows, self._store = stamp, held, rows, store
+        self._packages: dict[str, Package] = {}
+
+    def package(self, name: str) -> Package | None:
+        """One package of the catalog."""
+        if name not in self._packages and name in self.rows:
+            with translated():
+                data = self._store.blob(Descriptor(media.CATALOG_DOCUMENT, self.rows[name].digest, 0))
+                self._packages[name] = check_package(decode(Package, data, f"the package {name}"), name)
+        return self._packages.get(name)
