@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -11,8 +12,7 @@ from pathlib import Path
 
 from fuseml_oci import media
 from fuseml_oci.descriptor import Descriptor, canonical_json, read_descriptor, read_object
-from fuseml_oci.digests import digest_bytes, split_digest
-from fuseml_oci.referring import described, entries, fallback_tag, subject_of
+from fuseml_oci.digests import HEX_LENGTH, digest_bytes, split_digest
 from fuseml_oci.sections import Section
 from fuseml_sdk.archives import write_files
 from fuseml_sdk.durable import write_durably
@@ -20,6 +20,7 @@ from fuseml_sdk.errors import InvalidInput, NotFound
 
 _MARKER, _INDEX = "oci-layout", "index.json"
 _MARKER_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
+_BLOB = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]+)")
 #: Largest index that is read into memory.
 _MAX_DOCUMENT = 4 << 20
 #: Most files that a tar archive may have.
@@ -39,7 +40,6 @@ class ImageLayout:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._members: dict[str, Section] | None = None
-        self._subjects: dict[str, list[Descriptor]] | None = None
         marker = read_object(self._document(_MARKER), f"{_MARKER} of {path}")
         if marker.get("imageLayoutVersion") != "1.0.0":
             raise InvalidInput(f"{path} is not an OCI image layout of version 1.0.0")
@@ -81,6 +81,18 @@ class ImageLayout:
             raise self._damaged(descriptor, f"has {section.size} bytes instead of {descriptor.size}")
         return section
 
+    def blobs(self) -> list[Descriptor]:
+        """Return a descriptor without media type of every file that is named like a blob."""
+        found = []
+        names = (p.relative_to(self._path).as_posix() for p in self._path.glob("blobs/*/*")) \
+            if self._path.is_dir() else self._contents()
+        for name in sorted(names):
+            match = _BLOB.fullmatch(name)
+            if match and len(match[2]) == HEX_LENGTH[match[1]]:
+                section = self._locate(name)
+                found.append(Descriptor("application/octet-stream", f"{match[1]}:{match[2]}", section.size))
+        return found
+
     def tagged(self, name: str) -> Descriptor | None:
         """Return the entry of index.json with a reference name, None if there is none.
 
@@ -91,28 +103,6 @@ class ImageLayout:
         if len(found) > 1:
             raise InvalidInput(f"{self._path} holds {len(found)} manifests with the name {name!r}")
         return next(iter(found.values()), None)
-
-    def referrers(self, digest: str) -> list[Descriptor]:
-        """Return the manifests of index.json whose subject is a digest, and what lies under its fallback tag.
-
-        Raises:
-            InvalidInput: Something of that is damaged.
-        """
-        split_digest(digest)
-        if self._subjects is None:
-            self._subjects = {}
-            for entry in self.manifests():
-                if entry.media_type in media.MANIFESTS | media.INDEXES and entry.size <= _MAX_DOCUMENT:
-                    data = self.read(entry)
-                    subject = subject_of(data)
-                    if subject is not None:
-                        self._subjects.setdefault(subject.digest, []).append(described(data, entry.media_type))
-        found = {d.digest: d for d in self._subjects.get(digest, [])}
-        fallback = self.tagged(fallback_tag(digest))
-        if fallback is not None and fallback.media_type in media.INDEXES and fallback.size <= _MAX_DOCUMENT:
-            what = f"referrers of {digest} in {self._path}"
-            found |= {d.digest: d for d in entries([read_object(self.read(fallback), what)], what)}
-        return list(found.values())
 
     def _document(self, name: str) -> bytes:
         try:
@@ -135,11 +125,14 @@ class ImageLayout:
             if not stat.S_ISREG(status.st_mode):
                 raise NotFound(f"{self._path} holds no {name}: it is not a regular file")
             return Section(self._path / name, 0, status.st_size)
+        if name not in self._contents():
+            raise NotFound(f"{self._path} holds no {name}")
+        return self._contents()[name]
+
+    def _contents(self) -> dict[str, Section]:
         if self._members is None:
             self._members = _members(self._path)
-        if name not in self._members:
-            raise NotFound(f"{self._path} holds no {name}")
-        return self._members[name]
+        return self._members
 
     def _damaged(self, descriptor: Descriptor, why: str) -> InvalidInput:
         return InvalidInput(f"{self._path}: the blob {descriptor.digest} {why}",
@@ -158,9 +151,8 @@ def write_layout(path: Path, manifests: Iterable[Descriptor], blobs: Mapping[str
     Raises:
         InvalidInput: The folder holds something else, or the place cannot be written.
     """
-    index = {"schemaVersion": 2, "mediaType": media.INDEX, "manifests": [d.to_json() for d in manifests]}
     files: dict[str, bytes | Path] = {blob_name(digest): data for digest, data in sorted(blobs.items())}
-    files |= {_INDEX: canonical_json(index), _MARKER: _MARKER_BYTES}
+    files |= {_INDEX: _index_bytes(manifests), _MARKER: _MARKER_BYTES}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".tar":
@@ -169,6 +161,31 @@ def write_layout(path: Path, manifests: Iterable[Descriptor], blobs: Mapping[str
             _write_folder(path, files)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def start_layout(folder: Path) -> None:
+    """Make an empty folder an image layout without manifests; one that is a layout stays as it is.
+
+    Raises:
+        InvalidInput: It holds something else.
+        OSError: It cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / _MARKER).is_file():
+        if any(folder.iterdir()):
+            raise InvalidInput(f"{folder} is not empty and not an OCI image layout", hint="Choose another folder.")
+        write_durably(folder / _MARKER, _MARKER_BYTES, mode=0o644)
+    if not (folder / _INDEX).is_file():
+        write_index(folder, [])
+
+
+def write_index(folder: Path, manifests: Iterable[Descriptor]) -> None:
+    """Replace index.json of a layout that is a folder; nothing else is touched."""
+    write_durably(folder / _INDEX, _index_bytes(manifests), mode=0o644)
+
+
+def _index_bytes(manifests: Iterable[Descriptor]) -> bytes:
+    return canonical_json({"schemaVersion": 2, "mediaType": media.INDEX, "manifests": [d.to_json() for d in manifests]})
 
 
 def _write_file(path: Path, files: Mapping[str, bytes | Path]) -> None:

@@ -19,6 +19,7 @@ from fuseml_oci.descriptor import Descriptor
 from fuseml_oci.digests import BUFFER, Hasher, new_hasher, split_digest
 from fuseml_oci.progress import Watch
 from fuseml_oci.retries import Patience, RetryPolicy
+from fuseml_oci.sections import Source, open_source
 from fuseml_sdk.durable import sync_directory
 from fuseml_sdk.errors import InvalidInput, Permanent, Retryable
 
@@ -77,6 +78,35 @@ def download(open_from: Open, descriptor: Descriptor, destination: Path, terms: 
         finally:
             if not kept:
                 path.unlink(missing_ok=True)
+
+
+def store(source: Source, descriptor: Descriptor, destination: Path, watch: Watch | None = None) -> None:
+    """Copy some bytes of this machine into a file that appears only when size and digest are right.
+
+    Raises:
+        InvalidInput: They are wrong, or the file cannot be written.
+    """
+    hasher, done = new_hasher(split_digest(descriptor.digest)[0]), 0
+    reading, _ = open_source(source)
+    with reading, _partial(destination, descriptor, keep=False) as (path, file):
+        try:
+            _again(file, "sha256")
+            while data := reading.read(BUFFER):
+                _write(file, data)
+                hasher.update(data)
+                done += len(data)
+                if watch:
+                    watch(done)
+            if done != descriptor.size or not _right(descriptor, hasher):
+                raise InvalidInput(f"{descriptor.digest}: the content has another digest or size than was said",
+                                   hint="The file was changed or damaged; build or fetch it again.")
+            os.fsync(file.fileno())
+            path.replace(destination)
+            sync_directory(destination.parent)
+        except OSError as error:
+            raise InvalidInput(f"{destination} cannot be written: {error.strerror}") from None
+        finally:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
