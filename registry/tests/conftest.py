@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import requests
 import uvicorn
 
+from fuseml_oci import media
 from fuseml_oci.client import RegistryClient
+from fuseml_oci.digests import digest_bytes
 from fuseml_registry.app import standalone_app
 
 _MAIN = """
@@ -31,10 +35,10 @@ uvicorn.run(app, fd=int(sys.argv[2]), log_level="warning")
 class Server:
     """A registry on a loopback port, in a thread of the test."""
 
-    def __init__(self, root: Path, **config: object) -> None:
+    def __init__(self, root: Path, *, lifespan: Literal["on", "off"] = "off", **config: object) -> None:
         self.root = root
         self._server = uvicorn.Server(uvicorn.Config(standalone_app({"root": root, **config}), log_level="warning",
-                                                     lifespan="off"))
+                                                     lifespan=lifespan))
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self.url = f"http://{self.host}/v2"
@@ -48,6 +52,65 @@ class Server:
         self._server.should_exit = True
         self._thread.join(20)
         self._socket.close()
+
+
+class Pusher:
+    """Pushes made-up content to one repository with nothing but HTTP."""
+
+    def __init__(self, http: requests.Session, url: str, name: str) -> None:
+        self.http, self.url, self.name = http, f"{url}/{name}", name
+
+    def blob(self, data: bytes) -> dict[str, Any]:
+        digest = digest_bytes(data)
+        answer = self.http.post(f"{self.url}/blobs/uploads/", params={"digest": digest}, data=data)
+        assert answer.status_code == 201, answer.text
+        return {"mediaType": "application/octet-stream", "digest": digest, "size": len(data)}
+
+    def manifest(self, document: dict[str, Any], reference: str = "") -> dict[str, Any]:
+        """Push by tag, or by digest without one; returns its descriptor."""
+        data = json.dumps(document).encode()
+        digest = digest_bytes(data)
+        answer = self.http.put(f"{self.url}/manifests/{reference or digest}", data=data,
+                               headers={"Content-Type": document["mediaType"]})
+        assert answer.status_code == 201, answer.text
+        return {"mediaType": document["mediaType"], "digest": digest, "size": len(data)}
+
+    def image(self, tag: str = "", *, layer: bytes | None = None, **more: Any) -> dict[str, Any]:
+        """Push an image with one layer of its own."""
+        config, content = self.blob(b"{}"), self.blob(os.urandom(1000) if layer is None else layer)
+        return self.manifest({"schemaVersion": 2, "mediaType": media.MANIFEST, "config": config, "layers": [content],
+                              **more}, tag)
+
+    def index(self, tag: str, *members: dict[str, Any], **more: Any) -> dict[str, Any]:
+        return self.manifest({"schemaVersion": 2, "mediaType": media.INDEX, "manifests": list(members), **more}, tag)
+
+    def referrer(self, subject: dict[str, Any], tag: str = "") -> dict[str, Any]:
+        return self.image(tag, subject=subject, artifactType="application/x")
+
+    def has(self, manifest: dict[str, Any] | str) -> bool:
+        """Whether a manifest is there, whole: with its blobs and the manifests it names."""
+        digest = manifest if isinstance(manifest, str) else manifest["digest"]
+        answer = self.http.get(f"{self.url}/manifests/{digest}")
+        if answer.status_code == 404:
+            return False
+        document = answer.json()
+        for entry in document.get("manifests", []):
+            assert self.has(entry), f"{digest} lacks {entry['digest']}"
+        for entry in [document["config"], *document["layers"]] if "config" in document else []:
+            found = self.http.get(f"{self.url}/blobs/{entry['digest']}")
+            assert found.status_code == 200, f"{digest} lacks {entry['digest']}"
+            assert digest_bytes(found.content) == entry["digest"]
+        return True
+
+    def delete(self, reference: dict[str, Any] | str) -> None:
+        reference = reference if isinstance(reference, str) else reference["digest"]
+        assert self.http.delete(f"{self.url}/manifests/{reference}").status_code == 202
+
+
+@pytest.fixture
+def pusher(http: requests.Session) -> Callable[[str, str], Pusher]:
+    """Make a pusher for the URL of a registry and a repository."""
+    return lambda url, name: Pusher(http, url, name)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +132,7 @@ def client(server: Server) -> Iterator[RegistryClient]:
         yield connected
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve():
     """Make a server with its own configuration."""
     return Server
