@@ -24,7 +24,7 @@ LABELS = frozenset({LABEL, "ENCRYPTED COSIGN PRIVATE KEY"})
 #: could ask for all memory.
 COST, COSTS = 65536, frozenset({32768, 65536, 131072})
 _BLOCK, _PARALLEL, _KEY, _SALT, _NONCE = 8, 1, 32, 32, 24
-_PEM = re.compile(r"\s*-----BEGIN ([A-Z0-9 ]{1,64})-----\r?\n(.*?)\r?\n?-----END \1-----\s*", re.DOTALL)
+_PEM = re.compile(r"\s*-----BEGIN ([A-Z0-9 ]{1,64})-----\r?\n([^-]*)-----END \1-----\s*")
 
 
 def encrypt(secret: bytes, password: bytes) -> bytes:
