@@ -23,6 +23,7 @@ from fuseml_oci.bundles.descriptor import (
     encode_json,
 )
 from fuseml_oci.bundles.documents import Document, contents_of, read_documents
+from fuseml_oci.bundles.icons import check_icon
 from fuseml_oci.bundles.tree import SourceFile, read_file, read_tree
 from fuseml_oci.bundles.wheel_cache import WheelCache
 from fuseml_oci.bundles.wheels import Wheel, check_names, make_wheel
@@ -75,7 +76,7 @@ class _Source:
 
 
 def build(source: Path, *, dev: bool = False, wheels: WheelCache | None = None,
-          vendored: Sequence[Path] = ()) -> BuiltBundle:
+          vendored: Sequence[Path] = (), make: Callable[..., Wheel] | None = None) -> BuiltBundle:
     """Build the bundle of a folder with `extension.toml`. The same source gives the same digest on any machine.
 
     Args:
@@ -85,11 +86,12 @@ def build(source: Path, *, dev: bool = False, wheels: WheelCache | None = None,
         dev: Append `-dev.<12 digits of the contents' digest>` to the version, so that every change has its own.
         wheels: Takes and keeps wheels that were built before; without it each is built anew.
         vendored: Wheel files of the lock (:mod:`fuseml_oci.bundles.vendoring`) that the bundle carries, as they are.
+        make: Makes the wheel of a project folder instead.
 
     Raises:
         InvalidInput: Something in the folder is wrong; the message names file, field and reason.
     """
-    read = _read(source, wheels.make if wheels else make_wheel, vendored)
+    read = _read(source, make or (wheels.make if wheels else make_wheel), vendored)
     built = _assemble(read, read.manifest.version)
     if not dev:
         return built
@@ -105,25 +107,34 @@ def development_version(version: str, digest: str) -> str:
     return f"{version}{'.' if '-' in version else '-'}dev.{short}"
 
 
-def _read(source: Path, make: Callable[..., Wheel], vendored: Sequence[Path]) -> _Source:
+def read_source_manifest(source: Path) -> ExtensionManifest:
+    """Read extension.toml of a source folder.
+
+    Raises:
+        InvalidInput: There is none, or it is wrong.
+    """
     if not (source / MANIFEST_FILE).is_file():
         raise InvalidInput(f"{source} is not the source of a bundle: it has no {MANIFEST_FILE}")
     text = read_file(source, MANIFEST_FILE, limit=1 << 20, field="bundle").data
     try:
-        manifest = parse_manifest(text.decode(), source=MANIFEST_FILE)
+        return parse_manifest(text.decode(), source=MANIFEST_FILE)
     except UnicodeDecodeError:
         raise InvalidInput(f"{MANIFEST_FILE} is not UTF-8 text") from None
+
+
+def _read(source: Path, make: Callable[..., Wheel], vendored: Sequence[Path]) -> _Source:
+    manifest = read_source_manifest(source)
     check_manifest(manifest)
     trees = {kind: read_tree(source, kind, limit=MAX_LAYER[kind]) for kind in ("runnables", "templates", "files")}
-    trees["agents"] = _lock(source, manifest)
+    trees["agents"] = read_lock(source, manifest)
     runnables = read_documents(trees["runnables"], manifest.runnables, "runnables", RunnableDescriptor)
     templates = read_documents(trees["templates"], manifest.templates, "templates", PipelineTemplate)
-    wheels = _wheels(source, manifest, make)
+    wheels = read_wheels(source, manifest, make)
     _check(manifest, runnables, templates, trees, wheels)
     carried, places = _vendored(vendored)
     return _Source(_bundled(manifest, runnables, templates, wheels, bool(trees["agents"]), carried),
                    [d.model for d in runnables], [d.model for d in templates], trees, wheels, carried, places,
-                   _optional(source, "README.md", "readme"), _icon(source, manifest))
+                   _optional(source, "README.md", "readme"), read_icon(source, manifest))
 
 
 def _check(manifest: ExtensionManifest, runnables: list[Document[RunnableDescriptor]],
@@ -142,7 +153,8 @@ def _check(manifest: ExtensionManifest, runnables: list[Document[RunnableDescrip
                            hint="Add one; an empty bundle does nothing.")
 
 
-def _lock(source: Path, manifest: ExtensionManifest) -> list[SourceFile]:
+def read_lock(source: Path, manifest: ExtensionManifest) -> list[SourceFile]:
+    """Read and check the lock; nothing if the extension has none."""
     named = manifest.environment.lock if manifest.environment else ""
     if not named or (named == LOCK_FILE and not (source / LOCK_FILE).exists()):
         return []
@@ -154,7 +166,7 @@ def _lock(source: Path, manifest: ExtensionManifest) -> list[SourceFile]:
     return [SourceFile(LOCK_FILE, file.data)]
 
 
-def _wheels(source: Path, manifest: ExtensionManifest, make: Callable[..., Wheel]) -> list[Wheel]:
+def read_wheels(source: Path, manifest: ExtensionManifest, make: Callable[..., Wheel]) -> list[Wheel]:
     """Make the wheels; their projects may lie outside the bundle's folder, since only wheels enter the bundle."""
     pins = source / _CONSTRAINTS_FILE
     constraints = pins if pins.is_file() else None
@@ -195,12 +207,15 @@ def _bundled(manifest: ExtensionManifest, runnables: list[Document[RunnableDescr
                                        "templates": contents_of(templates)})
 
 
-def _icon(source: Path, manifest: ExtensionManifest) -> SourceFile | None:
+def read_icon(source: Path, manifest: ExtensionManifest) -> SourceFile | None:
+    """Read and check the icon, if there is one."""
     if not manifest.icon:
         return None
     if Path(manifest.icon).suffix not in ICON_TYPES:
         raise InvalidInput(f"{MANIFEST_FILE}: icon: {manifest.icon!r} is neither .svg nor .png")
-    return read_file(source, manifest.icon, limit=MAX_LAYER["icon"], field=f"{MANIFEST_FILE}: icon")
+    file = read_file(source, manifest.icon, limit=MAX_LAYER["icon"], field=f"{MANIFEST_FILE}: icon")
+    check_icon(file.data, manifest.icon)
+    return file
 
 
 def _optional(source: Path, name: str, kind: str) -> SourceFile | None:

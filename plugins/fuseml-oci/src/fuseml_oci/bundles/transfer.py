@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuseml_oci import media
+from fuseml_oci.batches import download_all, upload_all
 from fuseml_oci.bundles.build import MANIFEST_FILE, BuiltBundle, build
-from fuseml_oci.bundles.descriptor import MAX_MANIFEST, BundleLayer, ExtensionDescriptor
+from fuseml_oci.bundles.descriptor import MAX_MANIFEST, ExtensionDescriptor
 from fuseml_oci.bundles.layout import Layout, open_layout
 from fuseml_oci.bundles.manifest import BundleManifest, read_config, read_manifest
 from fuseml_oci.client import RegistryClient
-from fuseml_oci.descriptor import Descriptor
-from fuseml_oci.digests import digest_bytes, digest_file
+from fuseml_oci.descriptor import Descriptor, descriptor_of
+from fuseml_oci.progress import Report, both, lines, size_text
 from fuseml_oci.reference import Reference
+from fuseml_oci.sections import Source
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.manifest import SEMVER
 from fuseml_sdk.versions import parse_version
+
+__all__ = ["Progress", "PulledBundle", "RemoteBundle", "inspect", "look_up", "pull", "push", "size_text"]
 
 #: Takes one short line of progress at a time.
 Progress = Callable[[str], None]
@@ -52,14 +56,15 @@ class PulledBundle:
 
 
 def push(bundle: BuiltBundle | Layout, reference: Reference, client: RegistryClient,
-         progress: Progress | None = None) -> Reference:
+         progress: Progress | None = None, *, report: Report | None = None) -> Reference:
     """Upload a bundle unchanged, layers first, manifest last.
 
     Args:
         bundle: Built in memory or opened from a layout.
         reference: Where to; without a tag the version is the tag. Development builds also move the tag `dev`.
         client: For the reference's registry.
-        progress: Told what is being sent.
+        progress: Told "uploading 3 of 5 (1.2 MiB of 8.0 MiB)", at most once a second.
+        report: Told the same in numbers, more often.
 
     Returns:
         The reference with tag and digest.
@@ -67,19 +72,19 @@ def push(bundle: BuiltBundle | Layout, reference: Reference, client: RegistryCli
     Raises:
         InvalidInput: The tag is another version than the bundle's, or is taken by other contents.
     """
-    say, version = progress or _silent, bundle.descriptor.version
+    version = bundle.descriptor.version
     tag = reference.tag or version
     if tag != version and SEMVER.match(tag):
         raise InvalidInput(f"{reference} names version {tag}, but the bundle is version {version}",
                            hint="Leave the tag out, or change `version` in extension.toml.")
     target = reference.with_tag(tag)
     _refuse_taken(bundle, target, client)
-    layers = bundle.descriptor.layers
-    for number, layer in enumerate(layers, start=1):
-        say(f"uploading {number} of {len(layers)} ({size_text(layer.size)})")
-        client.push_blob(target.repository, _layer_bytes(bundle, layer), layer.digest, layer.media_type)
     config = bundle.descriptor.encode() if isinstance(bundle, BuiltBundle) else bundle.blob(bundle.parsed.config)
-    client.push_blob(target.repository, config, digest_bytes(config), media.EXTENSION_CONFIG)
+    blobs: list[tuple[Source, Descriptor]] = [(config, descriptor_of(config, media.EXTENSION_CONFIG))]
+    for layer in bundle.descriptor.layers:
+        described = Descriptor(layer.media_type, layer.digest, layer.size)
+        blobs.append((_content(bundle, described), described))
+    upload_all(client, target.repository, blobs, report=both(lines("uploading", progress), report))
     tags = [tag, "dev"] if parse_version(version).is_development and tag != "dev" else [tag]
     for name in tags:
         client.push_manifest(target.repository, name, bundle.manifest, media.MANIFEST)
@@ -131,48 +136,33 @@ def look_up(reference: Reference, client: RegistryClient) -> RemoteBundle:
 
 
 def pull(reference: Reference, client: RegistryClient, content: Path, progress: Progress | None = None, *,
-         found: RemoteBundle | None = None) -> PulledBundle:
+         found: RemoteBundle | None = None, report: Report | None = None) -> PulledBundle:
     """Fetch a bundle into a content store; what is there already is verified again instead of fetched.
 
     Args:
         reference: With tag or digest.
         client: For its registry.
         content: Folder that holds `sha256/<hex>` files.
-        progress: Told "downloading 3 of 5 (1.2 MiB)".
+        progress: Told "downloading 3 of 5 (1.2 MiB of 8.0 MiB)", at most once a second.
         found: What :func:`look_up` returned, so that it need not be asked again.
+        report: Told the same in numbers, more often.
 
     Raises:
         NotFound, InvalidInput, Permanent, Retryable: As the client raises them; nothing wrong is kept.
     """
-    say, bundle = progress or _silent, found or look_up(reference, client)
-    layers = bundle.parsed.layers
-    blobs: dict[str, Path] = {}
-    for number, layer in enumerate(layers, start=1):
-        path = content / "sha256" / layer.digest.partition(":")[2]
-        blobs[layer.digest] = path
-        if path.is_file() and digest_file(path) == (layer.digest, layer.size):
-            continue
-        say(f"downloading {number} of {len(layers)} ({size_text(layer.size)})")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        client.pull_blob(reference.repository, Descriptor(layer.media_type, layer.digest, layer.size), path)
+    bundle = found or look_up(reference, client)
+    blobs = {layer.digest: content / "sha256" / layer.digest.partition(":")[2] for layer in bundle.parsed.layers}
+    wanted = [(Descriptor(layer.media_type, layer.digest, layer.size), blobs[layer.digest])
+              for layer in bundle.parsed.layers]
+    download_all(client, reference.repository, wanted, report=both(lines("downloading", progress), report))
     config = client.get_blob_bytes(reference.repository, bundle.parsed.config)
     return PulledBundle(bundle.digest, config, bundle.descriptor, blobs)
 
 
-def size_text(size: int) -> str:
-    """A number of bytes for people: `812 B`, `1.2 MiB`."""
-    amount = float(size)
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} GiB"
-
-
-def _layer_bytes(bundle: BuiltBundle | Layout, layer: BundleLayer) -> bytes | Path:
+def _content(bundle: BuiltBundle | Layout, descriptor: Descriptor) -> Source:
     if isinstance(bundle, BuiltBundle):
-        return bundle.blobs[layer.digest]
-    return bundle.blob(Descriptor(layer.media_type, layer.digest, layer.size))
+        return bundle.blobs[descriptor.digest]
+    return bundle.image.section(descriptor)
 
 
 def _refuse_taken(bundle: BuiltBundle | Layout, target: Reference, client: RegistryClient) -> None:
@@ -183,7 +173,3 @@ def _refuse_taken(bundle: BuiltBundle | Layout, target: Reference, client: Regis
     if there != bundle.digest:
         raise InvalidInput(f"{target} is published already with other contents ({there[:19]}…)",
                            hint="Raise `version` in extension.toml, or build with --dev.")
-
-
-def _silent(_text: str) -> None:
-    """Progress that nobody wants to see."""

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from fuseml_oci.bundles.descriptor import MAX_FILES, MAX_TOTAL, TAR_KINDS, WHEEL_FOLDERS, BundleLayer
+from fuseml_oci.bundles.icons import check_icon
 from fuseml_oci.bundles.transfer import PulledBundle
 from fuseml_oci.bundles.wheels import check_names
 from fuseml_oci.digests import BUFFER
@@ -79,6 +80,8 @@ def _unpack_layer(blob: Path, layer: BundleLayer, expected: dict[str, FileEntry]
     path = f"{WHEEL_FOLDERS[layer.kind]}/{layer.title}" if layer.kind in WHEEL_FOLDERS else layer.title
     if layer.kind in WHEEL_FOLDERS:
         check_names(layer.title, blob)
+    if layer.kind == "icon":
+        check_icon(blob.read_bytes(), layer.title)
     with blob.open("rb") as stream:
         _place(path, iter(partial(stream.read, BUFFER), b""), expected, destination, layer)
 
