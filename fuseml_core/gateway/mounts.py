@@ -10,6 +10,7 @@ from pathlib import Path
 
 import importlib_metadata
 
+from fuseml_core import __version__
 from fuseml_core.gateway.asgi import ASGIApp
 from fuseml_core.gateway.lifespans import lifespan
 
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 #: The entry point's name is the path prefix; its value a factory `create_app(config: dict) -> ASGI application`.
 ENTRY_POINT_GROUP = "fuseml.http"
 #: Names of the directories below FUSEML_HOME where they differ from the prefix.
-ROOTS = {"v2": "registry"}
+ROOTS = {"v2": "registry", "marketplace": "registry"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ def load_mounts(home: Path) -> dict[str, Mount]:
     """Make the application of every entry point; one that fails is kept with its error and hurts nobody else.
 
     Args:
-        home: FUSEML_HOME; an application gets `{"root": "<home>/<its directory>"}`.
+        home: FUSEML_HOME. An application gets `root` (`<home>/<its directory>`), `prefix` (`/<its prefix>`), `engine`
+            (version of this server) and `keys` (directory of public keys that the server knows).
 
     Returns:
         Mounts by prefix, without slashes.
@@ -43,7 +45,8 @@ def load_mounts(home: Path) -> dict[str, Mount]:
     for point in importlib_metadata.entry_points(group=ENTRY_POINT_GROUP):
         root = home / ROOTS.get(point.name, point.name)
         try:
-            mounts[point.name] = Mount(point.name, point.load()({"root": str(root)}))
+            mounts[point.name] = Mount(point.name, point.load()(
+                {"root": str(root), "prefix": f"/{point.name}", "engine": __version__, "keys": str(home / "keys")}))
         except Exception as error:
             log.exception("the application /%s of %s cannot be used", point.name, point.value)
             mounts[point.name] = Mount(point.name, None, f"{type(error).__name__}: {error}")

@@ -1,0 +1,155 @@
+"""What others attached to a bundle: bills of materials, provenance, test results, signatures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fuseml_oci.descriptor import Descriptor, read_descriptor, read_object
+from fuseml_registry.pages.source import StorageSource
+from fuseml_sdk.errors import InvalidInput, NotFound, PluginError
+
+#: Attachments of one bundle that are listed, and files of one of them.
+MAX_LISTED, MAX_FILES = 50, 20
+#: Bytes of a document that is shown, and rows of a table made of it.
+MAX_DOCUMENT, MAX_ROWS = 4 << 20, 2000
+#: Predicate types of attestations, as annotations of referring manifests name them (cosign).
+_PREDICATE = "dev.sigstore.bundle.predicateType"
+_CREATED = "org.opencontainers.image.created"
+_TITLE = "org.opencontainers.image.title"
+#: Part of an artifact type, media type or predicate type to what it is, for people.
+_LABELS = (
+    ("cyclonedx", "sbom", "Bill of materials (CycloneDX)"),
+    ("spdx", "sbom", "Bill of materials (SPDX)"),
+    ("cosign.dev/sign", "signature", "Signature"),
+    ("slsa.dev/provenance", "provenance", "Provenance (SLSA)"),
+    ("scorecard", "tests", "Scorecard"),
+    ("test-result", "tests", "Test results"),
+    ("junit", "tests", "Test results (JUnit)"),
+    ("vnd.fuseml.wheels", "wheels", "Wheels of the locked requirements"),
+    ("in-toto", "provenance", "Provenance (in-toto)"),
+    ("sigstore.bundle", "signature", "Signature or attestation (Sigstore bundle)"),
+    ("vnd.dev.cosign", "signature", "Signature"),
+)
+
+
+def attachments(source: StorageSource, digest: str) -> list[dict[str, Any]]:
+    """Describe what refers to a bundle.
+
+    Args:
+        source: The bundle's repository.
+        digest: Of the bundle.
+    """
+    listed = [describe(source, entry) for entry in source.referrers(digest)[:MAX_LISTED]]
+    return sorted((entry for entry in listed if entry), key=lambda entry: (entry["label"], entry["digest"]))
+
+
+def describe(source: StorageSource, entry: Descriptor) -> dict[str, Any]:
+    """Describe one of them; empty if it cannot be read."""
+    try:
+        layers = read_object(source.manifest(entry.digest), "the attachment").get("layers")
+        files = [read_descriptor(layer, "a file of it") for layer in (layers if isinstance(layers, list) else [])]
+    except PluginError:
+        return {}
+    predicate = entry.annotations.get(_PREDICATE, "")
+    kind, label = kind_of([predicate, entry.artifact_type, *(file.media_type for file in files[:MAX_FILES])])
+    return {
+        "digest": entry.digest, "type": entry.artifact_type or entry.media_type, "kind": kind, "label": label,
+        "predicate_type": predicate, "created_at": entry.annotations.get(_CREATED, "")[:40],
+        "size": sum(file.size for file in files),
+        "files": [{"title": file.annotations.get(_TITLE, "")[:200], "type": file.media_type, "digest": file.digest,
+                   "size": file.size} for file in files[:MAX_FILES]],
+    }
+
+
+def kind_of(types: list[str]) -> tuple[str, str]:
+    """What something of these types is: a word for programs and one for people."""
+    for text in filter(None, types):
+        for part, kind, label in _LABELS:
+            if part in text.lower():
+                return kind, label
+    return "other", next(filter(None, types), "unknown")[:200]
+
+
+def find(source: StorageSource, digest: str, attachment: str) -> dict[str, Any]:
+    """Describe one attachment of a bundle.
+
+    Raises:
+        NotFound: Nothing with this digest refers to the bundle.
+    """
+    for entry in source.referrers(digest):
+        if entry.digest == attachment and (found := describe(source, entry)):
+            return found
+    raise NotFound(f"nothing with the digest {attachment[:80]} is attached to this version")
+
+
+def table(source: StorageSource, attachment: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a table of a document that can be shown as one: components, provenance or results.
+
+    Returns:
+        `caption`, `columns`, `rows` and `total`; without rows if it cannot be shown.
+
+    Raises:
+        InvalidInput: The document is too large to be shown.
+    """
+    empty: dict[str, Any] = {"caption": "", "columns": [], "rows": [], "total": 0}
+    for file in attachment["files"]:
+        if file["size"] > MAX_DOCUMENT:
+            raise InvalidInput("The document is too large to be shown here; download it.")
+        try:
+            value = json.loads(source.blob(Descriptor(file["type"], file["digest"], file["size"])))
+        except (PluginError, ValueError, RecursionError):
+            continue
+        if isinstance(value, dict) and (found := _rows(value)):
+            return found
+    return empty
+
+
+def _rows(value: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(value.get("components"), list):  # CycloneDX
+        return _made("Components", ("Name", "Version", "Licence", "Hash"), value["components"], _component)
+    if isinstance(value.get("packages"), list):  # SPDX
+        return _made("Packages", ("Name", "Version", "Licence"), value["packages"], lambda entry: (
+            _text(entry, "name"), _text(entry, "versionInfo"), _text(entry, "licenseConcluded")))
+    if isinstance(value.get("checks"), list):  # scorecards
+        return _made("Checks", ("Check", "Result", "Reason"), value["checks"], lambda entry: (
+            _text(entry, "name"), _text(entry, "outcome") or _text(entry, "score") or _text(entry, "status"),
+            _text(entry, "reason") or _text(entry, "text")))
+    if isinstance(value.get("predicate"), dict):  # in-toto Statement
+        facts = [{"name": name, "value": text} for name, text in _flat(value["predicate"], "")]
+        return _made("Statement", ("Field", "Value"), facts, lambda entry: (entry["name"], entry["value"]))
+    return {}
+
+
+def _made(caption: str, columns: tuple[str, ...], entries: list[Any], row: Any) -> dict[str, Any]:
+    rows = [row(entry) for entry in entries[:MAX_ROWS] if isinstance(entry, dict)]
+    return {"caption": caption, "columns": list(columns), "rows": [list(cells) for cells in rows],
+            "total": len(entries)}
+
+
+def _component(entry: dict[str, Any]) -> tuple[str, ...]:
+    licences = [_text(choice, "expression") or _text(choice.get("license"), "id")
+                or _text(choice.get("license"), "name") for choice in _dicts(entry.get("licenses"))]
+    hashes = [f"{_text(digest, 'alg')} {_text(digest, 'content')}" for digest in _dicts(entry.get("hashes"))]
+    return _text(entry, "name"), _text(entry, "version"), ", ".join(licences), hashes[0] if hashes else ""
+
+
+def _flat(value: Any, prefix: str, depth: int = 0) -> list[tuple[str, str]]:
+    """Fields of nested objects by their dotted names."""
+    if isinstance(value, dict) and depth < 6:
+        return [pair for name, inner in list(value.items())[:100]
+                for pair in _flat(inner, f"{prefix}.{name}" if prefix else str(name), depth + 1)][:MAX_ROWS]
+    if isinstance(value, list) and depth < 6:
+        return [pair for number, inner in enumerate(value[:100])
+                for pair in _flat(inner, f"{prefix}[{number}]", depth + 1)][:MAX_ROWS]
+    return [(prefix[:300], str(value)[:1000])]
+
+
+def _text(value: Any, name: str) -> str:
+    found = value.get(name) if isinstance(value, dict) else None
+    return str(found)[:500] if isinstance(found, str | int | float) else ""
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value[:20] if isinstance(entry, dict)] if isinstance(value, list) else []
