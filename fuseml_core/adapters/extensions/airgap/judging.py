@@ -1,0 +1,63 @@
+"""What this machine's policy says about bundles that came from elsewhere by hand.
+
+The archive says where its bundles come from, and nobody vouches for that. So the original reference chooses the rule,
+and only a signature opens the door: a rule that allows a registry without signatures is about what is fetched from
+there, not about what claims to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fuseml_core.domain.extensions import TrustDecision
+from fuseml_oci.reference import parse
+from fuseml_oci.signing.keys import PublicKey, read_public
+from fuseml_oci.sources import ManifestSource
+from fuseml_oci.trust.decision import Decision, decide
+from fuseml_oci.trust.policy import ALLOW, MARKETPLACE, Policy, read_policy
+from fuseml_oci.trust.scope import subject_of
+from fuseml_sdk.errors import PluginError
+
+
+class Judge:
+    """Asks the trust policy about relocated bundles.
+
+    Args:
+        policy: The policy file, read anew each time.
+    """
+
+    def __init__(self, policy: Path) -> None:
+        self._policy = policy
+
+    def decide(self, original: str, digest: str, source: ManifestSource, keys: Sequence[str], *,
+               allow_unsigned: bool = False, endorsed: Sequence[PublicKey] = ()) -> TrustDecision:
+        """Decide about one bundle.
+
+        Args:
+            original: Where the bundle comes from, as its archive says.
+            digest: Of its manifest.
+            source: Where its signatures lie.
+            keys: Public keys in PEM, given by the person who imports; they endorse what they signed.
+            allow_unsigned: Let in what is only refused because nobody known signed it.
+            endorsed: Keys that a subscribed catalog names.
+        """
+        try:
+            given = [read_public(key.encode(), "the given key") for key in keys]
+            made = self._ask(read_policy(self._policy), original, digest, source, [*given, *endorsed])
+        except PluginError as error:
+            return TrustDecision(False, reason=f"the trust policy cannot be used: {error.message}", hint=error.hint)
+        overridden = allow_unsigned and not made.allowed and made.overridable
+        return TrustDecision(made.allowed or overridden, made.rule, made.reason, made.hint, made.signers,
+                             made.attestations, made.overridable, overridden)
+
+    @staticmethod
+    def _ask(policy: Policy, original: str, digest: str, source: ManifestSource,
+             endorsed: Sequence[PublicKey]) -> Decision:
+        reference = parse(original)
+        # No address is this server's own: an archive that names it was made elsewhere.
+        rule = policy.rule_for(subject_of(reference, ""))
+        if rule is not None and rule.action == ALLOW:
+            policy = Policy((replace(rule, action=MARKETPLACE),), policy.path)
+        return decide(policy, reference, digest, source, embedded="", endorsed=endorsed)
