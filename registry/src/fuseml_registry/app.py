@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 _CHANGES = frozenset({"PUT", "POST", "PATCH", "DELETE"})
 
 
+#: Facts about the server in the configuration of every application that the data process mounts.
+SERVER_FACTS = frozenset({"prefix", "engine", "keys"})
+
 class RegistryApp:
     """Dispatches requests below `/v2`, lets in who may, turns errors into answers, and keeps house in between."""
 
@@ -101,9 +104,10 @@ def create_app(config: Mapping[str, Any]) -> RegistryApp:
     """Make the application that is mounted at `/v2`.
 
     Args:
-        config: `root`: directory for everything the registry keeps; the rest as in `Configuration`.
+        config: `root`: directory for everything the registry keeps; the rest as in `Configuration`. What the data
+            process tells every application about the server (`SERVER_FACTS`) is passed over.
     """
-    settings = configure(config)
+    settings = configure({name: value for name, value in config.items() if name not in SERVER_FACTS})
     return RegistryApp(settings, make_parts(settings))
 
 
