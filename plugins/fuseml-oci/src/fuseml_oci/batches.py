@@ -73,9 +73,11 @@ def upload_all(client: RegistryClient, repository: str, blobs: Iterable[tuple[So
     def work(item: tuple[Source, Descriptor]) -> None:
         source, descriptor = item
         watch = meter.blob()
-        if not client.has_blob(repository, descriptor.digest):
-            client.send_blob(repository, source, descriptor.digest, watch)
-            sent.append(descriptor.digest)
+        if client.has_blob(repository, descriptor.digest):
+            meter.skipped(watch, descriptor.size)
+            return
+        client.send_blob(repository, source, descriptor.digest, watch)
+        sent.append(descriptor.digest)
         meter.finished(watch, descriptor.size)
 
     in_parallel(work, _largest_first(wanted.values()), concurrency, meter)
@@ -108,10 +110,12 @@ def download_all(client: RegistryClient, repository: str, blobs: Iterable[tuple[
     def work(item: tuple[Path, Descriptor]) -> None:
         path, descriptor = item
         watch = meter.blob()
-        if not is_whole(path, descriptor):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            client.pull_blob(repository, descriptor, path, keep=True, watch=watch)
-            fetched.append(path)
+        if is_whole(path, descriptor):
+            meter.skipped(watch, descriptor.size)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        client.pull_blob(repository, descriptor, path, keep=True, watch=watch)
+        fetched.append(path)
         meter.finished(watch, descriptor.size)
 
     in_parallel(work, _largest_first(wanted.values()), concurrency, meter)

@@ -181,11 +181,14 @@ def _copy_blobs(blobs: Iterable[Descriptor], source: CopySource, target: CopyTar
     def work(blob: Descriptor) -> None:
         watch = meter.blob()
         try:
-            outcomes.append((blob, target.take_blob(blob, source, watch)))
+            outcome = target.take_blob(blob, source, watch)
         except NotFound:
             if blob.media_type not in media.NON_DISTRIBUTABLE:
                 raise
-        meter.finished(watch, blob.size)
+            meter.skipped(watch, blob.size)
+            return
+        outcomes.append((blob, outcome))
+        (meter.finished if outcome == "sent" else meter.skipped)(watch, blob.size)
 
     in_parallel(work, wanted, concurrency, meter)
     return outcomes

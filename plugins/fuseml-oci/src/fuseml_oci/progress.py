@@ -68,6 +68,12 @@ class Meter:
         watch(size)
         self._move(1, 0)
 
+    def skipped(self, watch: Watch, size: int) -> None:
+        """Take a blob of `size` bytes that was there already out of what has to be moved."""
+        watch(0)
+        with self._lock:
+            self._of_blobs, self._of_size = self._of_blobs - 1, self._of_size - size
+
     def stop(self) -> None:
         """Make every `watch` raise `Cancelled`, so that threads stop in the middle of a blob."""
         self._stopped = True
@@ -77,10 +83,44 @@ class Meter:
             raise Cancelled("the transfer was stopped")
         with self._lock:
             self._blobs, self._size = self._blobs + blobs, self._size + size
+            if not (blobs or size):
+                return
             now, done = time.monotonic(), self._blobs == self._of_blobs and blobs
             if self._report and (done or now - self._told >= INTERVAL):
                 self._told = now
                 self._report(Moved(self._blobs, self._of_blobs, self._size, self._of_size))
+
+
+def lines(verb: str, say: Callable[[str], None] | None) -> Report | None:
+    """Turn moments into lines of text such as `uploading 3 of 5 (1.2 MiB of 8.0 MiB)`, at most one a second.
+
+    Args:
+        verb: What is going on.
+        say: Takes one line; None takes nothing.
+    """
+    if say is None:
+        return None
+    told = -1.0
+
+    def report(moved: Moved) -> None:
+        nonlocal told
+        now, number = time.monotonic(), min(moved.blobs + 1, moved.of_blobs)
+        if told < 0 or now - told >= 1.0:
+            told = now
+            say(f"{verb} {number} of {moved.of_blobs} ({size_text(moved.size)} of {size_text(moved.of_size)})")
+
+    return report
+
+
+def both(*reports: Report | None) -> Report | None:
+    """Tell several at once; None among them want nothing."""
+    wanted = [report for report in reports if report is not None]
+
+    def report(moved: Moved) -> None:
+        for each in wanted:
+            each(moved)
+
+    return report if wanted else None
 
 
 def size_text(size: int) -> str:
