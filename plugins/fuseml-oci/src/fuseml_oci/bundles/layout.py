@@ -11,6 +11,7 @@ from fuseml_oci.bundles.descriptor import MAX_MANIFEST, ExtensionDescriptor
 from fuseml_oci.bundles.manifest import BundleManifest, read_config, read_manifest
 from fuseml_oci.descriptor import Descriptor
 from fuseml_oci.layout import ImageLayout, write_layout
+from fuseml_oci.sources import LayoutSource
 from fuseml_sdk.errors import InvalidInput
 
 
@@ -20,6 +21,7 @@ class Layout:
 
     Attributes:
         image: The layout as such.
+        path: Its folder or file.
         digest: Of the bundle's manifest.
         manifest: Its exact bytes.
         parsed: The checked manifest.
@@ -27,6 +29,7 @@ class Layout:
     """
 
     image: ImageLayout
+    path: Path
     digest: str
     manifest: bytes
     parsed: BundleManifest
@@ -66,12 +69,12 @@ def open_layout(path: Path) -> Layout:
         InvalidInput: It is no layout, has not exactly one bundle, or something in it is wrong.
     """
     image = ImageLayout(path)
-    entries = image.manifests()
-    if len(entries) != 1:
-        raise InvalidInput(f"{path} does not hold one bundle, but {len(entries) or 'no'} manifests")
-    entry = entries[0]
+    entries = {entry.digest: entry for entry in image.manifests()}
+    if not entries:
+        raise InvalidInput(f"{path} does not hold a bundle: it has no manifests")
+    entry = entries[LayoutSource(image).only_subject()]  # signatures and the like may lie beside it
     if entry.size > MAX_MANIFEST:
         raise InvalidInput(f"{path}: the manifest has {entry.size} bytes; at most {MAX_MANIFEST} are allowed")
     manifest = image.read(entry)
     parsed = read_manifest(manifest, entry.media_type, str(path))
-    return Layout(image, entry.digest, manifest, parsed, read_config(parsed, image.read(parsed.config)))
+    return Layout(image, path, entry.digest, manifest, parsed, read_config(parsed, image.read(parsed.config)))

@@ -13,6 +13,7 @@ from fuseml_oci.bundles.descriptor import MAX_MANIFEST, ExtensionDescriptor
 from fuseml_oci.bundles.layout import Layout, open_layout
 from fuseml_oci.bundles.manifest import BundleManifest, read_config, read_manifest
 from fuseml_oci.client import RegistryClient
+from fuseml_oci.copying import LayoutEntry, RepositoryTarget, copy
 from fuseml_oci.descriptor import Descriptor, descriptor_of
 from fuseml_oci.progress import Report, both, lines, size_text
 from fuseml_oci.reference import Reference
@@ -57,7 +58,7 @@ class PulledBundle:
 
 def push(bundle: BuiltBundle | Layout, reference: Reference, client: RegistryClient,
          progress: Progress | None = None, *, report: Report | None = None) -> Reference:
-    """Upload a bundle unchanged, layers first, manifest last.
+    """Upload a bundle unchanged, layers first, manifest last, then what refers to it in its layout.
 
     Args:
         bundle: Built in memory or opened from a layout.
@@ -88,6 +89,8 @@ def push(bundle: BuiltBundle | Layout, reference: Reference, client: RegistryCli
     tags = [tag, "dev"] if parse_version(version).is_development and tag != "dev" else [tag]
     for name in tags:
         client.push_manifest(target.repository, name, bundle.manifest, media.MANIFEST)
+    if isinstance(bundle, Layout) and len(bundle.image.manifests()) > 1:  # signatures and the like travel with it
+        copy(LayoutEntry(bundle.path, bundle.digest), RepositoryTarget(client, target), tag=tag)
     return target.with_digest(bundle.digest)
 
 
