@@ -22,12 +22,12 @@ from fuseml_oci.digests import digest_bytes
 from fuseml_registry.app import standalone_app
 
 _MAIN = """
-import sys, uvicorn, resource
+import json, sys, uvicorn, resource
 from fuseml_registry.app import standalone_app
 limit = int(sys.argv[3])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-app = standalone_app({"root": sys.argv[1]})
+app = standalone_app({"root": sys.argv[1], **json.loads(sys.argv[4])})
 uvicorn.run(app, fd=int(sys.argv[2]), log_level="warning")
 """
 
@@ -139,11 +139,12 @@ def serve():
 
 
 @contextmanager
-def _process(root: Path, file_limit: int = 0) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def _process(root: Path, file_limit: int = 0, config: dict[str, Any] | None = None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port, fd = listening.getsockname()[1], listening.fileno()
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        process = subprocess.Popen([sys.executable, "-c", _MAIN, str(root), str(fd), str(file_limit)],
+        process = subprocess.Popen([sys.executable, "-c", _MAIN, str(root), str(fd), str(file_limit),
+                                    json.dumps(config or {})],
                                    pass_fds=[fd], env=environment)
     url = f"http://127.0.0.1:{port}/v2"
     try:

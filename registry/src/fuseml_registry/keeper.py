@@ -75,7 +75,7 @@ class Keeper:
             try:
                 await asyncio.to_thread(answer_requests, self._config.root, self._requested)
                 if time.monotonic() >= due:
-                    due = time.monotonic() + min(DUE, self._config.upload_expiry / 2)
+                    due = time.monotonic() + self._pause()
                     await asyncio.to_thread(self._uploads.sweep)
                     if self._is_due() and not self._config.read_only:
                         await asyncio.to_thread(self.collect)
@@ -106,6 +106,10 @@ class Keeper:
             raise ValueError(f"there is no work {request.get('work')!r}")
         policy = Collection(**{**self._config.collection.model_dump(), **request.get("policy", {})})
         return self.collect(dry_run=bool(request.get("dry_run")), policy=policy, by="command").to_json()
+
+    def _pause(self) -> float:
+        """Seconds until the next look for what is due."""
+        return min(DUE, self._config.upload_expiry / 2, self._config.collection.interval or DUE)
 
     def _is_due(self) -> bool:
         if not self._config.collection.interval:
