@@ -23,10 +23,9 @@ from fuseml_registry.routing import Route, find
 
 log = logging.getLogger(__name__)
 _CHANGES = frozenset({"PUT", "POST", "PATCH", "DELETE"})
-
-
 #: Facts about the server in the configuration of every application that the data process mounts.
 SERVER_FACTS = frozenset({"prefix", "engine", "keys"})
+
 
 class RegistryApp:
     """Dispatches requests below `/v2`, lets in who may, turns errors into answers, and keeps house in between."""

@@ -11,17 +11,19 @@ from fuseml_registry.pages.documents import Documents, search_document
 from fuseml_registry.pages.links import Links
 from fuseml_registry.pages.query import read_query, search
 from fuseml_registry.pages.scanning import Scanner
+from fuseml_registry.pages.visibility import VisibleSets
 
 
 class Api:
     """Handlers below `/api/`."""
 
-    def __init__(self, documents: Documents, scanner: Scanner) -> None:
-        self._documents, self._scanner = documents, scanner
+    def __init__(self, documents: Documents, scanner: Scanner, visible: VisibleSets) -> None:
+        self._documents, self._scanner, self._visible = documents, scanner, visible
 
     def search(self, request: Request, links: Links) -> Response:
         """Packages, counted by facet; parameters as on the page."""
-        found = search(self._scanner.index(), read_query(request.query_params.multi_items()))
+        index = self._scanner.index()
+        found = search(index, read_query(request.query_params.multi_items()), self._visible.of(request, index))
         return document(search_document(found, links))
 
     def package(self, request: Request, links: Links, repository: str, version: str = "") -> Response:  # noqa: ARG002

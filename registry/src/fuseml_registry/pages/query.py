@@ -76,10 +76,16 @@ def read_query(pairs: Iterable[tuple[str, str]]) -> Query:
     return Query(words, {facet: tuple(values) for facet, values in chosen.items() if values}, sort, page)
 
 
-def search(index: Index, query: Query) -> Found:
-    """Find packages. All words must occur; values of one facet widen, different facets narrow the result."""
+def search(index: Index, query: Query, visible: int | None = None) -> Found:
+    """Find packages. All words must occur; values of one facet widen, different facets narrow the result.
+
+    Args:
+        index: All packages.
+        query: What is looked for.
+        visible: The set of entries that may be found; by default all.
+    """
     words = tuple(dict.fromkeys(query.words.lower().split()))[:MAX_WORDS]
-    matching = _matching(index, words)
+    matching = _matching(index, words) & (index.everything if visible is None else visible)
     chosen = {facet: _chosen(index, facet, query) for facet in FACETS}
     hits = matching
     for members in chosen.values():
@@ -89,7 +95,7 @@ def search(index: Index, query: Query) -> Found:
     page = min(query.page, pages)
     start = (page - 1) * PAGE
     positions = _in_order(index, hits, query, words, start + PAGE)[start:]
-    suggestions = () if total or not words else _similar(index, query.words.lower())
+    suggestions = () if total or not words else _similar(index, query.words.lower(), visible)
     asked = Query(query.words, query.chosen, query.sort, page)
     return Found(asked, total, pages, tuple(index.entries[i] for i in positions),
                  {facet: _values(index, facet, query, matching, chosen) for facet in FACETS}, suggestions)
@@ -162,7 +168,8 @@ def _values(index: Index, facet: str, query: Query, matching: int, chosen: Mappi
                  if value.chosen or (value.count and number < SHOWN_VALUES))
 
 
-def _similar(index: Index, words: str) -> tuple[str, ...]:
+def _similar(index: Index, words: str, visible: int | None) -> tuple[str, ...]:
     """Names that look like what was typed; names of very different length are not compared."""
-    names = {entry.name for entry in index.entries if abs(len(entry.name) - len(words)) <= 3}
+    names = {entry.name for position, entry in enumerate(index.entries)
+             if abs(len(entry.name) - len(words)) <= 3 and (visible is None or visible >> position & 1)}
     return tuple(difflib.get_close_matches(words, sorted(names)[:1000], n=3, cutoff=0.6))

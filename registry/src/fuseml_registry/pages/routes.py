@@ -22,6 +22,7 @@ from fuseml_registry.pages.links import Links
 from fuseml_registry.pages.rendering import Renderer
 from fuseml_registry.pages.scanning import Scanner
 from fuseml_registry.pages.views import Views
+from fuseml_registry.pages.visibility import VisibleSets, may_see
 from fuseml_registry.routing import local_path
 from fuseml_registry.storage import Storage
 from fuseml_sdk.errors import InvalidInput, NotFound
@@ -67,7 +68,10 @@ class Routes:
         try:
             for pattern, handler in self._table if len(path) <= _MAX_PATH else ():
                 if match := pattern.fullmatch(path):
-                    return handler(request, links, **match.groupdict())
+                    found = match.groupdict()
+                    if not may_see(request, found.get("repository", "")):
+                        raise NotFound("There is no such page")
+                    return handler(request, links, **found)
             raise NotFound("There is no such page")
         except NotFound as error:
             return answers.problem(404, error.message) if is_api else self._views.error(404, error.message, links)
@@ -86,8 +90,9 @@ def make_routes(storage: Storage, engine: str, keys: Path | None, pool: Executor
     catalogs = Catalogs(holdings, keys)
     scanner = Scanner(holdings, catalogs, engine)
     documents, renderer = Documents(holdings, catalogs, engine, keys), Renderer(engine)
-    views = Views(documents, scanner, renderer)
-    api, files = Api(documents, scanner), Files(documents, renderer)
+    visible = VisibleSets()
+    views = Views(documents, scanner, renderer, visible)
+    api, files = Api(documents, scanner, visible), Files(documents, renderer)
     package, version = rf"/packages/{_REPOSITORY}", rf"/packages/{_REPOSITORY}/-/{_VERSION}"
     return Routes([
         (r"/", views.search),

@@ -21,6 +21,7 @@ from fuseml_registry.pages.readme import render
 from fuseml_registry.pages.rendering import Renderer
 from fuseml_registry.pages.scanning import Scanner
 from fuseml_registry.pages.source import StorageSource
+from fuseml_registry.pages.visibility import VisibleSets
 from fuseml_sdk.errors import InvalidInput, NotFound
 
 #: Rendered READMEs that are kept.
@@ -32,16 +33,17 @@ _VERSIONS_PAGE = 100
 class Views:
     """Handlers of pages; each returns HTML."""
 
-    def __init__(self, documents: Documents, scanner: Scanner, renderer: Renderer) -> None:
-        self._documents, self._scanner, self._renderer = documents, scanner, renderer
+    def __init__(self, documents: Documents, scanner: Scanner, renderer: Renderer, visible: VisibleSets) -> None:
+        self._documents, self._scanner, self._renderer, self._visible = documents, scanner, renderer, visible
         self._readmes: OrderedDict[tuple[str, str], tuple[Markup, str]] = OrderedDict()
         self._lock = threading.Lock()
 
     def search(self, request: Request, links: Links) -> Response:
         """Packages with facets, in pages."""
         index = self._scanner.index()
-        found = search(index, read_query(request.query_params.multi_items()))
-        return answers.page(self._renderer.render("search.html", links, found=found, count=len(index.entries)))
+        visible = self._visible.of(request, index)
+        found = search(index, read_query(request.query_params.multi_items()), visible)
+        return answers.page(self._renderer.render("search.html", links, found=found, count=visible.bit_count()))
 
     def package(self, request: Request, links: Links, repository: str, version: str = "") -> Response:  # noqa: ARG002
         """A package, or one version of it."""

@@ -1,19 +1,23 @@
-"""What a registry of its own answers outside `/v2`: tokens, metrics, health; and to whom it answers at all."""
+"""What a registry of its own answers outside `/v2`: tokens, metrics, health, pages; and to whom it answers at all."""
 
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from fuseml_registry.access.identity import Identity, Need
 from fuseml_registry.app import RegistryApp
 from fuseml_registry.configuration import Configuration
 from fuseml_registry.errors import RegistryError
+from fuseml_registry.pages.app import create_app as create_pages
+from fuseml_registry.pages.visibility import SCOPE_KEY, Visibility
 from fuseml_registry.parts import make_parts
 from fuseml_registry.routing import PREFIX
 
 #: Paths that are found inside the registry under another name.
 _ELSEWHERE = {"/token": f"{PREFIX}/_token", "/metrics": f"{PREFIX}/_metrics"}
+_PAGES = "/marketplace"
 _READ = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
@@ -26,7 +30,10 @@ class Site:
     """
 
     def __init__(self, config: Configuration) -> None:
-        self._registry: ASGIApp = RegistryApp(config, make_parts(config))
+        parts = make_parts(config)
+        self._gate = parts.gate
+        self._registry: ASGIApp = RegistryApp(config, parts)
+        self._pages: ASGIApp = create_pages({"root": config.root, "keys": config.root / "keys"})
         # Without authentication, a page in a browser of this machine could do everything (DNS rebinding).
         self._private = config.auth.method == "none" and config.listen.host in _LOOPBACK
 
@@ -45,11 +52,29 @@ class Site:
         elif path == PREFIX or path.startswith(f"{PREFIX}/"):
             await self._registry({**scope, "path": path, "root_path": f"{scope.get('root_path', '')}{PREFIX}"},
                                  receive, send)
-        elif path in ("/", "/healthz"):
+        elif path == _PAGES or path.startswith(f"{_PAGES}/"):
+            await self._show(request, receive, send)
+        elif path == "/":
+            await RedirectResponse(f"{scope.get('root_path', '')}{_PAGES}/", 307)(scope, receive, send)
+        elif path == "/healthz":
             await JSONResponse({"status": "ok", "registry": PREFIX})(scope, receive, send)
         else:
             await RegistryError(404, "NAME_UNKNOWN", f"there is no {path[:200]!r}; the registry is at "
                                 f"{PREFIX}/").response()(scope, receive, send)
+
+    async def _show(self, request: Request, receive: Receive, send: Send) -> None:
+        """Answer with a page; who may pull nothing is asked for a name and password, as browsers know it."""
+        found = {**request.scope, "root_path": f"{request.scope.get('root_path', '')}{_PAGES}"}
+        if gate := self._gate:
+            try:
+                user = (await gate.admit(request, Need(catalog=True))).user
+            except RegistryError as error:
+                if error.status == 401:
+                    error.headers["WWW-Authenticate"] = f'Basic realm="{gate.service}", charset="UTF-8"'
+                await error.response()(found, receive, send)
+                return
+            found[SCOPE_KEY] = Visibility(user, lambda name: bool(gate.visible(Identity(user), [name])))
+        await self._pages(found, receive, send)
 
     def _refusal(self, request: Request) -> RegistryError | None:
         """The clients of registries are no browsers."""
