@@ -243,11 +243,11 @@ def test_realm_of_a_stranger_does_not_get_the_password(evil, client, answer):
 def test_which_realms_may_see_the_password(registry, realm, allowed):
     asked = []
 
-    def fetch(url, headers):
+    def fetch(url, headers, form):
         asked.append(headers.get("Authorization"))
         return 200, b'{"token": "t"}'
 
-    authorizer = Authorizer(origin_of(registry), ME, fetch)
+    authorizer = Authorizer(origin_of(registry), lambda repository: ME, fetch)
     if allowed:
         assert authorizer.answer(f'Bearer realm="{realm}"', "a/b", "pull")
         assert asked == [ME.basic]

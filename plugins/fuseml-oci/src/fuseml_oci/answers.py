@@ -38,7 +38,7 @@ def failure(status: int, errors: list[tuple[str, str]], what: str) -> PluginErro
     if status == 404:
         return NotFound(message, details=details)
     if status in (401, 403):
-        return Permanent(message, hint="log in, for instance with `docker login`, or ask for access", details=details)
+        return Permanent(message, hint="log in with `fuseml registry login HOST`, or ask for access", details=details)
     if status in (400, 405, 409, 413, 416, 422):
         return InvalidInput(message, details=details)
     if status in (408, 429) or status >= 500:

@@ -1,6 +1,7 @@
 """Answering 401: Basic credentials or bearer tokens, scoped, cached, and never sent to strangers.
 
-Token protocol: distribution documentation, "Token Authentication Specification" (GET flow).
+Token protocols: distribution documentation, "Token Authentication Specification" (GET with a password) and "OAuth 2"
+(POST with an identity token).
 """
 
 from __future__ import annotations
@@ -16,15 +17,21 @@ from fuseml_oci.descriptor import read_object
 from fuseml_oci.origin import Origin, origin_of
 from fuseml_sdk.errors import InvalidInput, Permanent
 
+#: What token servers are told about who asks.
+CLIENT = "fuseml-oci"
 #: Seconds a token is used when the server does not say, and how long before its end it is renewed.
 DEFAULT_LIFETIME, MARGIN = 60.0, 10.0
 #: Token servers of registries whose host name differs and that everybody uses.
 KNOWN_REALMS = {"registry-1.docker.io": ("auth.docker.io",), "docker.io": ("auth.docker.io",),
                 "registry.gitlab.com": ("gitlab.com",)}
+_SCHEME = re.compile(r"(?:^|,)\s*(?=(?:bearer|basic)(?:\s|$))", re.IGNORECASE)
+_MAX_CHALLENGE = 8 << 10
 _PARAMETER = re.compile(r'([a-zA-Z_]+)="([^"]*)"')
 
-#: Sends one GET with these headers and returns (status, body).
-Fetch = Callable[[str, Mapping[str, str]], tuple[int, bytes]]
+#: Sends one GET, or a POST if there is a form, with these headers and returns (status, body).
+Fetch = Callable[[str, Mapping[str, str], Mapping[str, str] | None], tuple[int, bytes]]
+#: Returns the credentials for a repository; empty means the registry as such.
+Find = Callable[[str], Credentials | None]
 
 
 class Authorizer:
@@ -32,15 +39,17 @@ class Authorizer:
 
     Args:
         origin: The registry's origin; headers are meant for it alone.
-        credentials: None asks for anonymous tokens.
+        find: Which credentials to use; None asks for anonymous tokens. Asked when a registry first wants some.
         fetch: How to reach the token server.
         trusted_realms: Further hosts that may see the credentials.
     """
 
-    def __init__(self, origin: Origin, credentials: Credentials | None, fetch: Fetch,
+    def __init__(self, origin: Origin, find: Find, fetch: Fetch,
                  trusted_realms: tuple[str, ...] = ()) -> None:
         self._origin = origin
-        self._credentials = credentials
+        self._find = find
+        self.asked = False
+        self._found: dict[str, Credentials | None] = {}
         self._fetch = fetch
         self._trusted = frozenset({*trusted_realms, *KNOWN_REALMS.get(origin.host, ())})
         self._headers: dict[tuple[str, str], tuple[str, float]] = {}
@@ -61,31 +70,44 @@ class Authorizer:
         Raises:
             Permanent: The token server is not to be trusted with credentials, or answers nonsense.
         """
-        scheme = challenge.strip().partition(" ")[0].lower()
-        lifetime = DEFAULT_LIFETIME
+        self.asked, lifetime, value = True, DEFAULT_LIFETIME, ""
+        scheme, parameters = _choose(challenge)
+        credentials = self._credentials(repository) if scheme else None
         if scheme == "bearer":
-            token, lifetime = self._token(dict(_PARAMETER.findall(challenge)))
+            token, lifetime = self._token(parameters, credentials)
             value = f"Bearer {token}" if token else ""
-        elif scheme == "basic" and self._credentials:
-            value, lifetime = self._credentials.basic, 3600.0
-        else:
-            value = ""
+        elif scheme == "basic" and credentials and credentials.username:
+            value, lifetime = credentials.basic, 3600.0
         with self._lock:
             self._headers.pop((repository, action), None)
             if value:
                 self._headers[repository, action] = (value, time.monotonic() + lifetime)
         return bool(value)
 
-    def _token(self, challenge: Mapping[str, str]) -> tuple[str, float]:
+    def _credentials(self, repository: str) -> Credentials | None:
+        with self._lock:
+            if repository in self._found:
+                return self._found[repository]
+        found = self._find(repository)
+        with self._lock:
+            return self._found.setdefault(repository, found)
+
+    def _token(self, challenge: Mapping[str, str], credentials: Credentials | None) -> tuple[str, float]:
         realm = challenge.get("realm", "")
-        headers = {"Accept": "application/json"}
-        if self._credentials:
+        headers, form = {"Accept": "application/json"}, None
+        asked = {k: challenge[k] for k in ("service", "scope") if challenge.get(k)}
+        if credentials:
             self._check_realm(realm)
-            headers["Authorization"] = self._credentials.basic
-        query = urlencode({k: challenge[k] for k in ("service", "scope") if challenge.get(k)})
-        url = f"{realm}{'&' if '?' in realm else '?'}{query}" if query else realm
         self._check_transport(realm)
-        status, body = self._fetch(url, headers)
+        if credentials and credentials.identity_token:
+            form = {"grant_type": "refresh_token", "client_id": CLIENT, **asked,
+                    "refresh_token": credentials.identity_token}
+            url = realm
+        else:
+            if credentials:
+                headers["Authorization"] = credentials.basic
+            url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(asked)}" if asked else realm
+        status, body = self._fetch(url, headers, form)
         if status != 200:
             return "", 0.0
         try:
@@ -110,3 +132,13 @@ class Authorizer:
         if not related and host not in self._trusted:
             raise Permanent(f"registry {self._origin} wants the password to be sent to {origin_of(realm)}",
                             hint=f"name {host} as a trusted realm if it belongs to the registry")
+
+
+def _choose(challenge: str) -> tuple[str, dict[str, str]]:
+    """Return scheme and parameters of the strongest challenge of a header that may hold several (RFC 9110, 11.6.1)."""
+    found: dict[str, dict[str, str]] = {}
+    for part in _SCHEME.split(challenge[:_MAX_CHALLENGE])[1:]:
+        scheme, _, rest = part.partition(" ")
+        found.setdefault(scheme.lower(), {k.lower(): v for k, v in _PARAMETER.findall(rest)})
+    scheme = next((scheme for scheme in ("bearer", "basic") if scheme in found), "")
+    return scheme, found.get(scheme, {})

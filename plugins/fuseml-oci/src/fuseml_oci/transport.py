@@ -66,7 +66,8 @@ class SafeRegistry(Registry):  # type: ignore[misc]
         registry: `host[:port]`.
         insecure: True for plain http, False for https, None for http on loopback hosts only.
         timeout: How long to wait for connections and bytes.
-        credentials: User name and password; by default those that Docker keeps for this registry.
+        credentials: User name and password; by default those that Docker, Podman or the environment have for this
+            registry or parts of it.
         retries: Patience with passing faults.
         proxy: URL of an HTTP proxy; by default as the environment says. Never used for loopback hosts.
         ca_bundle: File with certificate authorities; by default as the environment says.
@@ -86,8 +87,9 @@ class SafeRegistry(Registry):  # type: ignore[misc]
         authorities = ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
         super().__init__(self.registry, insecure=self.origin.scheme == "http", tls_verify=authorities)
         self._prepare_session(proxy)
-        self._authorizer = Authorizer(self.origin, credentials or find_credentials(self.registry),
-                                      self._fetch_token, trusted_realms)
+        self._authorizer = Authorizer(
+            self.origin, lambda repository: credentials or find_credentials(self.registry, repository=repository),
+            self._fetch_token, trusted_realms)
 
     def _prepare_session(self, proxy: str) -> None:
         self.session = _PlainSession()
@@ -148,8 +150,8 @@ class SafeRegistry(Registry):  # type: ignore[misc]
             if hasattr(call.data, "seek"):
                 call.data.seek(0)
             response = self._follow(call)
-            if response.status_code != 401 or attempt == 2:
-                break
+            if response.status_code != 401 or attempt == 2 or origin_of(response.url) != self.origin:
+                break  # a stranger, to whom the registry redirected, has nothing to ask for
             challenge = response.headers.get("WWW-Authenticate", "")
             if not self._authorizer.answer(challenge, call.repository, call.action):
                 break
@@ -192,9 +194,15 @@ class SafeRegistry(Registry):  # type: ignore[misc]
             response._content_consumed = True
         return response
 
-    def _fetch_token(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        response = self._send(_Call("GET", url, None, dict(headers), None, "", "pull"))
+    def _fetch_token(self, url: str, headers: Mapping[str, str],
+                     form: Mapping[str, str] | None) -> tuple[int, bytes]:
+        response = self._send(_Call("POST" if form else "GET", url, form, dict(headers), None, "", "pull"))
         return response.status_code, self._finish(response, url).content
+
+    @property
+    def asked_for_credentials(self) -> bool:
+        """Whether the registry has wanted to know who asks; else nobody has checked the credentials."""
+        return self._authorizer.asked
 
     def close(self) -> None:
         """Close all connections."""
