@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from fuseml_core.adapters.extensions.errors import translated
 from fuseml_core.adapters.extensions.subscriptions import Subscription, Subscriptions
-from fuseml_core.domain.errors import Conflict, NotFound
+from fuseml_core.domain.errors import Conflict
+from fuseml_core.service.extensions.ports import Available
 from fuseml_oci import media
 from fuseml_oci.catalog.format import Package, PackageVersion, decode, parse_moment
 from fuseml_oci.catalog.reading import check_package
@@ -30,35 +30,6 @@ from fuseml_sdk.errors import InvalidInput, PluginError
 UPDATE_TIMEOUT = 600.0
 #: Seconds after which a catalog that was not checked counts as stale.
 STALE_AFTER = 2 * 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogVersion:
-    """A version that a marketplace offers.
-
-    Attributes:
-        name, version: Of the extension.
-        reference: Where its bundle lies, with digest; a mirror's place if the catalog was mirrored.
-        marketplace: Which one offers it.
-        entry: What the catalog says about it.
-    """
-
-    name: str
-    version: str
-    reference: str
-    marketplace: str
-    entry: PackageVersion
-
-    @property
-    def yanked(self) -> str:
-        """Why it must not be chosen anew; empty when it may."""
-        return (self.entry.yanked.reason or "no reason given") if self.entry.yanked else ""
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """What is needed to resolve, in the form of a bundle's manifest; corrections of curators included."""
-        return {"name": self.name, **self.entry.model_dump(mode="json", include={
-            "version", "requires_fuseml", "dependencies", "conflicts", "permissions"})}
 
 
 class Marketplaces:
@@ -113,7 +84,8 @@ class Marketplaces:
             try:
                 done = self._follow(subscription, progress).update()
             except PluginError as error:
-                self._save(subscription.model_copy(update={"problem": error.message}))
+                self._save(subscription.model_copy(update={"problem": error.message,
+                                                           "tried_at": self._clock()}))
                 with translated(f"marketplace {name}: "):
                     raise
             self._save(subscription.model_copy(update={"checked_at": self._clock(), "problem": ""}))
@@ -133,7 +105,7 @@ class Marketplaces:
 
         Returns:
             `name`, `reference`, `channel`, `keys` (fingerprints), `catalog` (its name), `version`, `digest`, `issued`,
-            `expires`, `packages`, `checked_at`, `state` (current, stale, expired or missing) and `problem`.
+            `expires`, `packages`, `checked_at`, `tried_at`, `state` (current, stale, expired or missing) and `problem`.
         """
         subscription, loaded = self.subscriptions.get(name), self._load(name)
         held = loaded.held if loaded else None
@@ -142,8 +114,8 @@ class Marketplaces:
                 "catalog": held.name if held else "", "version": held.version if held else 0,
                 "digest": held.digest if held else "", "issued": held.issued if held else "",
                 "expires": held.expires if held else "", "packages": len(loaded.rows) if loaded else 0,
-                "checked_at": subscription.checked_at, "state": self._state(subscription, held),
-                "problem": subscription.problem}
+                "checked_at": subscription.checked_at, "tried_at": subscription.tried_at,
+                "state": self._state(subscription, held), "problem": subscription.problem}
 
     def list(self) -> list[dict[str, Any]]:
         """All marketplaces in the order of adding, as :meth:`show` gives them."""
@@ -154,6 +126,20 @@ class Marketplaces:
         every = ((name, self._load(name)) for name in self._names())
         return {name: {"digest": loaded.held.digest, "version": loaded.held.version}
                 for name, loaded in every if loaded}
+
+    def channels(self) -> Mapping[str, str]:
+        """The channel that each marketplace is followed in; empty when it leaves that to each package."""
+        return {name: subscription.channel or "" for name, subscription in self._names().items()}
+
+    def outdated(self) -> Sequence[dict[str, Any]]:
+        """Marketplaces whose catalog is stale, expired or missing: `name`, `state`, `problem`."""
+        found = []
+        for name, subscription in self._names().items():
+            loaded = self._load(name)
+            state = self._state(subscription, loaded.held if loaded else None)
+            if state != "current":
+                found.append({"name": name, "state": state, "problem": subscription.problem})
+        return found
 
     def find(self, name: str) -> tuple[str, Package] | None:
         """The marketplace that a name belongs to, and the package.
@@ -168,7 +154,7 @@ class Marketplaces:
                 return marketplace, package
         return None
 
-    def versions(self, name: str, channel: str = "") -> Sequence[CatalogVersion]:
+    def versions(self, name: str, channel: str = "") -> Sequence[Available]:
         """What is offered of an extension, best first, yanked versions last; nothing if no marketplace knows it.
 
         Args:
@@ -181,21 +167,21 @@ class Marketplaces:
         marketplace, package = found
         wanted = channel or self._names()[marketplace].channel or package.default_channel
         entries = sorted(package.in_channel(wanted), key=lambda entry: entry.yanked is not None)
-        return [self._offer(marketplace, package, entry) for entry in entries]
+        return [_available(entry) for entry in entries]
 
-    def locate(self, name: str, version: str) -> CatalogVersion:
-        """One version, whatever its channel, yanked ones too.
+    def locate(self, name: str, version: str) -> str:
+        """Where one version is, whatever its channel, yanked ones too; a mirror's place if the catalog was mirrored.
 
-        Raises:
-            NotFound: No marketplace has it.
+        Returns:
+            The reference with tag and digest; empty when no marketplace has it.
         """
         found = self.find(name)
         entry = found[1].find(version) if found else None
         if found is None or entry is None:
-            there = ", ".join(v.version for v in found[1].versions[:10]) if found else ""
-            raise NotFound(f"no marketplace has {name} {version}", hint=f"{found[0]} has: {there}" if found else
-                           "See: fuseml extension search")
-        return self._offer(found[0], found[1], entry)
+            return ""
+        loaded = self._load(found[0])
+        place = parse(relocated(found[1].repository, loaded.held.relocated if loaded else {}))
+        return str(place.with_tag(version).with_digest(entry.digest))
 
     def endorsed(self, name: str) -> Sequence[PublicKey]:
         """Keys that the signed catalog of the name's marketplace names for its bundles."""
@@ -259,11 +245,6 @@ class Marketplaces:
         self.subscriptions.save(subscription)
         self._known = None
 
-    def _offer(self, marketplace: str, package: Package, entry: PackageVersion) -> CatalogVersion:
-        loaded = self._load(marketplace)
-        place = parse(relocated(package.repository, loaded.held.relocated if loaded else {}))
-        return CatalogVersion(package.name, entry.version, str(place.with_digest(entry.digest)), marketplace, entry)
-
     def _follow(self, subscription: Subscription, progress: Callable[[str], None]) -> Subscriber:
         place, keys = subscription.place, subscription.public_keys()
         source = RepositorySource(self._connect(place), place.repository)
@@ -308,3 +289,9 @@ class _Loaded:
                 data = self._store.blob(Descriptor(media.CATALOG_DOCUMENT, self.rows[name].digest, 0))
                 self._packages[name] = check_package(decode(Package, data, f"the package {name}"), name)
         return self._packages.get(name)
+
+
+def _available(entry: PackageVersion) -> Available:
+    yanked = (entry.yanked.reason or "no reason given") if entry.yanked else ""
+    return Available(entry.version, yanked, entry.requires_fuseml,
+                     tuple((need.name, need.range) for need in entry.dependencies))

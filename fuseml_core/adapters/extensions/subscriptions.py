@@ -28,6 +28,7 @@ class Subscription(WireModel):
     channel: Channel | None = Field(None, description="what is taken by default; None: what each package says")
     added_at: float
     checked_at: float = Field(0.0, description="seconds since the epoch; when the catalog was last known to be current")
+    tried_at: float = Field(0.0, description="when a check failed last")
     problem: str = Field("", description="why the last check failed")
 
     @property

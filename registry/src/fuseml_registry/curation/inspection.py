@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from fuseml_oci.bundles.lint import Finding, Report, Severity
 from fuseml_oci.bundles.transfer import RemoteBundle
 from fuseml_oci.catalog.format import Check, Namespaces, Need, Owner, Package
 from fuseml_oci.signing.keys import PublicKey, read_public
 from fuseml_oci.signing.verify import verify
 from fuseml_oci.sources import ManifestSource
 from fuseml_registry.curation.edits import Act, version_of
-from fuseml_registry.curation.scans import lookalikes, secrets_in
+from fuseml_registry.curation.likeness import lookalikes
 from fuseml_registry.curation.submissions import Submitted
 from fuseml_sdk.versions import parse_range, parse_version
 
 #: Sentences of one kind that are shown.
 _SHOWN = 20
+#: Rules of `bundle lint` against what must never be published; shown apart, because they weigh most.
+_SECRETS = "B4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Subject:
         bundle: As its registry has it.
         source: Where the bundle and its signatures lie.
         folder: The bundle, unpacked.
+        report: Of `bundle lint`.
         package: What the catalog says of it already.
         packages: The whole catalog.
         namespaces: Who may submit to what.
@@ -40,6 +45,7 @@ class Subject:
     bundle: RemoteBundle
     source: ManifestSource
     folder: Path
+    report: Report
     package: Package | None
     packages: Mapping[str, Package]
     namespaces: Namespaces
@@ -166,10 +172,23 @@ def _unmet(need: Need, packages: Mapping[str, Package]) -> Iterator[str]:
         yield f"It needs {need.name} {need.range}; the catalog offers {there}."
 
 
+def _lint(subject: Subject) -> Check:
+    return _linted("lint", [found for found in subject.report.findings if not found.rule.id.startswith(_SECRETS)])
+
+
 def _secrets(subject: Subject) -> Check:
-    found = secrets_in(subject.folder)
-    return Check(name="secrets", outcome="failed" if found else "passed",
-                 text=_lines(found) or "Nothing looks like a secret.")
+    return _linted("secrets", [found for found in subject.report.findings if found.rule.id.startswith(_SECRETS)])
+
+
+def _linted(name: str, findings: Sequence[Finding]) -> Check:
+    open_ones = [found for found in findings if not found.accepted]
+    worst = {found.rule.severity for found in open_ones}
+    outcome: Literal["failed", "warned", "passed"] = (
+        "failed" if Severity.ERROR in worst else "warned" if Severity.WARNING in worst else "passed")
+    lines = [f"{found.rule.id} {found.where}: {found.message}" for found in open_ones]
+    lines += [f"{found.rule.id} {found.where}: accepted by the author: {found.accepted}" for found in findings
+              if found.accepted]
+    return Check(name=name, outcome=outcome, text=_lines(lines) or "Nothing found.")
 
 
 def _check(name: str, problems: list[str], text: str) -> Check:
@@ -182,4 +201,4 @@ def _lines(lines: list[str]) -> str:
 
 
 _CHECKS: Sequence[Callable[[Subject], Check]] = (
-    _identity, _namespace, _names, _signatures, _permissions, _needs, _secrets)
+    _identity, _namespace, _names, _signatures, _permissions, _needs, _lint, _secrets)

@@ -11,6 +11,7 @@ from fuseml_oci.catalog.format import API_VERSION, Package, PackageVersion, Relo
 from fuseml_oci.catalog.publish import LATEST
 from fuseml_oci.catalog.reading import Catalog
 from fuseml_oci.catalog.relocation import push_relocation, read_relocation, signed_by
+from fuseml_oci.copying import copy
 from fuseml_oci.reference import Reference, parse
 from fuseml_oci.signing.keys import PublicKey
 from fuseml_oci.sources import RepositorySource
@@ -88,8 +89,6 @@ def _jobs(packages: Sequence[Package]) -> Iterator[tuple[Package, PackageVersion
 
 def _bundle(wanted: Mirror, package: Package, version: PackageVersion, moved: dict[str, str],
             around: Surroundings) -> bool:
-    from fuseml_oci.copying import copy
-
     place = parse(moved.get(package.repository, package.repository)).with_digest(version.digest)
     target = _target(wanted, package).with_tag(version.version)
     writer = around.connect(target)
@@ -98,17 +97,15 @@ def _bundle(wanted: Mirror, package: Package, version: PackageVersion, moved: di
     if before not in ("", version.digest):
         raise InvalidInput(f"{target} holds another bundle ({before[:19]}…) than the catalog names",
                            hint="Mirror to a namespace of its own.")
-    copy(place, target, referrers=True)  # also what is there: it may have got signatures since
+    copy(place, target, connect=around.connect)  # also what is there: it may have got signatures since
     return not before
 
 
 def _catalog(wanted: Mirror, catalog: Catalog, packages: Sequence[Package], around: Surroundings) -> Reference:
-    from fuseml_oci.copying import copy
-
     pinned = wanted.target.with_digest(catalog.digest)
     writer = around.connect(wanted.target)
     around.progress("copying the catalog")
-    copy(wanted.source.with_digest(catalog.digest), pinned, referrers=True)
+    copy(wanted.source.with_digest(catalog.digest), pinned, connect=around.connect)
     relocation = Relocation(api_version=API_VERSION, catalog=catalog.digest, repositories={
         package.repository: str(_target(wanted, package)) for package in packages})
     push_relocation(writer, pinned, relocation, wanted.sign)

@@ -9,10 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from fuseml_oci.bundles.lint import lint_bundle
 from fuseml_oci.bundles.transfer import RemoteBundle, look_up, pull
 from fuseml_oci.bundles.unpack import unpack
 from fuseml_oci.catalog.format import Check, Decision
 from fuseml_oci.client import RegistryClient
+from fuseml_oci.copying import copy
 from fuseml_oci.reference import Reference, parse
 from fuseml_oci.sources import RepositorySource
 from fuseml_registry.curation.edits import Act, with_version
@@ -102,13 +104,13 @@ def review(workspace: Workspace, reference: Reference, around: Surroundings, *, 
                      around.connect(workspace.settings.place)) if submitted else []
     place = _place(workspace, found)
     with tempfile.TemporaryDirectory(prefix="fuseml-review-", ignore_cleanup_errors=True) as temporary:
-        folder = unpack(pull(found.reference, client, around.content, around.progress, found=found),
-                        Path(temporary) / "bundle")
-        packages = workspace.packages()
-        subject = Subject(found, RepositorySource(client, reference.repository), folder,
-                          packages.get(found.descriptor.name), packages, workspace.namespaces(), namespace,
-                          f"oci://{place.registry}/{place.repository}", submitted, owners)
+        pulled = pull(found.reference, client, around.content, around.progress, found=found)
+        folder = unpack(pulled, Path(temporary) / "bundle")
         around.progress("checking")
+        packages, source = workspace.packages(), RepositorySource(client, reference.repository)
+        subject = Subject(found, source, folder, lint_bundle(pulled), packages.get(found.descriptor.name), packages,
+                          workspace.namespaces(), namespace, f"oci://{place.registry}/{place.repository}", submitted,
+                          owners)
         checks = [*inspect(subject), _trial(subject, around, trials)]
     return Review(found, place, namespace, tuple(checks), submitted, tuple(owners))
 
@@ -174,10 +176,8 @@ def _bring(reviewed: Review, around: Surroundings) -> None:
     found, place = reviewed.bundle, reviewed.place
     source = Reference(found.reference.registry, found.reference.repository, digest=found.digest)
     if (source.registry, source.repository) != (place.registry, place.repository):
-        from fuseml_oci.copying import copy
-
         around.progress(f"copying {found.descriptor.name} {found.descriptor.version} to {place}")
-        copy(source, place.with_tag(found.descriptor.version), referrers=True)
+        copy(source, place.with_tag(found.descriptor.version), connect=around.connect)
 
 
 def _trial(subject: Subject, around: Surroundings, trials: Trials) -> Check:
