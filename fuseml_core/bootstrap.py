@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,10 +16,15 @@ import structlog
 from fuseml_core import __version__
 from fuseml_core.adapters.components import HostedPlugins
 from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments
+from fuseml_core.adapters.extensions.marketplaces import Marketplaces as CatalogCopies
+from fuseml_core.adapters.extensions.offers import EmbeddedRows, Offers
+from fuseml_core.adapters.extensions.subscriptions import Subscriptions
 from fuseml_core.adapters.extensions.trust import PolicyTrust, RegistrySigner, establish
 from fuseml_core.adapters.gateway import DataProcess
+from fuseml_core.adapters.sql.change_lock import SqlChangeLock
 from fuseml_core.adapters.sql.database import open_database
 from fuseml_core.adapters.sql.extensions import SqlExtensions, SqlExtensionSettings
+from fuseml_core.adapters.sql.generations import SqlGenerations
 from fuseml_core.adapters.sql.ledger import SqlLedger
 from fuseml_core.adapters.sql.migration import migrate
 from fuseml_core.engine.completion import Completion
@@ -33,12 +39,15 @@ from fuseml_core.service.codesets import Codesets
 from fuseml_core.service.extensions import ExtensionCatalog, Extensions, ExtensionSettings
 from fuseml_core.service.extensions.trust import Trust
 from fuseml_core.service.manual_runs import ManualRuns
+from fuseml_core.service.marketplaces import Marketplaces
 from fuseml_core.service.pipelines import Pipelines
 from fuseml_core.service.projects import Projects
 from fuseml_core.service.runs import Runs
 from fuseml_core.service.services import Services
 from fuseml_core.service.use_cases import UseCases
 from fuseml_core.settings import Settings
+from fuseml_oci.client import RegistryClient
+from fuseml_oci.reference import Reference
 from fuseml_sdk.environments import IndexSettings
 
 #: Plugins that the server hosts in its own process.
@@ -66,13 +75,18 @@ def bootstrap(settings: Settings) -> UseCases:
     services.changed = lambda: _after_change(serving, reconciler)
     projects = Projects(ledger, plugins, services.stop_of_project)
     codesets = Codesets(ledger, plugins, projects, reconciler.wake, clone_urls(settings))
-    bundles = _bundles(settings)
+    catalogs = _catalogs(settings)
+    bundles = _bundles(settings, records, catalogs)
     extensions = Extensions(
-        records=records, settings=configured, bundles=bundles, environments=UvEnvironments(settings),
+        records=records, generations=SqlGenerations(database), lock=SqlChangeLock(database), settings=configured,
+        bundles=bundles, environments=UvEnvironments(settings),
         host=HostedComponents(host, settings.path("extensions", "state"), configured.values),
         store=settings.path("extensions", "store"), engine=__version__, users=_users(ledger), pinned=_pinned(ledger),
-        on_installed=lambda _extension: codesets.redetect())
+        followers={"redetect": codesets.redetect}, keep=settings.extension_generations,
+        grace=settings.extension_grace)
     catalog = ExtensionCatalog(records)
+    marketplaces = Marketplaces(Offers(catalogs, EmbeddedRows(lambda: _client(settings))), records, __version__,
+                                0.0 if settings.offline else settings.marketplace_seconds)
     pipelines = Pipelines(ledger, catalog, projects, reconciler.wake, services.stop_of_pipeline)
     watcher = StoreWatcher(ledger, plugins, codesets.observe)
     started_at = time.time()
@@ -85,8 +99,12 @@ def bootstrap(settings: Settings) -> UseCases:
         extensions.load_installed()
         reconciler.start()
         watcher.start()
+        marketplaces.start()
+        threading.Thread(target=extensions.resume, name="fuseml-resume", daemon=True).start()
 
     def stop() -> None:
+        extensions.stop()
+        marketplaces.stop()
         watcher.stop()
         reconciler.stop()
         # What is in flight now are calls that wait for events; they may be cut.
@@ -97,15 +115,29 @@ def bootstrap(settings: Settings) -> UseCases:
         projects=projects, codesets=codesets, artifacts=Artifacts(ledger), pipelines=pipelines,
         runs=Runs(ledger, plugins, reconciler.wake),
         manual_runs=ManualRuns(ledger, pipelines, catalog, reconciler.wake), services=services,
-        extensions=extensions, trust=_trust_use_case(settings, bundles), components=plugins,
+        extensions=extensions, marketplaces=marketplaces, trust=_trust_use_case(settings, bundles), components=plugins,
         describe=lambda: describe(settings, started_at), start=start, stop=stop, activity=reconciler.activity,
         stop_workloads=lambda jobs: reconciler.stop_workloads(cancel_jobs=jobs),
         alive=lambda: time.monotonic() - reconciler.heartbeat < 60.0, started_at=started_at)
 
 
-def _bundles(settings: Settings) -> RegistryBundles:
-    return RegistryBundles(lambda: _registry(settings), settings.path("extensions", "content"), proxy=settings.proxy,
-                           ca_bundle=settings.ca_bundle)
+def _catalogs(settings: Settings) -> CatalogCopies:
+    return CatalogCopies(Subscriptions(settings.path("marketplaces")), lambda reference: _client(settings, reference))
+
+
+def _client(settings: Settings, reference: Reference | None = None) -> RegistryClient:
+    """A client for the registry of a reference, by default the embedded one."""
+    own = urlsplit(_registry(settings))
+    if reference is not None and reference.registry != own.netloc:
+        return RegistryClient(reference.registry, proxy=settings.proxy, ca_bundle=settings.ca_bundle)
+    return RegistryClient(own.netloc, insecure=own.scheme == "http", proxy=settings.proxy,
+                          ca_bundle=settings.ca_bundle)
+
+
+def _bundles(settings: Settings, records: SqlExtensions, catalogs: CatalogCopies) -> RegistryBundles:
+    return RegistryBundles(lambda: _registry(settings), settings.path("extensions", "content"), records,
+                           marketplaces=catalogs,
+                           proxy=settings.proxy, ca_bundle=settings.ca_bundle)
 
 
 def _trust(settings: Settings) -> PolicyTrust:

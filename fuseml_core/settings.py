@@ -38,6 +38,9 @@ class Settings:
         log_level: debug, info, warning or error.
         job_timeout: Seconds a job may run when nothing else is said.
         drain_seconds: Seconds a replaced service goes on serving old connections.
+        extension_generations: How many sets of extensions are kept to go back to, the one in force included.
+        marketplace_seconds: How often catalogs of marketplaces are updated by themselves; 0: never.
+        extension_grace: Seconds that components of a new set of extensions are watched; what fails is rolled back.
     """
 
     home: Path
@@ -59,6 +62,9 @@ class Settings:
     log_level: str
     job_timeout: float
     drain_seconds: float
+    extension_generations: int
+    extension_grace: float
+    marketplace_seconds: float
     runtime_dir: Path
 
     @property
@@ -112,6 +118,9 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         log_level=_choice(env, "FUSEML_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         job_timeout=float(_integer(env, "FUSEML_JOB_TIMEOUT", 24 * 3600, 1, 10**9)),
         drain_seconds=float(_integer(env, "FUSEML_DRAIN_SECONDS", 30, 0, 3600)),
+        extension_generations=_integer(env, "FUSEML_EXTENSION_GENERATIONS", 5, 1, 1000),
+        marketplace_seconds=float(_integer(env, "FUSEML_MARKETPLACE_SECONDS", 6 * 3600, 0, 10**9)),
+        extension_grace=float(_integer(env, "FUSEML_EXTENSION_GRACE_SECONDS", 15, 0, 3600)),
         runtime_dir=_runtime_dir(env, home),
     )
 

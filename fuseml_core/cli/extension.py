@@ -35,6 +35,25 @@ def _settings(item: dict[str, Any]) -> list[str]:
         f"{key}: ignored: {why}" for key, why in ignored.items()]
 
 
+def _schema(schema: dict[str, Any]) -> list[str]:
+    """The settings that an extension declares, one line each."""
+    lines = []
+    for key, rule in (schema.get("properties") or {}).items():
+        facts = [str(rule.get("type") or "")] if isinstance(rule, dict) else []
+        if isinstance(rule, dict):
+            facts += ["secret"] if rule.get("writeOnly") else []
+            facts += [f"default {json.dumps(rule['default'])}"] if "default" in rule else []
+        facts += ["required"] if key in (schema.get("required") or []) else []
+        about = f": {rule['description']}" if isinstance(rule, dict) and rule.get("description") else ""
+        lines.append(f"{key} ({', '.join(filter(None, facts)) or 'any'}){about}")
+    return lines
+
+
+def _generation(item: dict[str, Any]) -> str:
+    asked = "asked for" if item.get("requested") else f"needed by {', '.join(item.get('dependents') or [])}"
+    return f"{item.get('generation')}; this version since {item.get('since')}, {asked}"
+
+
 COLUMNS: list[Column] = [
     ("Name", "name"), ("Version", "version"), ("State", "state"), ("Components", _components),
     ("Templates", "templates"), ("Summary", "summary"),
@@ -44,45 +63,54 @@ ITEM: list[Column] = [
     ("Installed", lambda item: moment(item.get("installed_at"))), ("Source", "source"), ("Digest", "digest"),
     ("Depends on", lambda item: [f"{d['name']} {d.get('range') or '*'}" for d in item.get("dependencies") or []]),
     ("Components", _components), ("Runnables", "runnables"), ("Templates", "templates"),
-    ("Settings", _settings),
+    ("Settings", _settings), ("Settings there are", lambda item: _schema(item.get("config_schema") or {})),
     ("Permissions", lambda item: [f"{p['name']}: {p['reason']}" for p in item.get("permissions") or []]),
+    ("Trusted because", lambda item: (item.get("trust") or {}).get("reason")),
+    ("Signed by", lambda item: (item.get("trust") or {}).get("signers")),
+    ("Channel", "channel"), ("Generation", _generation),
+    ("Needed by", "dependents"), ("Versions here", "versions"), ("Advice", "advice"), ("Trouble", "trouble"),
 ]
 
 
-@click.group()
+#: Commands in other modules: imported only when they are used.
+ELSEWHERE: dict[str, tuple[str, str]] = {
+    "install": ("fuseml_core.cli.extension_changes:install", "Install extensions, or other versions of them."),
+    "upgrade": ("fuseml_core.cli.extension_changes:upgrade", "Upgrade extensions."),
+    "uninstall": ("fuseml_core.cli.extension_changes:uninstall", "Uninstall extensions."),
+    "rollback": ("fuseml_core.cli.extension_generations:rollback", "Go back to an earlier generation."),
+    "history": ("fuseml_core.cli.extension_generations:history", "Show the generations that are kept."),
+    "lock": ("fuseml_core.cli.extension_generations:lock", "Write down exactly what is installed."),
+}
+
+
+class _Group(click.Group):
+    """A group that shows commands of other modules without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands."""
+        return sorted({*super().list_commands(ctx), *ELSEWHERE})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command named; None if there is none."""
+        if cmd_name not in ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        from importlib import import_module
+
+        module, _, attribute = ELSEWHERE[cmd_name][0].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the list of commands."""
+        here = {name: command.get_short_help_str(70) for name, command in self.commands.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted((here | {name: short for name, (_, short) in ELSEWHERE.items()}).items()))
+
+
+@click.group(cls=_Group)
 def extension() -> None:
-    """Install, list, inspect, configure and uninstall extensions."""
-
-
-@extension.command("install")
-@click.argument("reference")
-@click.option("--allow-unsigned", is_flag=True, help="Install from a registry that the server does not trust.")
-@output_option
-def install(reference: str, allow_unsigned: bool, output: str) -> None:
-    """Install an extension, or upgrade to another version of it, while the server runs.
-
-    REFERENCE is a name in the server's own registry (mlflow, mlflow:0.1.0) or oci://host/namespace/name:tag.
-    """
-    body = {"reference": reference, "allow_unsigned": allow_unsigned}
-    result: dict[str, Any] = {}
-    for event in connect().stream("extensions", body=body, timeout=_PATIENCE):
-        if event.get("event") == "progress":
-            echo(str(event.get("text", "")), err=True)
-        elif event.get("event") == "result":
-            result = event["extension"]
-    if not result:
-        from fuseml_core.domain.errors import Unavailable
-
-        raise Unavailable("The server ended the installation without a result.",
-                          hint="See: fuseml extension list, fuseml server logs")
-    if output != "table":
-        show_data(result, output)
-        return
-    echo(f"Extension {result['name']} {result['version']} is {result['state']}.")
-    for permission in result.get("permissions") or []:
-        echo(f"It may use {permission['name']}: {permission['reason']}")
-    if result.get("templates"):
-        echo("Templates: " + ", ".join(result["templates"]))
+    """Install, upgrade, roll back, list, inspect, configure and uninstall extensions."""
 
 
 @extension.command("list")
@@ -120,7 +148,7 @@ def configure(name: str, settings: tuple[tuple[str, str], ...], secrets: tuple[s
     for key in values:
         if key in known["secrets"]:
             raise click.UsageError(f"{key} is a secret: write --secret {key} and give its value when asked.")
-    values |= {key: _ask(key) for key in secrets}
+    values |= {key: ask(key) for key in secrets}
     if values or unset:
         body = {"set": values, "unset": list(unset)}
         known = client.put("extensions", name, "config", body=body, timeout=_PATIENCE)
@@ -134,7 +162,7 @@ def configure(name: str, settings: tuple[tuple[str, str], ...], secrets: tuple[s
         echo(f"Not set: {', '.join(free)}")
 
 
-def _ask(key: str) -> str:
+def ask(key: str) -> str:
     """A secret, typed unseen or read from standard input, one line each."""
     if sys.stdin.isatty():
         return str(click.prompt(key, hide_input=True, err=True))
@@ -144,10 +172,3 @@ def _ask(key: str) -> str:
     return line.rstrip("\r\n")
 
 
-@extension.command("uninstall")
-@click.argument("name")
-@click.option("--force", is_flag=True, help="Even if other extensions or pipelines use it.")
-def uninstall(name: str, force: bool) -> None:
-    """Uninstall the extension NAME while the server runs."""
-    connect().delete("extensions", name, query={"force": force}, timeout=120.0)
-    echo(f"Extension {name} is uninstalled.")

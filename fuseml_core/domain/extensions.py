@@ -27,6 +27,7 @@ class TrustDecision:
         hint: What to do when it is refused.
         signers: Fingerprints of the keys whose signatures are good, `sha256:<64 hex>`.
         attestations: Predicate types of the attestations that are good.
+        overridable: It is refused only because it is not signed; `--allow-unsigned` overrides that and nothing else.
         overridden: Refused as unsigned, and allowed by `--allow-unsigned`.
     """
 
@@ -36,6 +37,7 @@ class TrustDecision:
     hint: str = ""
     signers: tuple[str, ...] = ()
     attestations: tuple[str, ...] = ()
+    overridable: bool = False
     overridden: bool = False
 
 
@@ -50,6 +52,7 @@ class Member:
         reference: Where it came from, with digest.
         requested: Somebody asked for it; otherwise it is there because another member depends on it.
         trust: The decision of the trust policy when it was installed.
+        channel: Of the catalog that it was chosen from; empty when no catalog was asked.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Member:
     reference: str
     requested: bool
     trust: TrustDecision
+    channel: str = ""
 
 
 class GenerationState(StrEnum):

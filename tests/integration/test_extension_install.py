@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import socket
 import threading
 import time
@@ -14,11 +15,13 @@ import uvicorn
 from sqlmodel import SQLModel
 
 from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments, component_id
+from fuseml_core.adapters.sql.change_lock import SqlChangeLock
 from fuseml_core.adapters.sql.database import open_database
 from fuseml_core.adapters.sql.extensions import SqlExtensions, SqlExtensionSettings
+from fuseml_core.adapters.sql.generations import SqlGenerations
 from fuseml_core.domain.errors import Conflict, Failed, FusemlError, Invalid, NotFound, Refused
 from fuseml_core.host.plugin_host import PluginHost
-from fuseml_core.service.extensions import ExtensionCatalog, Extensions, ExtensionSettings
+from fuseml_core.service.extensions import ExtensionCatalog, Extensions, ExtensionSettings, Options
 from fuseml_core.settings import from_environment
 from fuseml_oci.bundles import build, push
 from fuseml_oci.bundles.references import read_reference
@@ -86,25 +89,34 @@ class World:
 
     def __init__(self, home: Path, sockets: Path, place: str, envs: Path) -> None:
         self.home, self.place = home, place
-        settings = replace(from_environment({"FUSEML_HOME": str(home), "HOME": str(home)}), home=home)
+        self.configuration = replace(from_environment({"FUSEML_HOME": str(home), "HOME": str(home)}), home=home)
         self.engine = open_database(f"sqlite:///{home}/fuseml.db")
         SQLModel.metadata.create_all(self.engine)
         self.records = SqlExtensions(self.engine)
         self.host = PluginHost(runtime_dir=sockets, log_dir=home / "logs", drain_seconds=2.0)
-        self.bundles = RegistryBundles(lambda: f"http://{place}", home / "extensions/content")
+        self.bundles = RegistryBundles(lambda: f"http://{place}", home / "extensions/content", self.records)
+        self.generations, self.lock = SqlGenerations(self.engine), SqlChangeLock(self.engine)
         self.settings = ExtensionSettings(self.records, SqlExtensionSettings(self.engine))
-        self.installed, self.users, self.pinned = [], [], set()
+        self.followed, self.users, self.pinned = [], [], set()
         (home / "envs").symlink_to(envs)
-        self.extensions = Extensions(
-            records=self.records, settings=self.settings, bundles=self.bundles, environments=UvEnvironments(settings),
-            host=HostedComponents(self.host, home / "extensions/state", self.settings.values),
-            store=home / "extensions/store", engine="0.1.0", users=lambda _name: self.users, pinned=lambda digest: digest in self.pinned,
-            on_installed=self.installed.append)
+        self.extensions = self.start()
         self.catalog = ExtensionCatalog(self.records)
         self.progress = []
 
-    def install(self, reference: str, **options):
-        return self.extensions.install(reference, progress=self.progress.append, **options)
+    def start(self, keep: int = 1, grace: float = 0.0) -> Extensions:
+        """The use cases, as a new server would have them."""
+        return Extensions(
+            records=self.records, generations=self.generations, lock=self.lock, settings=self.settings, bundles=self.bundles, environments=UvEnvironments(self.configuration),
+            host=HostedComponents(self.host, self.home / "extensions/state", self.settings.values),
+            store=self.home / "extensions/store", engine="0.1.0", users=lambda _name: self.users,
+            pinned=lambda digest: digest in self.pinned, followers={"redetect": lambda: self.followed.append("redetect")},
+            keep=keep, grace=grace)
+
+    def install(self, *references: str, **options):
+        """Install; returns the first of them as it is shown."""
+        self.done = self.extensions.install(references, Options(**options), progress=self.progress.append)
+        name = references[0].split("@")[0].removeprefix("oci://").split("/")[-1].split(":")[0]
+        return self.extensions.get(name)
 
     def push(self, source: Path, reference: str = "", *, dev: bool = False):
         built = build(source, dev=dev)
@@ -183,7 +195,8 @@ def test_r40_r169_an_extension_is_installed_from_the_registry_answers_and_is_uni
     assert shown["source"] == str(pushed)
     assert shown["components"][0]["state"] == "ready"
     assert shown["templates"] == ["greeter/greeting"]
-    assert [extension.name for extension in world.installed] == ["greeter"]
+    assert world.followed == ["redetect"]
+    assert world.generations.work() == {}
     assert any(text.startswith("downloading 1 of ") for text in world.progress)
     assert any(text.startswith("building environment (") for text in world.progress)
 
@@ -195,20 +208,21 @@ def test_r40_r169_an_extension_is_installed_from_the_registry_answers_and_is_uni
     prefix, pid = builder.detect(FileListing()).why.split()
     assert prefix == record.environment, "it runs in the extension's own environment"
     assert int(pid) == world.extensions.get("greeter")["components"][0]["pid"]
-    assert world.extensions.list() == [world.extensions.get("greeter")]
+    shown = world.extensions.get("greeter")
+    assert world.extensions.list() == [{key: shown[key] for key in world.extensions.list()[0]}]
 
     world.progress.clear()
     assert world.install("greeter:0.1.0")["digest"] == pushed.digest
-    assert "greeter 0.1.0 is already installed" in world.progress
+    assert world.done["plan"]["changes"] == []
 
-    world.extensions.uninstall("greeter")
+    world.extensions.uninstall(["greeter"])
     assert world.extensions.list() == []
     assert world.host.components() == []
     assert not Path(record.store).exists()
     assert not Path(record.environment).exists()
     assert not list((world.home / "extensions/content/sha256").iterdir())
     with pytest.raises(NotFound, match="not installed"):
-        world.extensions.uninstall("greeter")
+        world.extensions.uninstall(["greeter"])
 
 
 def test_r128_r172_templates_and_runnables_of_installed_extensions_are_a_catalog(world, tmp_path):
@@ -290,7 +304,8 @@ def test_bytes_that_the_registry_changed_are_refused(world, tmp_path):
         world.install("alpha")
     assert world.extensions.list() == []
     assert world.nothing_is_half_made()
-    assert not [path for path in (world.home / "extensions/content").rglob("*") if path.is_file()]
+    for path in (world.home / "extensions/content/sha256").glob("*"):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name, "what arrived whole may stay for the next try"
 
 
 def test_r172_a_dependency_is_installed_first_from_the_same_registry(world, tmp_path):
@@ -302,10 +317,10 @@ def test_r172_a_dependency_is_installed_first_from_the_same_registry(world, tmp_
     assert any(text.startswith("base: downloading 1 of 2 (") for text in world.progress)
     assert [(e["name"], e["version"]) for e in world.extensions.list()] == [("base", "0.2.0"), ("top", "0.1.0")]
     with pytest.raises(Refused, match="the extension top depends on it"):
-        world.extensions.uninstall("base")
-    with pytest.raises(Conflict, match=r"top 0\.1\.0 is installed and needs base >=0\.1,<1, not 1\.0\.0"):
+        world.extensions.uninstall(["base"])
+    with pytest.raises(Conflict, match=r"top 0\.1\.0 \(installed\) needs base >=0\.1,<1"):
         world.install("base:1.0.0")
-    world.extensions.uninstall("base", force=True)
+    world.extensions.uninstall(["base"], Options(force=True))
     assert [e["name"] for e in world.extensions.list()] == ["top"]
 
 
@@ -358,8 +373,8 @@ def test_pipelines_that_use_an_extension_keep_it(world, tmp_path):
     store = Path(world.records.get("alpha").store)
     world.users, world.pinned = ["myproj/training"], {world.records.get("alpha").digest}
     with pytest.raises(Refused, match="the pipeline myproj/training uses it"):
-        world.extensions.uninstall("alpha")
-    world.extensions.uninstall("alpha", force=True)
+        world.extensions.uninstall(["alpha"])
+    world.extensions.uninstall(["alpha"], Options(force=True))
     assert (store / "extension.json").is_file(), "files stay while something pins them"
     world.pinned = set()
     world.extensions.load_installed()
@@ -398,7 +413,8 @@ def test_two_installations_at_once_wait_for_each_other(world, tmp_path):
         thread.join()
     assert errors == []
     assert [e["name"] for e in world.extensions.list()] == ["base", *names]
-    assert [record.name for record in world.installed].count("base") == 1
+    causes = [change["name"] for entry in world.start().history() for change in entry["members"]]
+    assert len(set(causes)) == 5
 
 
 def test_a_version_is_published_once_and_development_builds_replace_each_other(world, tmp_path):

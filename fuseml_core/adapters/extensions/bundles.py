@@ -1,72 +1,159 @@
-"""Bundles in registries, the embedded one and others."""
+"""Bundles in registries: the embedded one first, then those that subscribed marketplaces name, and any other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from fuseml_core.adapters.extensions.errors import translated
-from fuseml_core.service.extensions.ports import FoundBundle, Progress
-from fuseml_oci.bundles.references import newest, read_reference, sorted_versions
+from fuseml_core.adapters.extensions.trust import PolicyTrust
+from fuseml_core.domain.errors import FusemlError, Unavailable
+from fuseml_core.domain.errors import NotFound as NothingThere
+from fuseml_core.domain.extensions import InstalledExtension, TrustDecision
+from fuseml_core.service.extensions.ports import Available, FoundBundle, InstalledExtensions, Progress, Wish
+from fuseml_oci.bundles.references import NAMESPACE, is_local, read_reference, sorted_versions
 from fuseml_oci.bundles.transfer import RemoteBundle, look_up, pull
 from fuseml_oci.bundles.unpack import unpack
 from fuseml_oci.client import RegistryClient
+from fuseml_oci.progress import size_text
 from fuseml_oci.reference import Reference, parse
+from fuseml_oci.sources import RepositorySource
+from fuseml_oci.trust.scope import is_embedded
 from fuseml_sdk.errors import InvalidInput, NotFound
+from fuseml_sdk.manifest import SEMVER
+from fuseml_sdk.versions import Version, parse_version
+
+if TYPE_CHECKING:
+    from fuseml_oci.signing.keys import PublicKey
+
+
+class Marketplaces(Protocol):
+    """The catalogs that this server subscribed to, as they lie here; nothing of this asks a registry."""
+
+    def versions(self, name: str, channel: str) -> Sequence[Available]:
+        """Versions of an extension that the first marketplace which has it offers in a channel, best first."""
+        ...
+
+    def locate(self, name: str, version: str) -> str:
+        """The reference of a version, with digest; empty when no marketplace has it."""
+        ...
+
+    def endorsed(self, name: str) -> Sequence[PublicKey]:
+        """The keys that may sign an extension."""
+        ...
+
+    def advice(self, name: str, version: str) -> Sequence[str]:
+        """Deprecations and yanks of a version, one sentence each."""
+        ...
+
+    def catalogs(self) -> Mapping[str, Mapping[str, Any]]:
+        """`digest` and `version` of each catalog by the name of the marketplace."""
+        ...
 
 
 class RegistryBundles:
-    """Finds and fetches bundles; implements the port `Bundles`.
+    """Finds, judges and fetches bundles; implements the port `Bundles`.
 
     Args:
         registry: Returns the base URL of the embedded registry, such as `http://127.0.0.1:8765`; asked each time,
             because the port may be chosen when the server starts.
         content: Folder of verified blobs.
+        records: Rows of installed extensions; what was fetched before is found there without asking a registry.
+        trust: Decides by the policy; without it the embedded registry is trusted and nothing else.
+        marketplaces: Catalogs.
         proxy: URL of an HTTP proxy for other registries; by default as the environment says.
         ca_bundle: PEM file with the certificate authorities to trust; by default as the environment says.
     """
 
-    def __init__(self, registry: Callable[[], str], content: Path, *, proxy: str = "", ca_bundle: str = "") -> None:
-        self._registry, self._content, self._proxy, self._ca_bundle = registry, content, proxy, ca_bundle
+    def __init__(self, registry: Callable[[], str], content: Path, records: InstalledExtensions, *,
+                 trust: PolicyTrust | None = None, marketplaces: Marketplaces | None = None, proxy: str = "",
+                 ca_bundle: str = "") -> None:
+        self._registry, self._content, self._records = registry, content, records
+        self._trust, self._marketplaces = trust, marketplaces
+        self._proxy, self._ca_bundle = proxy, ca_bundle
 
-    def is_trusted(self, reference: str) -> bool:
-        """Whether it is in the embedded registry; nothing is trusted that only says so in its name."""
-        with translated():
-            return self._is_embedded(self._reference(reference).registry)
+    # -- finding ---------------------------------------------------------------------------------------------------
 
-    def find(self, reference: str) -> FoundBundle:
-        """Look a bundle up; without a tag, the highest release, else the last development build."""
+    def find(self, reference: str, wish: Wish) -> FoundBundle:
+        """Look a bundle up; a name stands for its best version in the embedded registry, else in a marketplace."""
         with translated():
             parsed = self._reference(reference)
+            if is_local(reference) and not self._has(parsed):
+                located = self._located(parsed, wish)
+                if located is not None:
+                    return located
+            if wish.offline and not self._is_embedded(parsed):
+                return self._here(parsed)
             client = self._client(parsed)
             if not parsed.locator:
-                parsed = self._newest(parsed, client)
-            found = look_up(parsed, client)
-            name = parsed.repository.rpartition("/")[2]
-            if found.descriptor.name != name:
-                raise InvalidInput(f"{parsed} contains the extension {found.descriptor.name!r}",
-                                   hint="A bundle lies in a repository that ends with its name.")
-            return self._found(found)
+                parsed = self._newest(parsed, client, wish)
+            return self._look_up(parsed, client)
 
-    def versions(self, sibling: str, name: str) -> Sequence[str]:
-        """Versions of another extension beside this one: releases, then the last development build, then the rest."""
+    def versions(self, sibling: str, name: str, wish: Wish) -> Sequence[Available]:
+        """Versions where another reference came from, best first; a marketplace tells what they need, too."""
         with translated():
-            reference = _beside(parse(sibling), name)
-            client = self._client(reference)
-            try:
-                tags = client.tags(reference.repository)
-            except NotFound:
-                return []
-            versions = sorted_versions(tags)
-            if "dev" not in tags:
-                return versions
-            last = look_up(reference.with_tag("dev"), client).descriptor.version
-            return sorted(versions, key=lambda version: ("-" in version, version != last))
+            near = parse(sibling) if sibling else self._reference(name)
+            reference = _beside(near, name)
+            if self._is_embedded(near) or self._is_from_marketplace(near):
+                own = self._reference(name)
+                if not self._has(own) and self._marketplaces is not None:
+                    return list(self._marketplaces.versions(name, wish.channel))
+                reference = own
+            if wish.offline and not self._is_embedded(reference):
+                return [Available(record.version) for record in self._kept(reference)]
+            return [Available(version) for version in self._tags(reference, self._client(reference), wish)]
 
-    def find_version(self, sibling: str, name: str, version: str) -> FoundBundle:
+    def find_version(self, sibling: str, name: str, version: str, wish: Wish) -> FoundBundle:
         """Look up one of these versions."""
-        return self.find(str(_beside(parse(sibling), name).with_tag(version)))
+        near = parse(sibling) if sibling else self._reference(name)
+        if self._is_embedded(near) or self._is_from_marketplace(near):
+            return self.find(f"{name}:{version}", wish)
+        return self.find(str(_beside(near, name).with_tag(version)), wish)
+
+    def advice(self, reference: str, name: str, version: str) -> Sequence[str]:
+        """What the catalogs at hand say about a version."""
+        known = self._marketplaces is not None and self._is_from_marketplace(parse(reference))
+        return list(self._marketplaces.advice(name, version)) if known and self._marketplaces is not None else []
+
+    def catalogs(self) -> Mapping[str, Mapping[str, Any]]:
+        """The catalogs this server subscribed to."""
+        return self._marketplaces.catalogs() if self._marketplaces is not None else {}
+
+    # -- judging ---------------------------------------------------------------------------------------------------
+
+    def decide(self, found: FoundBundle, wish: Wish) -> TrustDecision:
+        """What the trust policy says; what was fetched before and cannot be asked about now keeps its decision."""
+        with translated():
+            reference = parse(found.reference)
+            if self._trust is None:
+                return _only_embedded(self._is_embedded(reference))
+            if wish.offline and not self._is_embedded(reference):
+                return TrustDecision(False, reason="no decision about it is known here, and --offline asks no registry",
+                                     hint="Leave --offline out.")
+            endorsed = self._marketplaces.endorsed(found.name) if self._marketplaces is not None else ()
+            source = RepositorySource(self._client(reference), reference.repository)
+            return self._trust.decide(reference, found.digest, source, endorsed)
+
+    def own_signers(self) -> Collection[str]:
+        """The key of the embedded registry."""
+        return self._trust.own_signers() if self._trust is not None else []
+
+    def portable(self, reference: str) -> str:
+        """The reference as another server can read it."""
+        parsed = parse(reference)
+        name = parsed.repository.rpartition("/")[2]
+        if not self._is_embedded(parsed) or parsed.repository != f"{NAMESPACE}/{name}":
+            return reference
+        return name + (f":{parsed.tag}" if parsed.tag else "") + (f"@{parsed.digest}" if parsed.digest else "")
+
+    # -- fetching --------------------------------------------------------------------------------------------------
+
+    def missing(self, found: FoundBundle) -> Sequence[str]:
+        """Digests of layers that are not in the content store."""
+        return [layer["digest"] for layer in found.descriptor.get("layers") or []
+                if not (self._content / "sha256" / layer["digest"].partition(":")[2]).is_file()]
 
     def fetch(self, found: FoundBundle, destination: Path, progress: Progress) -> None:
         """Download, verify and unpack a bundle."""
@@ -81,18 +168,105 @@ class RegistryBundles:
             if path.name not in names and path.is_file():
                 path.unlink(missing_ok=True)
 
-    def _newest(self, reference: Reference, client: RegistryClient) -> Reference:
-        try:
-            return newest(client.tags(reference.repository), reference)
-        except NotFound:
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _look_up(self, reference: Reference, client: RegistryClient) -> FoundBundle:
+        found = look_up(reference, client)
+        name = reference.repository.rpartition("/")[2]
+        if found.descriptor.name != name:
+            raise InvalidInput(f"{reference} contains the extension {found.descriptor.name!r}",
+                               hint="A bundle lies in a repository that ends with its name.")
+        return _found(found)
+
+    def _located(self, wanted: Reference, wish: Wish) -> FoundBundle | None:
+        """What the marketplaces mean by a name; None when they do not know it."""
+        if self._marketplaces is None:
+            return None
+        name, version = wanted.repository.rpartition("/")[2], wanted.tag
+        if wanted.digest and not version:
+            return None
+        offered = [a for a in self._marketplaces.versions(name, wish.channel) if not a.yanked]
+        version = version or next((a.version for a in offered), "")
+        place = self._marketplaces.locate(name, version) if version else ""
+        if not place:
+            return None
+        reference = parse(place)
+        if wanted.digest and reference.digest != wanted.digest:
+            raise InvalidInput(f"the catalog has {name} {version} with the digest {reference.digest}")
+        found = self._here(reference) if wish.offline else self._look_up(reference, self._client(reference))
+        return FoundBundle(found.reference, found.digest, found.descriptor, found.config,
+                           tuple(self._marketplaces.advice(name, version)), wish.channel)
+
+    def _here(self, reference: Reference) -> FoundBundle:
+        """A version that was fetched before and is still here."""
+        for record in self._kept(reference):
+            if record.digest == reference.digest or (not reference.digest and reference.tag in {"", record.version}):
+                return FoundBundle(record.reference, record.digest, record.descriptor, record.config)
+        missing = "" if not reference.digest else self._what_is_missing(reference)
+        raise Unavailable(f"{reference} is not on this machine, and --offline asks no registry{missing}",
+                          hint="Leave --offline out, or bring it along: fuseml extension export, fuseml extension "
+                               "import.", details={"missing": [str(reference)]})
+
+    def _what_is_missing(self, reference: Reference) -> str:
+        record = self._records.by_digest(reference.digest)
+        if record is None:
+            return ""
+        gone = set(self.missing(FoundBundle(record.reference, record.digest, record.descriptor)))
+        sizes = [layer for layer in record.descriptor.get("layers") or [] if layer["digest"] in gone]
+        return "".join(f"\n  {layer['title']}: {layer['digest']} ({size_text(layer['size'])})" for layer in sizes)
+
+    def _kept(self, reference: Reference) -> Iterator[InstalledExtension]:
+        """Versions of a repository that were fetched before, best first."""
+        known = [record for record in self._records.all()
+                 if (place := parse(record.reference)).repository == reference.repository
+                 and place.registry == reference.registry]
+        parsed = {record.digest: parse_version(record.version) for record in known}
+        yield from sorted(known, key=lambda r: (not parsed[r.digest].pre, parsed[r.digest]), reverse=True)
+
+    def _newest(self, reference: Reference, client: RegistryClient, wish: Wish) -> Reference:
+        versions = self._tags(reference, client, wish)
+        if not versions:
             name = reference.repository.rpartition("/")[2]
             raise NotFound(f"there is no extension {name!r} at {reference}",
-                           hint=f"Push its bundle there first: fuseml bundle push DIR {reference}") from None
+                           hint=f"Push its bundle there first: fuseml bundle push DIR {reference}")
+        return reference.with_tag(versions[0])
 
-    @staticmethod
-    def _found(bundle: RemoteBundle) -> FoundBundle:
-        return FoundBundle(reference=str(bundle.reference), digest=bundle.digest,
-                           descriptor=bundle.descriptor.model_dump(mode="json", by_alias=True))
+    def _tags(self, reference: Reference, client: RegistryClient, wish: Wish) -> list[str]:
+        """Versions of a repository: releases, then the last development build, then the rest; nothing if unknown."""
+        try:
+            tags = client.tags(reference.repository)
+        except NotFound:
+            return []
+        versions = sorted_versions(tags)
+        if wish.prereleases:
+            parsed = {version: parse_version(version) for version in versions}
+            versions.sort(key=lambda version: (not parsed[version].is_development, parsed[version]), reverse=True)
+        if "dev" not in tags or not any(parse_version(version).pre for version in versions):
+            return versions
+        last = look_up(reference.with_tag("dev"), client).descriptor.version
+        return sorted(versions, key=lambda version: _rank(parse_version(version), version == last, wish))
+
+    def _has(self, reference: Reference) -> bool:
+        """Whether the embedded registry has a repository with versions in it, or what a tag or digest names."""
+        client = self._client(reference)
+        if reference.locator:
+            return client.has_manifest(reference.repository, reference.locator)
+        try:
+            return any(SEMVER.match(tag) for tag in client.tags(reference.repository))
+        except NotFound:
+            return False
+
+    def _is_from_marketplace(self, reference: Reference) -> bool:
+        """Whether a marketplace names this place for an extension."""
+        name = reference.repository.rpartition("/")[2]
+        if self._marketplaces is None or not reference.tag:
+            return False
+        try:
+            place = self._marketplaces.locate(name, reference.tag)
+        except (FusemlError, NothingThere):
+            return False
+        return bool(place) and parse(place).repository == reference.repository \
+            and parse(place).registry == reference.registry
 
     def _reference(self, text: str) -> Reference:
         return read_reference(text, self._embedded())
@@ -100,15 +274,35 @@ class RegistryBundles:
     def _embedded(self) -> str:
         return urlsplit(self._registry()).netloc
 
-    def _is_embedded(self, registry: str) -> bool:
-        own = self._embedded()
-        port = own.rpartition(":")[2]
-        return registry in {own, f"localhost:{port}"} and own.startswith("127.0.0.1:")
+    def _is_embedded(self, reference: Reference) -> bool:
+        return is_embedded(reference.registry, self._embedded())
 
     def _client(self, reference: Reference) -> RegistryClient:
         own = urlsplit(self._registry())
         insecure = own.scheme == "http" if reference.registry == own.netloc else None
         return RegistryClient(reference.registry, insecure=insecure, proxy=self._proxy, ca_bundle=self._ca_bundle)
+
+
+def _rank(version: Version, is_last: bool, wish: Wish) -> tuple[bool, bool]:
+    """Development builds are not ordered by their names: the one pushed last goes before the others."""
+    if wish.prereleases:
+        return version.is_development, not is_last
+    return bool(version.pre), not is_last
+
+
+def _found(bundle: RemoteBundle) -> FoundBundle:
+    return FoundBundle(reference=str(bundle.reference), digest=bundle.digest,
+                       descriptor=bundle.descriptor.model_dump(mode="json", by_alias=True),
+                       config=bundle.parsed.config.digest)
+
+
+def _only_embedded(embedded: bool) -> TrustDecision:
+    if embedded:
+        return TrustDecision(True, "embedded/**", "it is in this server's own registry")
+    return TrustDecision(
+        False, "", "it comes from a registry that is not trusted, and its bundles are not signed", overridable=True,
+        hint="If you trust it, install with --allow-unsigned; or push the bundle to this server's own registry: "
+             "fuseml bundle push FILE NAME.")
 
 
 def _beside(reference: Reference, name: str) -> Reference:

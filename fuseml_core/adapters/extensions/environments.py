@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ class UvEnvironments:
         self._index = IndexSettings(index_url=settings.index_url, proxy=settings.proxy,
                                     ca_bundle=settings.ca_bundle, offline=settings.offline)
 
-    def build(self, bundle: Path, manifest: dict[str, Any], progress: Progress) -> BuiltEnvironment | None:
+    def build(self, bundle: Path, manifest: dict[str, Any], progress: Progress, *,
+              offline: bool = False) -> BuiltEnvironment | None:
         """Return the environment of an unpacked bundle, made if it is not there; None if the bundle has no code."""
         wanted = manifest.get("environment")
         if not wanted:
@@ -43,7 +45,8 @@ class UvEnvironments:
         progress(f"building environment ({count} package{'' if count == 1 else 's'})")
         with translated(f"the environment of {manifest['name']} {manifest['version']} cannot be built: "):
             python = self._python(str(wanted.get("python") or ""), manifest)
-            built = ensure_environment(self._root, lock=text, python=python, wheels=wheels, index=self._index,
+            index = replace(self._index, offline=True) if offline else self._index
+            built = ensure_environment(self._root, lock=text, python=python, wheels=wheels, index=index,
                                        timeout=self._timeout)
         return BuiltEnvironment(str(built.path), str(built.python), built.built)
 

@@ -60,6 +60,7 @@ class MemberRow(SQLModel, table=True):
     reference: str
     requested: bool
     trust: dict[str, Any] = Field(sa_column=Column(Json, nullable=False))
+    channel: str = ""
 
 
 class WorkRow(SQLModel, table=True):
@@ -192,4 +193,5 @@ def _member(row: Any) -> Member:
     trust = dict(row.trust)
     for name in ("signers", "attestations"):
         trust[name] = tuple(trust.get(name) or ())
-    return Member(row.name, row.version, row.digest, row.reference, bool(row.requested), TrustDecision(**trust))
+    return Member(row.name, row.version, row.digest, row.reference, bool(row.requested), TrustDecision(**trust),
+                  row.channel)

@@ -1,4 +1,4 @@
-"""Extensions: install, list, inspect, configure, uninstall."""
+"""Extensions: install, upgrade, roll back, list, inspect, configure, uninstall."""
 
 from __future__ import annotations
 
@@ -6,27 +6,59 @@ import json
 import logging
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from fuseml_core.domain.errors import FusemlError, Internal
-from fuseml_core.service.extensions import Extensions
+from fuseml_core.domain.errors import FusemlError, Internal, Invalid
+from fuseml_core.service.extensions import Extensions, Options
+from fuseml_core.service.extensions.ports import Progress, Wish
 
 router = APIRouter(tags=["extensions"])
 log = logging.getLogger(__name__)
 _Event = dict[str, Any]
+_Change = Callable[[Progress], dict[str, Any]]
 
 
-class Installation(BaseModel):
-    """Which bundle to install."""
+class Choice(BaseModel):
+    """How a change of the extensions is made."""
 
-    reference: str = Field(min_length=1, max_length=1000,
-                           description="`mlflow`, `mlflow:0.1.0` or `oci://host/namespace/name:tag@digest`")
-    allow_unsigned: bool = Field(False, description="install from registries that are not trusted, too")
+    dry_run: bool = Field(False, description="only say what would be done")
+    force: bool = Field(False, description="change also what pipelines or other extensions use")
+    allow_unsigned: bool = Field(False, description="install also what nobody signed whom the policy knows")
+    channel: str = Field("stable", max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$", description="of a catalog")
+    prereleases: bool = Field(False, description="take pre-releases also where there are releases")
+    offline: bool = Field(False, description="ask nothing but this server")
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="values to set, by extension")
+
+    def options(self) -> Options:
+        """The same for the use cases."""
+        return Options(Wish(self.channel, self.prereleases, self.offline), allow_unsigned=self.allow_unsigned,
+                       dry_run=self.dry_run, force=self.force, settings=self.settings)
+
+
+class Installation(Choice):
+    """Which bundles to install."""
+
+    references: list[str] = Field(default_factory=list, max_length=200, description="`mlflow`, `mlflow:0.1.0` or "
+                                  "`oci://host/namespace/name:tag@digest`; with a lock: names in it")
+    locked: str = Field("", description="a fuseml.lock: install exactly this")
+
+
+class Upgrade(Choice):
+    """What to upgrade."""
+
+    names: list[str] = Field(default_factory=list, max_length=1000)
+    all: bool = Field(False, description="everything that is installed")
+
+
+class Rollback(Choice):
+    """Where to go back to."""
+
+    to: int | None = Field(None, ge=1, description="number of a generation; by default the one before")
 
 
 class SettingsChange(BaseModel):
@@ -43,15 +75,44 @@ def list_extensions(request: Request) -> list[dict[str, Any]]:
 
 
 @router.post("/extensions", response_class=StreamingResponse)
-def install_extension(request: Request, installation: Installation) -> StreamingResponse:
+def install_extensions(request: Request, wanted: Installation) -> StreamingResponse:
     """Install or upgrade; answers lines of JSON: progress, then the result or an error (a problem document).
 
-    The installation goes on when the client goes away.
+    The result has `plan`, `generation` and `extensions`. The installation goes on when the client goes away.
     """
-    events: queue.SimpleQueue[_Event | None] = queue.SimpleQueue()
-    arguments = (_extensions(request), installation, events)
-    threading.Thread(target=_install, args=arguments, name="fuseml-install", daemon=True).start()
-    return StreamingResponse(_lines(events), media_type="application/x-ndjson")
+    extensions, options = _extensions(request), wanted.options()
+    references = [reference.strip() for reference in wanted.references]
+    if wanted.locked:
+        return _stream("install", lambda say: extensions.install_locked(wanted.locked, references, options, say))
+    if not references or not all(0 < len(reference) <= 1000 for reference in references):
+        raise Invalid("nothing is named that could be installed", hint="Name bundles in `references`, or send a lock.")
+    return _stream("install", lambda say: extensions.install(references, options, say))
+
+
+@router.get("/extension-generations")
+def list_generations(request: Request) -> list[dict[str, Any]]:
+    """The sets of extensions that were active together, as far as they are kept, the newest first."""
+    return list(_extensions(request).history())
+
+
+@router.post("/extension-generations/upgrade", response_class=StreamingResponse)
+def upgrade_extensions(request: Request, wanted: Upgrade) -> StreamingResponse:
+    """Upgrade as far as everything installed can live with it; answers as installing does."""
+    if bool(wanted.names) == wanted.all:
+        raise Invalid("either names or `all` is needed to upgrade")
+    return _stream("upgrade", lambda say: _extensions(request).upgrade(wanted.names, wanted.options(), say))
+
+
+@router.post("/extension-generations/rollback", response_class=StreamingResponse)
+def roll_back_extensions(request: Request, wanted: Rollback) -> StreamingResponse:
+    """Put an earlier generation in force again; answers as installing does."""
+    return _stream("rollback", lambda say: _extensions(request).rollback(wanted.to, wanted.options(), say))
+
+
+@router.get("/extension-lock")
+def get_lock(request: Request) -> dict[str, str]:
+    """What is installed: `lock` is the text of a `fuseml.lock`."""
+    return {"lock": _extensions(request).lock()}
 
 
 @router.get("/extensions/{name}")
@@ -72,11 +133,12 @@ def configure_extension(request: Request, name: str, change: SettingsChange) -> 
     return _extensions(request).configure(name, change.set, change.unset)
 
 
-@router.delete("/extensions/{name}", status_code=204)
-def uninstall_extension(request: Request, name: str, force: bool = False) -> Response:
-    """Uninstall; refused while other extensions or pipelines use it, unless forced."""
-    _extensions(request).uninstall(name, force)
-    return Response(status_code=204)
+@router.delete("/extensions/{name}")
+def uninstall_extension(request: Request, name: str, force: bool = False, prune: bool = False,
+                        dry_run: bool = False) -> dict[str, Any]:
+    """Uninstall; refused while other extensions or pipelines use it, unless forced. Answers `plan` and `generation`."""
+    options = Options(force=force, dry_run=dry_run)
+    return _extensions(request).uninstall(name.split(","), options, prune=prune)
 
 
 def _extensions(request: Request) -> Extensions:
@@ -84,16 +146,21 @@ def _extensions(request: Request) -> Extensions:
     return extensions
 
 
-def _install(extensions: Extensions, wanted: Installation, events: queue.SimpleQueue[_Event | None]) -> None:
+def _stream(what: str, change: _Change) -> StreamingResponse:
+    events: queue.SimpleQueue[_Event | None] = queue.SimpleQueue()
+    threading.Thread(target=_run, args=(what, change, events), name=f"fuseml-{what}", daemon=True).start()
+    return StreamingResponse(_lines(events), media_type="application/x-ndjson")
+
+
+def _run(what: str, change: _Change, events: queue.SimpleQueue[_Event | None]) -> None:
     try:
-        done = extensions.install(wanted.reference, wanted.allow_unsigned,
-                                  lambda text: events.put({"event": "progress", "text": text}))
-        events.put({"event": "result", "extension": done})
+        done = change(lambda text: events.put({"event": "progress", "text": text}))
+        events.put({"event": "result", **done})
     except FusemlError as error:
         events.put(_problem(error))
     except Exception:
-        log.exception("installing %s", wanted.reference)
-        events.put(_problem(Internal(f"installing {wanted.reference} failed because of a defect in FuseML",
+        log.exception("%s of extensions", what)
+        events.put(_problem(Internal(f"the {what} failed because of a defect in FuseML",
                                      hint="See: fuseml server logs")))
     finally:
         events.put(None)

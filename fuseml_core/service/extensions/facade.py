@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fuseml_core.domain.errors import Unavailable
-from fuseml_core.domain.extensions import ExtensionState, InstalledExtension
+from fuseml_core.domain.errors import FusemlError
+from fuseml_core.domain.extensions import Generation, InstalledExtension
+from fuseml_core.service.extensions.carry_out import Changer, Failure
 from fuseml_core.service.extensions.configure import Configurator
-from fuseml_core.service.extensions.install import Installer
+from fuseml_core.service.extensions.history import history_view
+from fuseml_core.service.extensions.lock_file import plan_locked, write_lock
+from fuseml_core.service.extensions.options import Options
+from fuseml_core.service.extensions.plan import Plan
+from fuseml_core.service.extensions.planning import Planner
 from fuseml_core.service.extensions.ports import (
     Bundles,
+    ChangeLock,
     ComponentHost,
     Environments,
+    Generations,
     InstalledExtensions,
     Progress,
 )
+from fuseml_core.service.extensions.retention import Retention
+from fuseml_core.service.extensions.rollback import Rollbacks
 from fuseml_core.service.extensions.settings import ExtensionSettings
+from fuseml_core.service.extensions.show import Showing
 from fuseml_core.service.extensions.store import BundleStore
 from fuseml_core.service.extensions.uninstall import Uninstaller
+from fuseml_core.service.extensions.watch import GraceWatch
 
-#: Seconds that an installation waits for another one.
+log = logging.getLogger(__name__)
+#: Seconds that a change waits for another one.
 _PATIENCE = 3600.0
 
 
 class Extensions:
-    """Install, list, inspect, configure and uninstall extensions; safe to use from several threads.
+    """Install, upgrade, roll back, list, inspect, configure and uninstall extensions; safe in several threads.
 
     Args:
         records: Rows of installed extensions.
+        generations: Rows of generations.
+        lock: Lets one change run at a time.
         settings: What people set for them.
         bundles: Registries.
         environments: Virtual environments.
@@ -39,72 +52,161 @@ class Extensions:
         store: Folder of unpacked bundles, such as `<home>/extensions/store`.
         engine: Version of FuseML, for `requires_fuseml`.
         users: Pipelines that use an extension, by its name; they are shown when an uninstallation is refused.
-        pinned: Whether a pipeline or run still needs the files of a bundle digest; by default when it has users.
-        on_installed: Called for each version that became active, such as to detect types of codesets again.
+        pinned: Whether a pipeline or run still needs the files of a bundle digest.
+        followers: What has to follow a change that brought something new, by kind: `redetect` looks again at the
+            types of codesets. Done at the latest after the next start.
+        keep: Number of generations that are kept.
+        grace: Seconds that components of a new generation are watched.
     """
 
-    def __init__(self, *, records: InstalledExtensions, settings: ExtensionSettings, bundles: Bundles,
-                 environments: Environments, host: ComponentHost, store: Path, engine: str,
-                 users: Callable[[str], list[str]], pinned: Callable[[str], bool] | None = None,
-                 on_installed: Callable[[InstalledExtension], None] | None = None) -> None:
-        self._records, self._bundles, self._host, self._store = records, bundles, host, BundleStore(store)
-        self._uninstaller = Uninstaller(records=records, environments=environments, host=host, store=self._store,
-                                        users=users, pinned=pinned)
-        self._installer = Installer(records=records, bundles=bundles, environments=environments, host=host,
-                                    store=self._store, engine=engine, retire=self._uninstaller.retire,
-                                    on_installed=on_installed or (lambda _extension: None))
-        self._settings, self._configurator = settings, Configurator(settings, host)
-        self._pinned = pinned
-        self._lock = threading.Lock()
+    def __init__(self, *, records: InstalledExtensions, generations: Generations, lock: ChangeLock,
+                 settings: ExtensionSettings, bundles: Bundles, environments: Environments, host: ComponentHost,
+                 store: Path, engine: str, users: Callable[[str], list[str]], pinned: Callable[[str], bool],
+                 followers: Mapping[str, Callable[[], None]] | None = None, keep: int = 5,
+                 grace: float = 15.0) -> None:
+        self._records, self._generations, self._lock = records, generations, lock
+        self._bundles, self._host, self._settings = bundles, host, settings
+        folder = BundleStore(store)
+        self._planner = Planner(records, generations, bundles, settings, folder, engine)
+        self._uninstaller = Uninstaller(records, generations, users)
+        self._rollbacks = Rollbacks(records, generations, settings, folder, self._uninstaller)
+        self._retention = Retention(records=records, generations=generations, settings=settings, bundles=bundles,
+                                    environments=environments, host=host, store=folder, pinned=pinned, keep=keep)
+        self._changer = Changer(generations=generations, bundles=bundles, environments=environments, host=host,
+                                store=folder, settings=settings, retention=self._retention,
+                                followers=followers or {})
+        self._configurator = Configurator(settings, host)
+        self._showing = Showing(records, generations, settings, host, bundles)
+        self._watch = GraceWatch(records, generations, host, grace, self._take_back)
 
-    def install(self, reference: str, allow_unsigned: bool = False,
+    # -- changes ---------------------------------------------------------------------------------------------------
+
+    def install(self, references: Sequence[str], options: Options | None = None,
                 progress: Progress | None = None) -> dict[str, Any]:
-        """Install or upgrade; see :meth:`Installer.install`. Waits while another installation runs.
+        """Install bundles and what they depend on; see :meth:`Planner.install`. Waits while another change runs.
 
         Returns:
-            The extension as :meth:`get` shows it.
+            `plan`, `generation` (None for a dry run) and `extensions`, those asked for as :meth:`get` shows them.
         """
-        say = progress or (lambda _text: None)
-        with self._alone(say):
-            record = self._installer.install(reference.strip(), allow_unsigned=allow_unsigned, progress=say)
-        return self._show(record)
+        given = options or Options()
+        asked = ", ".join(references)
 
-    def uninstall(self, name: str, force: bool = False) -> None:
-        """Uninstall; see :meth:`Uninstaller.uninstall`."""
-        with self._alone(lambda _text: None):
-            self._uninstaller.uninstall(name, force=force)
-            self._settings.forget(name)
-            self._clean_layers()
+        def plan(say: Progress) -> Plan:
+            say(f"resolving {asked}")
+            return self._planner.install(references, given)
+
+        return self._change(f"install {asked}", plan, given, progress)
+
+    def upgrade(self, names: Sequence[str], options: Options | None = None,
+                progress: Progress | None = None) -> dict[str, Any]:
+        """Upgrade some extensions, or all when no name is given; see :meth:`Planner.upgrade` and :meth:`install`."""
+        given = options or Options()
+
+        def plan(say: Progress) -> Plan:
+            say(f"looking for newer versions of {', '.join(names) or 'all extensions'}")
+            return self._planner.upgrade(names, given)
+
+        return self._change(f"upgrade {', '.join(names) or '--all'}", plan, given, progress)
+
+    def install_locked(self, text: str, names: Collection[str] = (), options: Options | None = None,
+                       progress: Progress | None = None) -> dict[str, Any]:
+        """Install exactly what a `fuseml.lock` says; see :func:`plan_locked` and :meth:`install`."""
+        given = options or Options()
+        return self._change("install --locked", lambda _say: plan_locked(text, names, self._planner, self._bundles,
+                                                                         given), given, progress)
+
+    def rollback(self, to: int | None = None, options: Options | None = None,
+                 progress: Progress | None = None) -> dict[str, Any]:
+        """Go back to an earlier generation; see :meth:`Rollbacks.plan` and :meth:`install`."""
+        given = options or Options()
+        what = f"rollback to {to}" if to is not None else "rollback"
+        return self._change(what, lambda _say: self._rollbacks.plan(to, force=given.force), given, progress)
+
+    def uninstall(self, names: Sequence[str], options: Options | None = None, *, prune: bool = False,
+                  progress: Progress | None = None) -> dict[str, Any]:
+        """Uninstall; see :meth:`Uninstaller.plan` and :meth:`install`. The settings are dropped."""
+        given = options or Options()
+        return self._change(f"uninstall {', '.join(names)}",
+                            lambda _say: self._uninstaller.plan(names, force=given.force, prune=prune), given, progress,
+                            forget=True)
+
+    def _change(self, what: str, plan: Callable[[Progress], Plan], options: Options, progress: Progress | None, *,
+                forget: bool = False) -> dict[str, Any]:
+        say = progress or (lambda _text: None)
+        if options.dry_run:
+            return {"plan": plan(say).view(), "generation": None, "extensions": []}
+        with self._lock.alone(what, _PATIENCE, say):
+            planned = plan(say)
+            _tell(planned, say)
+            made = self._changer.carry_out(planned, say, offline=options.wish.offline, forget=forget)
+        self._watch.begin()
+        changed = {change.name for change in planned.changes}
+        return {"plan": planned.view(), "generation": made.number,
+                "extensions": [self._showing.show(record) for record in self._records.list() if record.name in changed]}
+
+    def _take_back(self, number: int, why: str) -> None:
+        """Roll a generation back whose components did not stay up."""
+        cause = f"automatic rollback of generation {number}"
+        with self._lock.alone(cause, _PATIENCE, lambda _text: None):
+            if self._generations.current().number != number:
+                return
+            try:
+                planned = self._rollbacks.plan(self._before(number), force=True, cause=cause)
+                made = self._changer.carry_out(planned, log.warning, failure=Failure(number, why))
+            except FusemlError as error:
+                log.error("generation %d of the extensions does not work (%s) and cannot be taken back: %s", number,
+                          why, error.message)
+                self._generations.settle(number)
+                return
+        log.error("generation %d of the extensions was taken back; generation %d is in force: %s", number, made.number,
+                  why)
+
+    def _before(self, number: int) -> int | None:
+        return next((g.number for g in self._generations.list() if g.number < number), None)
+
+    # -- settings --------------------------------------------------------------------------------------------------
 
     def config(self, name: str) -> dict[str, Any]:
         """The settings of an extension and which there are; see :meth:`ExtensionSettings.show`."""
         return self._settings.show(name)
 
     def configure(self, name: str, values: Mapping[str, Any], unset: Collection[str] = ()) -> dict[str, Any]:
-        """Change settings; see :meth:`Configurator.configure`. Waits while another installation runs.
+        """Change settings; see :meth:`Configurator.configure`. Waits while another change runs.
 
         Returns:
             The settings as :meth:`config` shows them.
         """
-        with self._alone(lambda _text: None):
+        with self._lock.alone(f"configure {name}", _PATIENCE, lambda _text: None):
             self._configurator.configure(name, values, unset)
         return self._settings.show(name)
 
+    # -- looking ---------------------------------------------------------------------------------------------------
+
     def list(self) -> list[dict[str, Any]]:
         """The active extensions by name, as :meth:`get` shows them."""
-        return [self._show(record) for record in self._records.list()]
+        return [self._showing.show(record) for record in self._records.list()]
 
     def get(self, name: str) -> dict[str, Any]:
-        """One extension, for people and programs.
-
-        Returns:
-            `name`, `version`, `digest`, `summary`, `state`, `installed_at`, `source`, `components`, `runnables`,
-            `templates`, `permissions`, `dependencies` and `settings` (secrets as `***`).
+        """One extension, for people and programs; see :meth:`Showing.show`.
 
         Raises:
             NotFound: It is not installed.
         """
-        return self._show(self._settings.installed(name))
+        return self._showing.detail(self._settings.installed(name))
+
+    def history(self) -> Sequence[dict[str, Any]]:
+        """The generations that are kept, the newest first; see :func:`history_view`."""
+        return history_view(self._generations.list())
+
+    def lock(self) -> str:
+        """What is installed as `fuseml.lock`; see :func:`write_lock`."""
+        return write_lock(self._generations.current(), self._records.list(), self._bundles)
+
+    def generation(self) -> Generation:
+        """The generation in force."""
+        return self._generations.current()
+
+    # -- life ------------------------------------------------------------------------------------------------------
 
     def load_installed(self) -> Sequence[InstalledExtension]:
         """At start: register the components of active extensions, starting none, and remove what nothing needs.
@@ -112,45 +214,31 @@ class Extensions:
         Returns:
             The active extensions.
         """
+        interrupted = self._lock.interrupted()
+        if interrupted:
+            log.warning("the server died while it changed the extensions (%s); generation %d is in force", interrupted,
+                        self._generations.current().number)
         active = self._records.list()
         for record in active:
             self._host.load(record)
-        for version in [v for record in active for v in self._records.versions(record.name)]:
-            if version.state is ExtensionState.RETIRED:
-                self._uninstaller.retire(version)
-        if self._pinned is not None:
-            known = {version.digest for record in active for version in self._records.versions(record.name)}
-            there = [f"sha256:{path.name}" for path in self._store.root.glob("*") if not path.name.startswith(".")]
-            self._store.clean(known | {digest for digest in there if self._pinned(digest)})
-        self._clean_layers()
+        self._retention.prune()
+        self._retention.clean()
         return active
 
-    def _clean_layers(self) -> None:
-        """Downloaded layers are kept while a version has them, so that the next version need not fetch them again."""
-        self._bundles.clean({layer["digest"] for record in self._records.list()
-                             for version in self._records.versions(record.name)
-                             for layer in version.descriptor.get("layers") or []})
+    def resume(self) -> None:
+        """After the start: do what a change that was cut short left to be done, and watch a new generation again."""
+        self._changer.follow_up()
+        self._watch.begin()
 
-    @contextmanager
-    def _alone(self, say: Progress) -> Iterator[None]:
-        if not self._lock.acquire(blocking=False):
-            say("waiting for another installation")
-            if not self._lock.acquire(timeout=_PATIENCE):
-                raise Unavailable("another installation is still running", hint="Try again when it has ended.")
-        try:
-            yield
-        finally:
-            self._lock.release()
+    def stop(self) -> None:
+        """Before the end: stop watching."""
+        self._watch.stop()
 
-    def _show(self, record: InstalledExtension) -> dict[str, Any]:
-        manifest = record.manifest
-        return {
-            "name": record.name, "version": record.version, "digest": record.digest,
-            "summary": manifest.get("summary") or "", "state": record.state.value, "installed_at": record.installed_at,
-            "source": record.reference, "components": self._host.state(record),
-            "runnables": [runnable["name"] for runnable in record.descriptor.get("runnables") or []],
-            "templates": [f"{record.name}/{template['name']}" for template in record.descriptor.get("templates") or []],
-            "permissions": list(manifest.get("permissions") or []),
-            "dependencies": record.dependencies,
-            "settings": self._settings.shown(record),
-        }
+
+def _tell(plan: Plan, say: Progress) -> None:
+    """What people should know before it is done."""
+    for warning in plan.warnings:
+        say(f"note: {warning}")
+    coming = [change for change in plan.changes if change.member is not None]
+    if len(coming) > 1:
+        say(f"{plan.cause.partition(' ')[0]}: " + ", ".join(f"{c.name} {c.member.version}" for c in coming if c.member))

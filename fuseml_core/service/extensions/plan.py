@@ -1,195 +1,152 @@
-"""Deciding which bundles an installation needs, with reasons when there is no way."""
+"""What a change of the extensions would do, before it is done: the plan that `--dry-run` shows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, Resolver
+from fuseml_core.domain.extensions import InstalledExtension, Member, TrustDecision
+from fuseml_core.service.extensions.ports import FoundBundle
+from fuseml_sdk.versions import parse_version
 
-from fuseml_core.domain.errors import Conflict, Invalid, Refused
-from fuseml_core.domain.extensions import InstalledExtension
-from fuseml_core.service.extensions.ports import Bundles, FoundBundle
-from fuseml_sdk.versions import Range, Version, parse_range, parse_version
+
+class Action(StrEnum):
+    """What happens to one extension. `replace`: the same version with other contents; `repair`: files were gone."""
+
+    INSTALL = "install"
+    UPGRADE = "upgrade"
+    DOWNGRADE = "downgrade"
+    REPLACE = "replace"
+    REPAIR = "repair"
+    REMOVE = "remove"
 
 
 @dataclass(frozen=True, slots=True)
-class Requirement:
-    """An extension that must be there, and who wants it."""
+class PlannedChange:
+    """What happens to one extension.
+
+    Attributes:
+        name: Of the extension.
+        action: What is done.
+        old: The version that is active now.
+        found: The bundle that is fetched; None when it is here already.
+        kept: The version that is here and becomes active again; None when it is fetched.
+        member: What the new generation says about it; None when it is removed.
+        why: Who wants it, such as `kserve 0.2.0`; empty when it was asked for.
+        download: Bytes to fetch.
+        size: Bytes of all layers.
+    """
 
     name: str
-    range: Range
-    wanted_by: str
+    action: Action
+    old: InstalledExtension | None = None
+    found: FoundBundle | None = None
+    kept: InstalledExtension | None = None
+    member: Member | None = None
+    why: Sequence[str] = ()
+    download: int = 0
+    size: int = 0
 
-
-class Candidate:
-    """One version of an extension that could be chosen; it is looked up only when its dependencies are asked for."""
-
-    def __init__(self, name: str, version: Version, look_up: Callable[[], FoundBundle] | None,
-                 installed: InstalledExtension | None = None) -> None:
-        self.name, self.version, self.installed = name, version, installed
-        self._look_up = look_up
-
-    @cached_property
-    def found(self) -> FoundBundle | None:
-        """The bundle in the registry; None for what is installed."""
-        return self._look_up() if self._look_up is not None else None
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        """Of the new version; empty when it is removed."""
+        if self.found is not None:
+            return self.found.descriptor
+        return self.kept.descriptor if self.kept is not None else {}
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest of the bundle."""
-        if self.installed is not None:
-            return self.installed.manifest
-        return dict(self.found.descriptor["manifest"]) if self.found is not None else {}
+        """Of the new version; empty when it is removed."""
+        return dict(self.descriptor.get("manifest") or {})
+
+    def view(self) -> dict[str, Any]:
+        """For people and programs."""
+        gone, come = _permissions(self.old.manifest if self.old else {}), _permissions(self.manifest)
+        trust = self.member.trust if self.member else None
+        return {
+            "name": self.name, "action": self.action.value, "from": self.old.version if self.old else None,
+            "to": self.member.version if self.member else None, "digest": self.member.digest if self.member else None,
+            "reference": self.member.reference if self.member else None,
+            "requested": self.member.requested if self.member else False, "wanted_by": list(self.why),
+            "download_bytes": self.download, "size_bytes": self.size,
+            "permissions": {"added": [p for n, p in come.items() if n not in gone],
+                            "removed": [p for n, p in gone.items() if n not in come]},
+            "dependencies": list(self.manifest.get("dependencies") or []),
+            "environment": _environment(self.descriptor, self.old), "components": [
+                f"{c['family']} {c['name']}" for c in self.manifest.get("components") or []],
+            "trust": trust_view(trust) if trust else None,
+        }
 
 
-def plan(root: FoundBundle, installed: Sequence[InstalledExtension], bundles: Bundles,
-         engine: str) -> list[FoundBundle]:
-    """Choose the bundles to install, dependencies first.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A change of the extensions.
 
-    What is installed and fits is kept; otherwise the highest version of the root's registry and namespace is taken.
-
-    Args:
-        root: The bundle that was asked for.
-        installed: The active extensions.
-        bundles: Where dependencies are looked up.
-        engine: Version of FuseML.
-
-    Raises:
-        Invalid: A bundle needs another version of FuseML.
-        Conflict: Dependencies cannot be met together, or something installed conflicts; the message explains.
+    Attributes:
+        cause: Why, such as `install mlflow`.
+        base: Number of the generation that it starts from.
+        changes: Dependencies before what needs them; removals last, in the opposite order.
+        members: The whole new set.
+        warnings: What people should know, one sentence each.
+        settings: Values to set, by extension.
+        refusals: Why it will not be done: trust; empty when it can be done.
     """
-    _check_engine(root.descriptor["manifest"], engine)
-    provider = _Provider(root, {extension.name: extension for extension in installed}, bundles, engine)
-    wanted = Requirement(root.name, parse_range("*"), "you")
-    try:
-        result = Resolver(provider, BaseReporter()).resolve([wanted], max_rounds=1000)
-    except ResolutionImpossible as error:
-        raise Conflict(f"{root.name} {root.version} cannot be installed: {_explain(error, provider)}",
-                       hint="Push the missing version to the registry, or install an older or newer "
-                            f"version of {root.name}.") from None
-    chosen: Mapping[str, Candidate] = result.mapping
-    _check_conflicts(chosen.values(), installed)
-    _check_dependents(chosen, installed)
-    return [candidate.found for candidate in _ordered(chosen) if candidate.found is not None]
+
+    cause: str
+    base: int
+    changes: Sequence[PlannedChange]
+    members: Sequence[Member]
+    warnings: Sequence[str] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def view(self) -> dict[str, Any]:
+        """For people and programs: `cause`, `base`, `changes`, `warnings`, `download_bytes` and the new `members`."""
+        return {
+            "cause": self.cause, "base": self.base, "changes": [change.view() for change in self.changes],
+            "warnings": list(self.warnings), "download_bytes": sum(change.download for change in self.changes),
+            "members": [{"name": m.name, "version": m.version, "digest": m.digest, "requested": m.requested}
+                        for m in self.members],
+        }
 
 
-class _Provider(AbstractProvider):  # type: ignore[type-arg]
-    """How resolvelib sees extensions."""
-
-    def __init__(self, root: FoundBundle, installed: Mapping[str, InstalledExtension], bundles: Bundles,
-                 engine: str) -> None:
-        self._root, self._installed, self._bundles = root, installed, bundles
-        self._engine = parse_version(engine)
-        self._candidates: dict[str, list[Candidate]] = {}
-        self.refused: dict[str, str] = {}
-
-    def identify(self, requirement_or_candidate: Requirement | Candidate) -> str:
-        return requirement_or_candidate.name
-
-    def get_preference(self, identifier: str, *_facts: Any, **_named: Any) -> str:
-        return identifier
-
-    def find_matches(self, identifier: str, requirements: Mapping[str, Iterator[Requirement]],
-                     incompatibilities: Mapping[str, Iterator[Candidate]]) -> Iterable[Candidate]:
-        wanted = list(requirements[identifier])
-        barred = {id(candidate) for candidate in incompatibilities[identifier]}
-        return [candidate for candidate in self.candidates(identifier)
-                if id(candidate) not in barred and all(candidate.version in need.range for need in wanted)]
-
-    def is_satisfied_by(self, requirement: Requirement, candidate: Candidate) -> bool:
-        return candidate.version in requirement.range
-
-    def get_dependencies(self, candidate: Candidate) -> list[Requirement]:
-        manifest = candidate.manifest
-        title = f"{candidate.name} {candidate.version}"
-        return [Requirement(d["name"], parse_range(d.get("range") or "*"), title)
-                for d in manifest.get("dependencies") or []]
-
-    def candidates(self, name: str) -> list[Candidate]:
-        """Everything that could be chosen for a name, best first."""
-        if name not in self._candidates:
-            self._candidates[name] = list(self._list(name))
-        return self._candidates[name]
-
-    def _list(self, name: str) -> Iterator[Candidate]:
-        if name == self._root.name:
-            yield Candidate(name, parse_version(self._root.version), lambda: self._root)
-            return
-        if name in self._installed:
-            kept = self._installed[name]
-            yield Candidate(name, parse_version(kept.version), None, kept)
-        for text in self._bundles.versions(self._root.reference, name):
-            candidate = Candidate(name, parse_version(text), self._finder(name, text))
-            needed = str(candidate.manifest.get("requires_fuseml") or "*")
-            if self._engine in parse_range(needed):
-                yield candidate
-            else:
-                self.refused[name] = f"{name} {text} needs FuseML {needed}"
-
-    def _finder(self, name: str, version: str) -> Callable[[], FoundBundle]:
-        return lambda: self._bundles.find_version(self._root.reference, name, version)
+def action_of(old: InstalledExtension | None, version: str, digest: str) -> Action:
+    """What putting a version in the place of another one is."""
+    if old is None:
+        return Action.INSTALL
+    if old.digest == digest:
+        return Action.REPAIR
+    mine, new = parse_version(old.version), parse_version(version)
+    if mine.release == new.release and (mine == new or (mine.is_development and new.is_development)):
+        return Action.REPLACE
+    return Action.UPGRADE if new > mine else Action.DOWNGRADE
 
 
-def _check_engine(manifest: Mapping[str, Any], engine: str) -> None:
-    needed = str(manifest.get("requires_fuseml") or "*")
-    if parse_version(engine) not in parse_range(needed):
-        raise Invalid(f"{manifest['name']} {manifest['version']} needs FuseML {needed}; this is {engine}",
-                      hint="Install another version of the extension, or upgrade FuseML.")
+def trust_view(trust: TrustDecision) -> dict[str, Any]:
+    """A decision for people and programs."""
+    return {"allowed": trust.allowed, "rule": trust.rule, "reason": trust.reason, "signers": list(trust.signers),
+            "attestations": list(trust.attestations), "overridden": trust.overridden, "hint": trust.hint}
 
 
-def _explain(error: ResolutionImpossible[Requirement, Candidate], provider: _Provider) -> str:
-    """One sentence for each requirement that could not be met."""
-    sentences = []
-    for cause in error.causes:
-        need: Requirement = cause.requirement
-        there = ", ".join(str(c.version) for c in provider.candidates(need.name)) or "no version"
-        by = need.wanted_by if need.wanted_by != "you" else "the request"
-        sentences.append(f"{by} needs {need.name} {need.range}, and there is {there}"
-                         + (f" ({provider.refused[need.name]})" if need.name in provider.refused else ""))
-    return "; ".join(dict.fromkeys(sentences))
+def _permissions(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {p["name"]: dict(p) for p in manifest.get("permissions") or []}
 
 
-def _check_conflicts(chosen: Iterable[Candidate], installed: Sequence[InstalledExtension]) -> None:
-    present = {extension.name: (parse_version(extension.version), extension.conflicts) for extension in installed}
-    present |= {candidate.name: (candidate.version, candidate.manifest.get("conflicts") or []) for candidate in chosen}
-    for name, (version, conflicts) in present.items():
-        for conflict in conflicts:
-            other = present.get(conflict["name"])
-            if other is not None and other[0] in parse_range(conflict.get("range") or "*"):
-                raise Conflict(f"{name} {version} conflicts with {conflict['name']} {conflict.get('range') or '*'}, "
-                               f"and {conflict['name']} {other[0]} is or would be installed",
-                               hint=f"Uninstall one of them: fuseml extension uninstall {conflict['name']}")
+def _environment(descriptor: Mapping[str, Any], old: InstalledExtension | None) -> str:
+    """`none`, `same` as that of the active version, or `build`."""
+    mine = _ingredients(descriptor)
+    if not mine:
+        return "none"
+    return "same" if old is not None and old.environment and _ingredients(old.descriptor) == mine else "build"
 
 
-def _check_dependents(chosen: Mapping[str, Candidate], installed: Sequence[InstalledExtension]) -> None:
-    """What is installed and stays must still find what it depends on."""
-    for extension in installed:
-        if extension.name in chosen:
-            continue
-        for dependency in extension.dependencies:
-            candidate = chosen.get(dependency["name"])
-            if candidate is not None and candidate.version not in parse_range(dependency.get("range") or "*"):
-                raise Conflict(f"{extension.name} {extension.version} is installed and needs {dependency['name']} "
-                               f"{dependency['range']}, not {candidate.version}",
-                               hint=f"Upgrade or uninstall {extension.name} first.")
-
-
-def _ordered(chosen: Mapping[str, Candidate]) -> list[Candidate]:
-    """Dependencies before what needs them."""
-    order: dict[str, Candidate] = {}
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in order:
-            return
-        if name in path:
-            raise Refused(f"the extensions {', '.join(path)} depend on each other")
-        for dependency in chosen[name].manifest.get("dependencies") or []:
-            visit(dependency["name"], (*path, name))
-        order[name] = chosen[name]
-
-    for name in chosen:
-        visit(name, ())
-    return list(order.values())
+def _ingredients(descriptor: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What an environment is made of: the lock and the wheels, by digest."""
+    wanted = (descriptor.get("manifest") or {}).get("environment")
+    if not wanted:
+        return []
+    lock = wanted.get("lock") or "requirements.lock"
+    files = [(f["path"], f.get("digest") or "") for f in descriptor.get("files") or []
+             if f.get("path") == lock or str(f.get("path")).startswith("wheels/")]
+    return sorted([*files, ("python", str(wanted.get("python") or ""))])

@@ -151,6 +151,7 @@ class FoundBundle:
         descriptor: As in :class:`InstalledExtension`.
         config: `sha256:<hex>` of its config blob.
         advice: What the catalog says about this version: deprecated, yanked; one sentence each.
+        channel: Of the catalog that it was chosen from; empty when no catalog was asked.
     """
 
     reference: str
@@ -158,6 +159,7 @@ class FoundBundle:
     descriptor: dict[str, Any]
     config: str = ""
     advice: tuple[str, ...] = ()
+    channel: str = ""
 
     @property
     def name(self) -> str:
@@ -223,6 +225,10 @@ class Bundles(Protocol):
 
     def decide(self, found: FoundBundle, wish: Wish) -> TrustDecision:
         """What the trust policy says about a bundle; a refusal is returned, not raised."""
+        ...
+
+    def advice(self, reference: str, name: str, version: str) -> Sequence[str]:
+        """What the catalog at hand says about a version: deprecated, yanked; asks no registry."""
         ...
 
     def missing(self, found: FoundBundle) -> Sequence[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from fuseml_core.domain.errors import NotFound
+from fuseml_core.domain.errors import Invalid, NotFound
 from fuseml_core.domain.extensions import InstalledExtension
+from fuseml_core.service.extensions.plan import PlannedChange
 from fuseml_core.service.extensions.ports import InstalledExtensions, StoredSettings
 from fuseml_core.service.extensions.schema import SettingsSchema
 
@@ -28,6 +30,7 @@ class ExtensionSettings:
 
     def __init__(self, records: InstalledExtensions, stored: StoredSettings) -> None:
         self._records, self._stored = records, stored
+        self._tried: dict[str, Mapping[str, Any]] = {}
 
     def installed(self, name: str) -> InstalledExtension:
         """The active version of an extension.
@@ -42,7 +45,56 @@ class ExtensionSettings:
 
     def values(self, extension: InstalledExtension) -> dict[str, Any]:
         """What the components of a version are configured with, secrets included."""
-        return schema_of(extension).usable(self._stored.get(extension.name))[0]
+        stored = self._stored.get(extension.name) | dict(self._tried.get(extension.digest, {}))
+        return schema_of(extension).usable(stored)[0]
+
+    @contextmanager
+    def tried(self, values: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+        """Let versions be tried with settings that are stored only when they come into force.
+
+        Args:
+            values: Settings by digest of the version.
+        """
+        self._tried = dict(values)
+        try:
+            yield
+        finally:
+            self._tried = {}
+
+    def typed(self, changes: Sequence[PlannedChange],
+              given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Settings that come with a change, as the new versions want them; text becomes what the schema says.
+
+        Raises:
+            Invalid: There is no such setting, or its value breaks its rule.
+        """
+        return {change.name: {key: _schema(change).typed(key, value) for key, value in given[change.name].items()}
+                for change in changes if given.get(change.name)}
+
+    def foresee(self, change: PlannedChange, given: Mapping[str, Any]) -> list[str]:
+        """What becomes of the settings when another version comes into force, one sentence each.
+
+        Args:
+            change: The version.
+            given: Settings that come with it.
+
+        Raises:
+            Invalid: An upgrade or rollback leaves the version without a setting that it needs.
+        """
+        if not change.manifest:
+            return []
+        schema = _schema(change)
+        taken, ignored = schema.usable(self._stored.get(change.name))
+        try:
+            schema.check(taken | {key: schema.typed(key, value) for key, value in given.items()})
+        except Invalid as error:
+            version = change.manifest["version"]
+            if change.old is not None:
+                raise Invalid(f"{change.name} {version} cannot take over the settings: {error.message}",
+                              hint=f"{error.hint} Give it with the change: --set {change.name}.KEY=VALUE") from None
+            return [f"{error.message}; set it with: fuseml extension configure {change.name} KEY=VALUE"]
+        return [f"the setting {key!r} of {change.name} is kept and not used by {change.manifest['version']}: {why}"
+                for key, why in ignored.items() if key not in given]
 
     def all(self, name: str) -> dict[str, Any]:
         """Everything that is stored, secrets and ignored settings included."""
@@ -92,6 +144,10 @@ class ExtensionSettings:
 def schema_of(extension: InstalledExtension) -> SettingsSchema:
     """The settings that a version declares."""
     return SettingsSchema(extension.name, extension.manifest.get("config_schema") or {})
+
+
+def _schema(change: PlannedChange) -> SettingsSchema:
+    return SettingsSchema(change.name, change.manifest.get("config_schema") or {})
 
 
 def _upper(name: str) -> str:

@@ -60,6 +60,10 @@ class BundleStore:
             path.rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
 
+    def digests(self) -> list[str]:
+        """Of all bundles that are there."""
+        return [f"sha256:{path.name}" for path in sorted(self.root.glob("*")) if not path.name.startswith(".")]
+
     def clean(self, keep: Collection[str]) -> list[str]:
         """Remove what a crash left behind and bundles whose digest is not in `keep`; returns their digests."""
         removed = []

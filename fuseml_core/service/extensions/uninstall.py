@@ -1,78 +1,101 @@
-"""Uninstall an extension, and let go of versions that nothing needs any more."""
+"""Planning to uninstall extensions, with the dependencies that nothing wants any more."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from fuseml_core.domain.errors import NotFound, Refused
-from fuseml_core.domain.extensions import InstalledExtension
-from fuseml_core.service.extensions.ports import ComponentHost, Environments, InstalledExtensions
-from fuseml_core.service.extensions.store import BundleStore
+from fuseml_core.domain.extensions import InstalledExtension, Member
+from fuseml_core.service.extensions.plan import Action, Plan, PlannedChange
+from fuseml_core.service.extensions.planning import UNKNOWN, ordered
+from fuseml_core.service.extensions.ports import Generations, InstalledExtensions
 
 
 class Uninstaller:
-    """The use case *uninstall*. Its caller lets only one run at a time.
+    """Plans to uninstall; changes nothing.
 
     Args:
         records: Rows of installed extensions.
-        environments: Virtual environments.
-        host: The plugin host.
-        store: Unpacked bundles.
+        generations: Rows of generations.
         users: Pipelines that use an extension, by its name, for people to read.
-        pinned: Whether something still needs the files of a digest; by default when the extension has users.
     """
 
-    def __init__(self, *, records: InstalledExtensions, environments: Environments, host: ComponentHost,
-                 store: BundleStore, users: Callable[[str], list[str]],
-                 pinned: Callable[[str], bool] | None = None) -> None:
-        self._records, self._environments, self._host, self._store = records, environments, host, store
-        self._users, self._pinned = users, pinned
+    def __init__(self, records: InstalledExtensions, generations: Generations,
+                 users: Callable[[str], list[str]]) -> None:
+        self._records, self._generations, self._users = records, generations, users
 
-    def uninstall(self, name: str, *, force: bool) -> None:
-        """Remove an extension.
+    def plan(self, names: Sequence[str], *, force: bool, prune: bool) -> Plan:
+        """Plan to remove extensions.
+
+        Args:
+            names: What to remove.
+            force: Even if other extensions or pipelines use it.
+            prune: Remove also dependencies that nobody asked for and nothing else needs.
 
         Raises:
-            NotFound: It is not installed.
-            Refused: Other extensions or pipelines use it, and `force` is not given.
+            NotFound: One is not installed.
+            Refused: Other extensions or pipelines use one, and `force` is not given.
         """
-        active = self._records.get(name)
-        if active is None:
-            raise NotFound(f"the extension {name!r} is not installed", hint="List them with: fuseml extension list")
-        self._check_users(active, force)
-        versions = list(self._records.versions(name))
-        pinned = {record.digest for record in versions if self.is_pinned(record)}
-        for record in versions:
-            self._records.remove(record.digest)
-            self._host.unload(record)
-        for record in versions:
-            if record.digest not in pinned:
-                self._remove_files(record)
+        active = {record.name: record for record in self._records.list()}
+        for name in names:
+            if name not in active:
+                raise NotFound(f"the extension {name!r} is not installed", hint="List them with: fuseml extension list")
+        current = self._generations.current()
+        members = {name: current.member(name) or Member(name, r.version, r.digest, r.reference, True, UNKNOWN)
+                   for name, r in active.items()}
+        gone = dict.fromkeys(names, "")
+        if prune:
+            gone |= self._orphans(active, members, gone)
+        warnings = self.users_of(list(gone), active, force=force, doing="uninstalled")
+        if not prune:
+            left = self._orphans(active, members, gone)
+            warnings += [f"{name} is there only as a dependency of {why}; remove it as well with --prune"
+                         for name, why in left.items()]
+        dependents_first = reversed(ordered({n: active[n] for n in gone}, _needs))
+        changes = [PlannedChange(record.name, Action.REMOVE, old=record, why=[gone[record.name]] if gone[record.name]
+                                 else []) for record in dependents_first]
+        return Plan(f"uninstall {', '.join(names)}", current.number, changes,
+                    [member for name, member in sorted(members.items()) if name not in gone], warnings)
 
-    def retire(self, record: InstalledExtension) -> None:
-        """Stop a version that was replaced; forget it and remove its files if nothing pins it."""
-        self._host.unload(record)
-        if not self.is_pinned(record):
-            self._records.remove(record.digest)
-            self._remove_files(record)
+    def users_of(self, gone: Sequence[str], active: Mapping[str, InstalledExtension], *, force: bool,
+                 doing: str) -> list[str]:
+        """Refuse to take away what other extensions or pipelines use; with `force`, return it as warnings.
 
-    def is_pinned(self, record: InstalledExtension) -> bool:
-        """Whether something still needs the files of a version."""
-        return self._pinned(record.digest) if self._pinned is not None else bool(self._users(record.name))
+        Raises:
+            Refused: Something uses one of them.
+        """
+        stays = [other for other in active.values() if other.name not in gone]
+        dependents = {name: [other.name for other in stays if name in _needs(other)] for name in gone}
+        users = {name: self._users(name) for name in gone}
+        reasons = [f"the extension {other} depends on {_it(name, gone)}" for name in gone for other in dependents[name]]
+        reasons += [f"the pipeline {pipeline} uses {_it(name, gone)}" for name in gone for pipeline in users[name]]
+        if reasons and not force:
+            raise Refused(f"{', '.join(gone)} cannot be {doing}: {'; '.join(reasons)}",
+                          hint="Remove those first, or do it with --force.",
+                          details={"extensions": sorted({d for found in dependents.values() for d in found}),
+                                   "pipelines": sorted({u for found in users.values() for u in found})})
+        return reasons
 
-    def _check_users(self, active: InstalledExtension, force: bool) -> None:
-        dependents = [other.name for other in self._records.list()
-                      if active.name in {dependency["name"] for dependency in other.dependencies}]
-        users = self._users(active.name)
-        if force or not (dependents or users):
-            return
-        reasons = [f"the extension {name} depends on it" for name in dependents]
-        reasons += [f"the pipeline {name} uses it" for name in users]
-        raise Refused(f"{active.name} cannot be uninstalled: {'; '.join(reasons)}",
-                      hint="Remove those first, or uninstall with --force.",
-                      details={"extensions": dependents, "pipelines": users})
+    @staticmethod
+    def _orphans(active: Mapping[str, InstalledExtension], members: Mapping[str, Member],
+                 gone: Collection[str]) -> dict[str, str]:
+        """What nobody asked for and only `gone` and other orphans need, and whose dependency it was."""
+        orphans: dict[str, str] = {}
+        while True:
+            left = {name: record for name, record in active.items() if name not in gone and name not in orphans}
+            needed = {name for record in left.values() for name in _needs(record)}
+            wanted_by = {name: record.name for record in active.values() for name in _needs(record)
+                         if record.name in gone or record.name in orphans}
+            new = {name: wanted_by[name] for name in left
+                   if name in wanted_by and name not in needed and not members[name].requested}
+            if not new:
+                return orphans
+            orphans |= new
 
-    def _remove_files(self, record: InstalledExtension) -> None:
-        self._store.discard(record.digest)
-        others = {other.environment for active in self._records.list() for other in self._records.versions(active.name)}
-        if record.environment and record.environment not in others:
-            self._environments.discard(record.environment)
+
+def _needs(record: InstalledExtension) -> list[str]:
+    return [dependency["name"] for dependency in record.dependencies]
+
+
+def _it(name: str, gone: Sequence[str]) -> str:
+    return "it" if len(gone) == 1 else name

@@ -15,7 +15,7 @@ depends_on = None
 
 JSON_ = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 TRUST = {"allowed": True, "rule": "", "reason": "installed before decisions were written down", "hint": "",
-         "signers": [], "attestations": [], "overridden": False}
+         "signers": [], "attestations": [], "overridable": False, "overridden": False}
 
 
 def upgrade() -> None:
@@ -39,6 +39,7 @@ def upgrade() -> None:
         sa.Column("reference", sa.String(), nullable=False),
         sa.Column("requested", sa.Boolean(), nullable=False),
         sa.Column("trust", JSON_, nullable=False),
+        sa.Column("channel", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(["generation"], ["extension_generation.number"], ondelete="CASCADE",
                                 name=op.f("fk_extension_member_generation")),
         sa.PrimaryKeyConstraint("generation", "name", name=op.f("pk_extension_member")),
@@ -58,7 +59,7 @@ def upgrade() -> None:
                                                       created_at=time.time(), state="settled", note=""))
         for row in rows:
             connection.execute(member.insert().values(
-                generation=1, requested=True, trust=TRUST,
+                generation=1, requested=True, trust=TRUST, channel="",
                 **{name: row[name] for name in ("name", "version", "digest", "reference")}))
 
 

@@ -1,0 +1,87 @@
+"""Planning to go back to an earlier generation; its files are still here, so nothing is asked of the network."""
+
+from __future__ import annotations
+
+from fuseml_core.domain.errors import Conflict, NotFound, Unavailable
+from fuseml_core.domain.extensions import Generation, GenerationState, InstalledExtension, Member
+from fuseml_core.service.extensions.plan import Action, Plan, PlannedChange, action_of
+from fuseml_core.service.extensions.planning import is_whole, ordered
+from fuseml_core.service.extensions.ports import Generations, InstalledExtensions
+from fuseml_core.service.extensions.settings import ExtensionSettings
+from fuseml_core.service.extensions.store import BundleStore
+from fuseml_core.service.extensions.uninstall import Uninstaller
+
+
+class Rollbacks:
+    """Plans rollbacks; changes nothing.
+
+    Args:
+        records: Rows of installed extensions.
+        generations: Rows of generations.
+        settings: What is set.
+        store: Unpacked bundles.
+        uninstaller: Knows who uses what would be taken away.
+    """
+
+    def __init__(self, records: InstalledExtensions, generations: Generations, settings: ExtensionSettings,
+                 store: BundleStore, uninstaller: Uninstaller) -> None:
+        self._records, self._generations, self._settings = records, generations, settings
+        self._store, self._uninstaller = store, uninstaller
+
+    def plan(self, to: int | None, *, force: bool, cause: str = "") -> Plan:
+        """Plan a new generation with the members of an earlier one.
+
+        Args:
+            to: Number of the generation; None: the last one before the one in force that was different and worked.
+            force: Even if something uses what would be taken away.
+            cause: For the new generation; by default `rollback to N`.
+
+        Raises:
+            NotFound: The generation is not kept.
+            Unavailable: Files of a member are gone.
+            Conflict: There is nothing to go back to.
+            Refused, Invalid: Something uses what would be taken away; a setting that the old version needs is missing.
+        """
+        current, target = self._generations.current(), self._target(to)
+        active = {record.name: record for record in self._records.list()}
+        kept = {member.name: self._kept(member, target) for member in target.members}
+        needs = ordered(kept, lambda record: [dependency["name"] for dependency in record.dependencies])
+        changes = [self._change(record, active.get(record.name), target) for record in needs
+                   if active.get(record.name) is None or active[record.name].digest != record.digest]
+        gone = [name for name in active if name not in kept]
+        warnings = self._uninstaller.users_of(gone, active, force=force, doing="taken away") if gone else []
+        for change in changes:
+            warnings += self._settings.foresee(change, {})
+        changes += [PlannedChange(name, Action.REMOVE, old=active[name]) for name in gone]
+        return Plan(cause or f"rollback to {target.number}", current.number, changes, target.members, warnings)
+
+    def _target(self, to: int | None) -> Generation:
+        kept = self._generations.list()
+        if to is not None:
+            found = self._generations.get(to)
+            if found is None:
+                there = ", ".join(str(generation.number) for generation in kept) or "none"
+                raise NotFound(f"there is no generation {to} any more", hint=f"Kept are {there}; see: fuseml extension "
+                               "history. FUSEML_EXTENSION_GENERATIONS says how many are kept.")
+            if kept and found.number == kept[0].number:
+                raise Conflict(f"generation {to} is in force already")
+            return found
+        digests = {member.digest for member in kept[0].members} if kept else set()
+        for generation in kept[1:]:
+            if generation.state is not GenerationState.FAILED and digests != {m.digest for m in generation.members}:
+                return generation
+        raise Conflict("there is no earlier generation to go back to",
+                       hint="See: fuseml extension history. FUSEML_EXTENSION_GENERATIONS says how many are kept.")
+
+    def _kept(self, member: Member, target: Generation) -> InstalledExtension:
+        record = self._records.by_digest(member.digest)
+        if record is None or not is_whole(self._store, record):
+            raise Unavailable(f"the files of {member.name} {member.version}, which generation {target.number} has, are "
+                              "gone", hint=f"Install that version again: fuseml extension install {member.reference}")
+        return record
+
+    @staticmethod
+    def _change(record: InstalledExtension, old: InstalledExtension | None, target: Generation) -> PlannedChange:
+        size = sum(int(layer["size"]) for layer in record.descriptor.get("layers") or [])
+        return PlannedChange(record.name, action_of(old, record.version, record.digest), old, None, record,
+                             target.member(record.name), size=size)

@@ -1,0 +1,74 @@
+"""Installed extensions for people and programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fuseml_core.domain.extensions import GenerationState, InstalledExtension
+from fuseml_core.service.extensions.plan import trust_view
+from fuseml_core.service.extensions.ports import Bundles, ComponentHost, Generations, InstalledExtensions
+from fuseml_core.service.extensions.settings import ExtensionSettings
+
+
+class Showing:
+    """Puts together what is known about an installed extension.
+
+    Args:
+        records: Rows of installed extensions.
+        generations: Rows of generations.
+        settings: What is set.
+        host: The plugin host.
+        bundles: Knows what the catalog says.
+    """
+
+    def __init__(self, records: InstalledExtensions, generations: Generations, settings: ExtensionSettings,
+                 host: ComponentHost, bundles: Bundles) -> None:
+        self._records, self._generations, self._settings = records, generations, settings
+        self._host, self._bundles = host, bundles
+
+    def show(self, record: InstalledExtension) -> dict[str, Any]:
+        """One version.
+
+        Returns:
+            `name`, `version`, `digest`, `summary`, `state`, `installed_at`, `source`, `components`, `runnables`,
+            `templates`, `permissions`, `dependencies`, `settings` (secrets as `***`), `requested`, `channel`, `trust`.
+        """
+        manifest = record.manifest
+        member = self._generations.current().member(record.name)
+        return {
+            "name": record.name, "version": record.version, "digest": record.digest,
+            "summary": manifest.get("summary") or "", "state": record.state.value, "installed_at": record.installed_at,
+            "source": record.reference, "components": self._host.state(record),
+            "runnables": [runnable["name"] for runnable in record.descriptor.get("runnables") or []],
+            "templates": [f"{record.name}/{template['name']}" for template in record.descriptor.get("templates") or []],
+            "permissions": list(manifest.get("permissions") or []),
+            "dependencies": record.dependencies,
+            "settings": self._settings.shown(record),
+            "requested": member.requested if member else True,
+            "channel": member.channel if member else "",
+            "trust": trust_view(member.trust) if member else None,
+        }
+
+    def detail(self, record: InstalledExtension) -> dict[str, Any]:
+        """One active version with everything around it.
+
+        Returns:
+            As :meth:`show`, and `generation` (the number in force), `since` (the number that brought this version, as
+            far as is kept), `dependents`, `versions` (that are here), `config_schema`, `ignored` (settings that this
+            version does not use), `advice` (of the catalog) and `trouble` (a newer version that was taken back).
+        """
+        kept = self._generations.list()
+        carrying = [g.number for g in kept if (m := g.member(record.name)) is not None and m.digest == record.digest]
+        config = self._settings.show(record.name)
+        return self.show(record) | {
+            "generation": kept[0].number if kept else 0,
+            "since": min(carrying) if carrying else 0,
+            "dependents": [other.name for other in self._records.list()
+                           if record.name in {dependency["name"] for dependency in other.dependencies}],
+            "versions": [version.version for version in self._records.versions(record.name)],
+            "config_schema": config["schema"], "ignored": config["ignored"],
+            "advice": list(self._bundles.advice(record.reference, record.name, record.version)),
+            "trouble": [f"generation {g.number} was taken back: {g.note}" for g in kept
+                        if g.state is GenerationState.FAILED and (m := g.member(record.name)) is not None
+                        and m.digest != record.digest],
+        }
