@@ -26,6 +26,7 @@ async def feed(request: Request, sink: Callable[[bytes | bytearray], None]) -> i
 
     Raises:
         ClientDisconnect: The client went away; what had arrived was handed over.
+        TimeoutError: The client sends too slowly; likewise.
     """
     batch, total = bytearray(), 0
     pending: asyncio.Task[None] | None = None
@@ -45,7 +46,7 @@ async def feed(request: Request, sink: Callable[[bytes | bytearray], None]) -> i
             if len(batch) >= BUFFER:
                 await flush()
         await flush()
-    except ClientDisconnect:
+    except (ClientDisconnect, TimeoutError):
         await flush()
         raise
     finally:

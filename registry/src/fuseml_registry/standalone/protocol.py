@@ -11,6 +11,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_HEAD, MAX_HEADERS = 64 << 10, 200
 #: Seconds from a connection, or from an answer, until the next request's head is complete.
 HEAD_TIMEOUT = 30.0
+#: Seconds for a client to end a connection over TLS in order.
+FAREWELL = 1.0
 
 
 class PatientlessProtocol(HttpToolsProtocol):
@@ -74,6 +76,12 @@ class PatientlessProtocol(HttpToolsProtocol):
         if self.transport is not None and not self.transport.is_closing():
             self._wait()
 
+    def shutdown(self) -> None:
+        """End an idle connection when the server stops; over TLS, without waiting for the client's farewell."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self.loop.call_later(FAREWELL, self.transport.abort)
+
     def _add(self, count: int) -> None:
         self._head += count
         if (self._head > MAX_HEAD or self._count > MAX_HEADERS) and not self._refused:
@@ -94,7 +102,7 @@ class PatientlessProtocol(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         if not self.transport.is_closing():
-            self.transport.close()
+            self.transport.abort()
 
 
 def protocol() -> Any:

@@ -86,9 +86,10 @@ def serve(config: Configuration, say: Callable[[str], None]) -> None:
         url = config.listen.external_url or f"{scheme}://{host}:{listening.getsockname()[1]}"
         server = _Server(_uvicorn(config), lambda: say(f"The registry listens on {url} and keeps everything in "
                                                        f"{config.root}"))
-        server.run(sockets=[listening])
-        if not server.started:
-            raise Permanent("the registry could not start; the lines above say why")
+        try:
+            server.run(sockets=[listening])
+        except SystemExit:  # uvicorn's way to say that the application refused to start
+            raise Permanent("the registry could not start; the lines above say why") from None
 
 
 def _uvicorn(config: Configuration) -> uvicorn.Config:
