@@ -29,7 +29,7 @@ TYPES = {
 LAYOUTS = ("bundle", "legacy")
 VERIFIED: list[Column] = [
     ("Reference", "reference"), ("Verified", "verified"),
-    ("Signatures", lambda item: [f"{s['key']} ({s['layout']})" for s in item["signatures"]]),
+    ("Signatures", lambda item: [f"{s['key']} {s['name']} ({s['layout']})" for s in item["signatures"]]),
     ("Missing", "missing"),
     ("Attestations", lambda item: [f"{a['type']} by {a['key']}" for a in item["attestations"]]),
     ("Passed over", lambda item: [f"{f['layout']} {f['digest'][:19]}: {f['reason']}" for f in item["faults"]]),
@@ -196,12 +196,17 @@ def _verified(source: ManifestSource, name: str, digest: str, wanted: Sequence[P
     faults: list[Fault] = []
     found = verify_manifest(source, digest, wanted, faults.append)
     attested = attestations(source, digest, wanted)
-    signers = {signature.key for signature in found}
+    signers, names = {signature.key for signature in found}, _names()
     missing = [key.fingerprint for key in wanted if key.fingerprint not in signers]
     return {"reference": name, "digest": digest, "verified": not missing, "missing": missing,
-            "signatures": [signature.to_dict() for signature in found],
+            "signatures": [{**signature.to_dict(), "name": names.get(signature.key, "")} for signature in found],
             "attestations": [{"type": a.predicate_type, "key": a.key, "digest": a.digest} for a in attested],
             "faults": [{"layout": f.layout, "digest": f.digest, "reason": f.reason} for f in faults]}
+
+
+def _names() -> dict[str, str]:
+    """How the keys in `<home>/keys` are called, by fingerprint."""
+    return {stored.fingerprint: stored.name for stored in key_store().list() if stored.fingerprint}
 
 
 def _predicate(content: bytes, file: Path, digest: str, named: str | None) -> tuple[str, dict[str, Any]]:

@@ -67,10 +67,9 @@ def _asks_for(rule: dict[str, Any]) -> Any:
     if rule["action"] in ("reject", "allow"):
         return {"reject": "nothing: rejected", "allow": "nothing: allowed"}[rule["action"]]
     count = rule["threshold"]
-    of = f"of {len(rule['keys'])} keys" if rule["action"] == "keys" else "of the marketplace's keys"
+    of = f"of {len(rule['keys'])} key{'s' * (len(rule['keys']) > 1)}" if rule["action"] == "keys" else "of the marketplace's keys"
     return [f"{count} {of}", *rule["attestations"]]
 
 
 def _keys(rule: dict[str, Any]) -> list[str]:
-    return [f"{key['path']}: {key['error']}" if key["error"] else f"{key['path']} {key['fingerprint']}"
-            for key in rule["keys"]]
+    return [line for key in rule["keys"] for line in (key["path"], f"  {key['error'] or key['fingerprint']}")]
