@@ -282,7 +282,7 @@ def publish(key: str, password_stdin: bool, by: str | None, folder: Path, output
     if output != "table":
         show_data(done, output)
         return
-    echo(f"Published version {done['version']} with {done['packages']} packages.")
+    echo(f"Published version {done['version']} with {done['packages']} package{'' if done['packages'] == 1 else 's'}.")
     echo(done["reference"])
 
 

@@ -12,13 +12,14 @@ from typing import Any, Literal
 from fuseml_oci.bundles.lint import lint_bundle
 from fuseml_oci.bundles.transfer import RemoteBundle, look_up, pull
 from fuseml_oci.bundles.unpack import unpack
-from fuseml_oci.catalog.format import Check, Decision
+from fuseml_oci.catalog.format import Check, Decision, SignerKey, SignerRule
 from fuseml_oci.client import RegistryClient
 from fuseml_oci.copying import copy
 from fuseml_oci.reference import Reference, parse
+from fuseml_oci.signing.keys import PublicKey
 from fuseml_oci.sources import RepositorySource
-from fuseml_registry.curation.edits import Act, with_version
-from fuseml_registry.curation.inspection import Subject, inspect, owner_keys
+from fuseml_registry.curation.edits import Act, with_signers, with_version
+from fuseml_registry.curation.inspection import Subject, inspect, owner_keys, owners_who_signed
 from fuseml_registry.curation.submissions import Submitted, signers
 from fuseml_registry.curation.trials import Laboratory, try_out
 from fuseml_registry.curation.workspace import Workspace
@@ -58,6 +59,7 @@ class Review:
         checks: What was found.
         submitted: The submission, if there was one.
         owners: Fingerprints of the owners' keys that signed it.
+        signers: Keys of owners that signed the bundle; they become the signers of a package that has none.
     """
 
     bundle: RemoteBundle
@@ -66,6 +68,7 @@ class Review:
     checks: tuple[Check, ...]
     submitted: Submitted | None = None
     owners: tuple[str, ...] = ()
+    signers: tuple[PublicKey, ...] = ()
 
     @property
     def failed(self) -> list[str]:
@@ -112,7 +115,8 @@ def review(workspace: Workspace, reference: Reference, around: Surroundings, *, 
                           workspace.namespaces(), namespace, f"oci://{place.registry}/{place.repository}", submitted,
                           owners)
         checks = [*inspect(subject), _trial(subject, around, trials)]
-    return Review(found, place, namespace, tuple(checks), submitted, tuple(owners))
+        own = tuple(owners_who_signed(subject))
+    return Review(found, place, namespace, tuple(checks), submitted, tuple(owners), own)
 
 
 def accept(workspace: Workspace, reviewed: Review, around: Surroundings, *, channel: str, act: Act,
@@ -139,6 +143,9 @@ def accept(workspace: Workspace, reviewed: Review, around: Surroundings, *, chan
         author = reviewed.submitted.document.by if reviewed.submitted else ""
         changed = with_version(package, reviewed.bundle.descriptor, reviewed.place, reviewed.namespace, channel, act,
                                author=author)
+        if package is None and reviewed.signers:
+            changed = with_signers(changed, SignerRule(keys=tuple(
+                SignerKey(fingerprint=key.fingerprint, pem=key.pem.decode()) for key in reviewed.signers)))
         _bring(reviewed, around)
         workspace.save(changed, decision(reviewed, "accepted" if reviewed.submitted else "added", act, channel))
 
