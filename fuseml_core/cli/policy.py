@@ -66,9 +66,10 @@ def check(reference: str, output: str) -> int:
 def _asks_for(rule: dict[str, Any]) -> Any:
     if rule["action"] in ("reject", "allow"):
         return {"reject": "nothing: rejected", "allow": "nothing: allowed"}[rule["action"]]
-    count = rule["threshold"]
-    of = f"of {len(rule['keys'])} key{'s' * (len(rule['keys']) > 1)}" if rule["action"] == "keys" else "of the marketplace's keys"
-    return [f"{count} {of}", *rule["attestations"]]
+    count = len(rule["keys"])
+    known = f"{count} keys" if count > 1 else "1 key"
+    of = known if rule["action"] == "keys" else "the marketplace's keys"
+    return [f"{rule['threshold']} of {of}", *rule["attestations"]]
 
 
 def _keys(rule: dict[str, Any]) -> list[str]:
