@@ -42,14 +42,14 @@ def take_in(layout: Layout, kind: str, source: Path, files: Sequence[FileEntry] 
     """
     if files is not None and not source.exists():
         found = identify(kind, files).digest  # an interrupted caller asks again after the move
-        if layout.holds(found):
+        if layout.renew(found):
             return _checked(found, digest), list(files)
     if not source.is_dir():
         raise NotFound(f"the directory {source} does not exist")
     entries = scan(source) if files is None else _compare(source, files)
     identity = identify(kind, entries)
     _checked(identity.digest, digest)
-    if not layout.holds(identity.digest):
+    if not layout.renew(identity.digest):
         place = layout.place(identity.digest)
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_durably(place / MANIFEST, identity.manifest)

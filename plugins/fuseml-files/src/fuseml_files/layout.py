@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +41,34 @@ class Layout:
     def holds(self, digest: str) -> bool:
         """Whether contents of this digest are here, completely: they arrive by one rename, after their manifest."""
         return (self.place(digest) / CONTENTS).is_dir()
+
+    def renew(self, digest: str) -> bool:
+        """Let contents count as new, so that no collection removes them; False if they are not here."""
+        with self._locked():
+            if not self.holds(digest):
+                return False
+            os.utime(self.place(digest))
+            return True
+
+    def take_away(self, place: Path, newest: float) -> Path | None:
+        """Move contents out of sight unless they are newer than a time; returns where they lie then."""
+        with self._locked():
+            try:
+                if place.stat().st_mtime > newest:
+                    return None
+                return place.rename(self.trash())
+            except FileNotFoundError:
+                return None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """No other thread or process renews or takes away meanwhile."""
+        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def places(self) -> Iterator[tuple[str, Path]]:
         """Digest and directory of everything that was ever taken in."""

@@ -128,12 +128,15 @@ class FileStore:
         for digest, place in layout.places():
             if digest in kept or place.stat().st_mtime > newest:
                 continue
+            size = size_of(place)
+            if not dry_run:
+                gone = layout.take_away(place, newest)
+                if gone is None:
+                    continue
+                Index(layout).remove_digest(digest)
+                remove_tree(gone)
             removed.append(digest)
-            if dry_run:
-                freed += size_of(place)
-                continue
-            Index(layout).remove_digest(digest)
-            freed += discard(layout, place)
+            freed += size
         return GarbageReport(removed=removed, bytes=freed)
 
     def _require(self) -> Layout:

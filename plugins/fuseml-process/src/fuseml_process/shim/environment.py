@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from fuseml_process.shim.failures import StepFailed
 
 _PYTHON_ENV = re.compile(r"^python:\s*[\"']?(\d+\.\d+)", re.MULTILINE)
 _CONDA = re.compile(r"^\s*-\s*[\"']?python\s*={1,2}\s*(\d+\.\d+)", re.MULTILINE)
+_HEX = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 Log = Callable[[str], None]
 
 
@@ -36,7 +37,7 @@ class Wanted(NamedTuple):
 
 
 def prepare(spec: Mapping[str, Any], contents: Path, inputs: Mapping[str, Path], settings: Mapping[str, Any],
-            log: Log) -> Ready:
+            log: Log, users: Sequence[str] = ()) -> Ready:
     """Make the environment that a runnable asks for.
 
     Args:
@@ -45,6 +46,7 @@ def prepare(spec: Mapping[str, Any], contents: Path, inputs: Mapping[str, Path],
         inputs: Paths of the staged inputs.
         settings: What the agent told the supervisor.
         log: Takes one line of progress at a time.
+        users: Digests of what the environment is for; it is kept while those exist, and while this process lives.
 
     Raises:
         StepFailed: A file is missing, or the environment cannot be built.
@@ -59,12 +61,23 @@ def prepare(spec: Mapping[str, Any], contents: Path, inputs: Mapping[str, Path],
                                                    strict=settings["strict_python"])
         lock = wanted.lock if wanted.requirements is None else _compiled(
             wanted.requirements, wanted.extra, python, index, Path(settings["cache"]) / "locks", log)
-        built = environments.ensure_environment(Path(settings["environments"]), lock=lock, wheels=wanted.wheels,
-                                                python=python, index=index, log=log,
-                                                timeout=settings["environment_timeout"])
+        while True:  # it may be removed as unused between being found and being held
+            built = environments.ensure_environment(Path(settings["environments"]), lock=lock, wheels=wanted.wheels,
+                                                    python=python, index=index, log=log,
+                                                    timeout=settings["environment_timeout"])
+            if environments.hold(built, users):
+                break
     except PluginError as error:
         raise StepFailed("Environment", str(error)) from None
     return Ready(built.python, built.path, [warning] if warning else [])
+
+
+def users_of_environment(workload: Mapping[str, Any]) -> list[str]:
+    """Digests, 64 hex digits each, of the runnable and of the input that a workload's environment comes from."""
+    name = workload["runnable"]["environment"].get("from_input")
+    texts = [str((workload.get("contents") or {}).get("uri") or "")]
+    texts += [str(given.get("digest") or "") for given in workload.get("inputs") or [] if given.get("name") == name]
+    return sorted({match for text in texts for match in _HEX.findall(text)})
 
 
 def _wanted(spec: Mapping[str, Any], contents: Path, inputs: Mapping[str, Path]) -> Wanted:

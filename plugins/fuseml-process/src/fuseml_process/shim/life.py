@@ -118,10 +118,11 @@ class Life:
     def _environment(self, contents: Path, inputs: dict[str, Path]) -> tuple[Path, Path | None]:
         if not any(self._runnable["environment"].get(key) for key in ("lock", "wheels", "from_input", "python")):
             return Path(self._settings["python"]), None
-        from fuseml_process.shim.environment import prepare
+        from fuseml_process.shim.environment import prepare, users_of_environment
 
         self._enter("building environment")
-        ready = prepare(self._runnable["environment"], contents, inputs, self._settings, self._journal.note)
+        ready = prepare(self._runnable["environment"], contents, inputs, self._settings, self._journal.note,
+                        users_of_environment(self._workload))
         self._warn(ready.warnings)
         return ready.python, ready.path
 

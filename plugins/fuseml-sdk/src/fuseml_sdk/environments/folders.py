@@ -7,13 +7,14 @@ inherited by uv, so it stays held until the last process that writes there has e
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,10 @@ from fuseml_sdk.errors import InvalidInput, NotReady, Retryable
 
 MARKER = ".complete"
 _STAMP = "last-used"
+#: Folder with an empty file for each runnable or model that used the environment.
+_USERS = ".used-by"
+#: Locks that are held until the process ends.
+_held: list[int] = []
 #: Part of the digest: raise it when environments must be built differently.
 _LAYOUT = "1"
 Log = Callable[[str], None]
@@ -109,6 +114,43 @@ def environment_digest(lock: str, wheels: list[Path], facts: Interpreter) -> str
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def hold(environment: Environment, users: Iterable[str] = ()) -> bool:
+    """Keep an environment from being removed as long as this process lives, and write down what it is for.
+
+    Args:
+        environment: As :func:`ensure_environment` returned it.
+        users: Digests (64 hex digits) of the runnables or models whose environment it is; see :func:`users_of`.
+
+    Returns:
+        False if it was removed since; make it again then.
+    """
+    root = environment.path.parent
+    (root / ".locks").mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root / ".locks" / environment.digest, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:  # it is being removed or built anew
+        os.close(descriptor)
+        return False
+    if not _complete(environment.path):
+        os.close(descriptor)
+        return False
+    _held.append(descriptor)
+    for user in users:
+        with contextlib.suppress(OSError):  # on a full disk the environment does as well
+            (environment.path / _USERS).mkdir(exist_ok=True)
+            (environment.path / _USERS / user).touch()
+    return True
+
+
+def users_of(path: Path) -> frozenset[str]:
+    """Digests (64 hex digits) of what an environment was used for; nothing if nobody wrote it down."""
+    try:
+        return frozenset(entry.name for entry in (path / _USERS).iterdir())
+    except OSError:
+        return frozenset()
+
+
 def remove_unused(root: Path, keep: set[str], older_than: float, *, dry_run: bool = False) -> list[str]:
     """Remove environments that nothing pins.
 
@@ -131,7 +173,7 @@ def remove_unused(root: Path, keep: set[str], older_than: float, *, dry_run: boo
 
 
 def _remove(root: Path, path: Path) -> bool:
-    """Remove one environment unless somebody is building it now."""
+    """Remove one environment unless somebody is building or using it now."""
     (root / ".locks").mkdir(exist_ok=True)
     try:
         with _locked(root / ".locks" / path.name, time.monotonic(), lambda _line: None):
