@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -14,8 +15,10 @@ from fuseml_sdk.errors import InvalidInput, NotFound, PluginError
 MAX_LISTED, MAX_FILES = 50, 20
 #: Bytes of a document that is shown, and rows of a table made of it.
 MAX_DOCUMENT, MAX_ROWS = 4 << 20, 2000
-#: Predicate types of attestations, as annotations of referring manifests name them (cosign).
-_PREDICATE = "dev.sigstore.bundle.predicateType"
+#: Lists of CycloneDX, SPDX and scorecards that are shown as tables.
+_TABLES = ("components", "packages", "checks")
+#: Annotations of referring manifests that name the predicate type of an attestation (cosign, BuildKit).
+_PREDICATES = ("dev.sigstore.bundle.predicateType", "in-toto.io/predicate-type")
 _CREATED = "org.opencontainers.image.created"
 _TITLE = "org.opencontainers.image.title"
 #: Part of an artifact type, media type or predicate type to what it is, for people.
@@ -34,15 +37,17 @@ _LABELS = (
 )
 
 
-def attachments(source: StorageSource, digest: str) -> list[dict[str, Any]]:
+def attachments(source: StorageSource, digest: str, signers: Mapping[str, list[str]]) -> list[dict[str, Any]]:
     """Describe what refers to a bundle.
 
     Args:
         source: The bundle's repository.
         digest: Of the bundle.
+        signers: Digest of each attestation that known keys signed to their names.
     """
-    listed = [describe(source, entry) for entry in source.referrers(digest)[:MAX_LISTED]]
-    return sorted((entry for entry in listed if entry), key=lambda entry: (entry["label"], entry["digest"]))
+    listed = [found for entry in source.referrers(digest)[:MAX_LISTED] if (found := describe(source, entry))]
+    return sorted(({**entry, "signed_by": signers.get(entry["digest"], [])} for entry in listed),
+                  key=lambda entry: (entry["label"], entry["digest"]))
 
 
 def describe(source: StorageSource, entry: Descriptor) -> dict[str, Any]:
@@ -52,11 +57,11 @@ def describe(source: StorageSource, entry: Descriptor) -> dict[str, Any]:
         files = [read_descriptor(layer, "a file of it") for layer in (layers if isinstance(layers, list) else [])]
     except PluginError:
         return {}
-    predicate = entry.annotations.get(_PREDICATE, "")
+    predicate = next((found for name in _PREDICATES if (found := entry.annotations.get(name))), "")
     kind, label = kind_of([predicate, entry.artifact_type, *(file.media_type for file in files[:MAX_FILES])])
     return {
         "digest": entry.digest, "type": entry.artifact_type or entry.media_type, "kind": kind, "label": label,
-        "predicate_type": predicate, "created_at": entry.annotations.get(_CREATED, "")[:40],
+        "predicate_type": predicate, "signed_by": [], "created_at": entry.annotations.get(_CREATED, "")[:40],
         "size": sum(file.size for file in files),
         "files": [{"title": file.annotations.get(_TITLE, "")[:200], "type": file.media_type, "digest": file.digest,
                    "size": file.size} for file in files[:MAX_FILES]],
@@ -101,9 +106,25 @@ def table(source: StorageSource, attachment: Mapping[str, Any]) -> dict[str, Any
             value = json.loads(source.blob(Descriptor(file["type"], file["digest"], file["size"])))
         except (PluginError, ValueError, RecursionError):
             continue
-        if isinstance(value, dict) and (found := _rows(value)):
+        if isinstance(value, dict) and (found := _rows(_opened(value))):
             return found
     return empty
+
+
+def _opened(value: dict[str, Any]) -> dict[str, Any]:
+    """Take the statement out of a Sigstore bundle or DSSE envelope, and a bill of materials out of a statement."""
+    envelope = value.get("dsseEnvelope", value)
+    payload = envelope.get("payload") if isinstance(envelope, dict) else None
+    if isinstance(payload, str):
+        try:
+            inner = json.loads(base64.b64decode(payload))
+        except (ValueError, RecursionError):
+            return value
+        value = inner if isinstance(inner, dict) else value
+    predicate = value.get("predicate")
+    if isinstance(predicate, dict) and any(isinstance(predicate.get(key), list) for key in _TABLES):
+        return predicate
+    return value
 
 
 def _rows(value: dict[str, Any]) -> dict[str, Any]:

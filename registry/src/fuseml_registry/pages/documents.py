@@ -12,6 +12,7 @@ from fuseml_registry.pages.catalogs import Catalogs, Listed, curated, endorsed
 from fuseml_registry.pages.entries import KINDS, Entry, namespace_of
 from fuseml_registry.pages.fit import fit_with_dependencies
 from fuseml_registry.pages.holdings import Bundle, Holdings, Version, ordered
+from fuseml_registry.pages.keys import KnownKey
 from fuseml_registry.pages.links import Links, is_foreign
 from fuseml_registry.pages.query import Found
 from fuseml_registry.pages.source import StorageSource
@@ -80,6 +81,7 @@ class Documents:
         listed = self.catalogs.listed(repository)
         descriptor, manifest = bundle.descriptor, bundle.descriptor.manifest
         source = StorageSource(self.holdings, repository)
+        known = [*keys.known_keys(self.keys), *endorsed(listed)]
         needs = self._needs(bundle, listed)
         fit = fit_with_dependencies(manifest, needs["requires_fuseml"],
                                     [(need["name"], need["range"]) for need in needs["dependencies"]],
@@ -100,8 +102,8 @@ class Documents:
             "catalogs": [_listed(entry, chosen, bundle.digest) for entry in listed],
             "versions": self.versions(repository)[:SHOWN_VERSIONS],
             "version_count": len(ordered(self.holdings.tags(repository))),
-            "signatures": self._signatures(source, bundle.digest, listed),
-            "attachments": attachments(source, bundle.digest),
+            "signatures": self._signatures(source, bundle.digest, known),
+            "attachments": attachments(source, bundle.digest, keys.attesters(source, bundle.digest, known)),
             "icon": bundle.layer("icon") is not None, "readme": bundle.layer("readme") is not None,
             "url": links.absolute(links.version(repository, chosen)),
         }
@@ -157,8 +159,8 @@ class Documents:
             return []
         return ordered(self.holdings.tags(f"{repository.rpartition('/')[0]}/{name}".removeprefix("/")))
 
-    def _signatures(self, source: StorageSource, digest: str, listed: tuple[Listed, ...]) -> dict[str, Any]:
-        found = keys.signers(source, digest, [*keys.known_keys(self.keys), *endorsed(listed)])
+    def _signatures(self, source: StorageSource, digest: str, known: list[KnownKey]) -> dict[str, Any]:
+        found = keys.signers(source, digest, known)
         return {"good": [{**signature.to_dict(), "name": found.names[signature.key]} for signature in found.good],
                 "others": [{"layout": fault.layout, "digest": fault.digest, "reason": fault.reason}
                            for fault in found.others[:contents.LIMIT]]}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fuseml_oci.signing.keys import PublicKey, load_public, read_public
-from fuseml_oci.signing.verify import Fault, Signature, verify
+from fuseml_oci.signing.verify import Fault, Signature, attestations, verify
 from fuseml_oci.sources import ManifestSource
 from fuseml_sdk.errors import PluginError
 
@@ -53,6 +53,24 @@ def known_keys(folder: Path | None) -> list[KnownKey]:
 
 def signers(source: ManifestSource, digest: str, keys: Iterable[KnownKey]) -> Signers:
     """Look for signatures of a manifest."""
+    loaded = _loaded(keys)
+    others: list[Fault] = []
+    good = verify(source, digest, [public for public, _ in loaded.values()], others.append)
+    names = {signature.key: loaded[signature.key][1] for signature in good}
+    return Signers(tuple(good), tuple(fault for fault in others if fault.is_signature), names)
+
+
+def attesters(source: ManifestSource, digest: str, keys: Iterable[KnownKey]) -> dict[str, list[str]]:
+    """Look for attestations of a manifest: digest of each that known keys signed to the names of the keys."""
+    loaded = _loaded(keys)
+    found: dict[str, list[str]] = {}
+    for entry in attestations(source, digest, [public for public, _ in loaded.values()]):
+        found.setdefault(entry.digest, []).append(loaded[entry.key][1])
+    return found
+
+
+def _loaded(keys: Iterable[KnownKey]) -> dict[str, tuple[PublicKey, str]]:
+    """Keys by fingerprint, with their names; what is no key is left out."""
     loaded: dict[str, tuple[PublicKey, str]] = {}
     for key in keys:
         try:
@@ -60,7 +78,4 @@ def signers(source: ManifestSource, digest: str, keys: Iterable[KnownKey]) -> Si
         except PluginError:
             continue
         loaded.setdefault(public.fingerprint, (public, key.name))
-    others: list[Fault] = []
-    good = verify(source, digest, [public for public, _ in loaded.values()], others.append)
-    names = {signature.key: loaded[signature.key][1] for signature in good}
-    return Signers(tuple(good), tuple(fault for fault in others if fault.is_signature), names)
+    return loaded

@@ -51,7 +51,8 @@ class Views:
         about = self._documents.package(repository, version, links)
         readme, note = self._readme(about)
         return answers.page(self._renderer.render(
-            "package.html", links, about=about, readme=readme, readme_note=note, pinned=bool(version),
+            "package.html", links, about=about, description=render(about["description"].encode())[0], readme=readme,
+            readme_note=note, pinned=bool(version),
             previous=self._documents.previous(repository, about["version"])))
 
     def versions(self, request: Request, links: Links, repository: str) -> Response:
