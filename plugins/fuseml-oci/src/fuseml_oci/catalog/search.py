@@ -147,7 +147,7 @@ def _rank(row: Row, words: list[str]) -> int:
 def _facets(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = {"channel": Counter(), "keyword": Counter(), "kind": Counter()}
     for row in rows:
-        counts["channel"].update(row.offers)
+        counts["channel"].update(list(row.offers))
         counts["keyword"].update(row.keywords)
         counts["kind"].update(row.kinds)
     return {name: dict(counter.most_common(20)) for name, counter in counts.items()}
