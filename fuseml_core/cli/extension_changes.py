@@ -28,8 +28,8 @@ def dry_run_option(command: Command) -> Command:
 def choice_options(command: Command) -> Command:
     """Decorator: which versions may be chosen, and from whom; as the keyword arguments of :func:`choice`."""
     for option in reversed((
-            click.option("--channel", default="stable", metavar="NAME", show_default=True,
-                         help="Channel of the marketplaces' catalogs."),
+            click.option("--channel", default="", metavar="NAME",
+                         help="Channel of the marketplaces' catalogs; by default the one they prefer, mostly stable."),
             click.option("--pre", is_flag=True, help="Take pre-releases also where there are releases."),
             click.option("--offline", is_flag=True, help="Ask nothing but the server's own registry and what was "
                                                          "fetched before."),

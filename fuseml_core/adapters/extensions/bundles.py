@@ -195,7 +195,7 @@ class RegistryBundles:
             raise InvalidInput(f"the catalog has {name} {version} with the digest {reference.digest}")
         found = self._here(reference) if wish.offline else self._look_up(reference, self._client(reference))
         return FoundBundle(found.reference, found.digest, found.descriptor, found.config,
-                           tuple(self._marketplaces.advice(name, version)), wish.channel)
+                           tuple(self._marketplaces.advice(name, version)), wish.channel or "default")
 
     def _here(self, reference: Reference) -> FoundBundle:
         """A version that was fetched before and is still here."""

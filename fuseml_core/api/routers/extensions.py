@@ -29,7 +29,8 @@ class Choice(BaseModel):
     dry_run: bool = Field(False, description="only say what would be done")
     force: bool = Field(False, description="change also what pipelines or other extensions use")
     allow_unsigned: bool = Field(False, description="install also what nobody signed whom the policy knows")
-    channel: str = Field("stable", max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$", description="of a catalog")
+    channel: str = Field("", max_length=100, pattern=r"^([a-z0-9][a-z0-9._-]*)?$", description="of a catalog; by default "
+                         "the one that the marketplace or the package prefers")
     prereleases: bool = Field(False, description="take pre-releases also where there are releases")
     offline: bool = Field(False, description="ask nothing but this server")
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="values to set, by extension")

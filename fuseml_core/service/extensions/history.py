@@ -20,7 +20,7 @@ def history_view(generations: Sequence[Generation]) -> list[dict[str, Any]]:
         `number`, `current`, `state`, `cause`, `note`, `created_at`, `changes` against the generation before it (empty
         for the oldest that is kept, unless it is the first) and `members`.
     """
-    before = [*generations[1:], Generation(0, "", 0.0, ())]
+    before = [*generations, Generation(0, "", 0.0, ())][1:]
     return [{
         "number": generation.number, "current": index == 0, "state": generation.state.value,
         "cause": generation.cause, "note": generation.note, "created_at": generation.created_at,

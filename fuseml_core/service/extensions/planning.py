@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from fuseml_core.domain.errors import Conflict, Invalid, NotFound, Refused
+from fuseml_core.domain.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from fuseml_core.domain.extensions import Generation, InstalledExtension, Member, TrustDecision
 from fuseml_core.service.extensions.explain import check_conflicts
 from fuseml_core.service.extensions.options import Options
@@ -52,12 +52,26 @@ class Planner:
             Invalid, NotFound, Conflict, Unavailable, Failed: As the message says.
         """
         goals: list[Goal] = []
-        for reference in dict.fromkeys(reference.strip() for reference in references):
-            found = self._bundles.find(reference, options.wish)
+        for found in self._find_all(references, options):
             if any(goal.name == found.name and goal.found != found for goal in goals):
                 raise Invalid(f"two different bundles of {found.name} are asked for", hint="Name one of them.")
             goals.append(Goal(found.name, found, found.reference))
         return self.choose(f"install {', '.join(references)}", goals, options, asked={goal.name for goal in goals})
+
+    def _find_all(self, references: Sequence[str], options: Options) -> list[FoundBundle]:
+        """Look bundles up; offline, say of all that are not here, not only of the first."""
+        found, missing = [], []
+        for reference in dict.fromkeys(reference.strip() for reference in references):
+            try:
+                found.append(self._bundles.find(reference, options.wish))
+            except Unavailable as error:
+                if not options.wish.offline or "missing" not in error.details:
+                    raise
+                missing.append(error)
+        if missing:
+            raise Unavailable("\n".join(error.message for error in missing), hint=missing[0].hint,
+                              details={"missing": [name for error in missing for name in error.details["missing"]]})
+        return found
 
     def upgrade(self, names: Sequence[str], options: Options) -> Plan:
         """Plan to bring extensions to the best version that everything installed can live with.

@@ -177,12 +177,12 @@ class Wish:
     """Which versions may be chosen.
 
     Attributes:
-        channel: Of a catalog.
+        channel: Of a catalog; empty: the one that the marketplace or the package prefers.
         prereleases: Take pre-releases also where there are releases.
         offline: Ask nothing but this server: its own registry and what was fetched before.
     """
 
-    channel: str = "stable"
+    channel: str = ""
     prereleases: bool = False
     offline: bool = False
 

@@ -2,193 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import socket
 import threading
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import uvicorn
-from sqlmodel import SQLModel
 
-from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments, component_id
-from fuseml_core.adapters.sql.change_lock import SqlChangeLock
-from fuseml_core.adapters.sql.database import open_database
-from fuseml_core.adapters.sql.extensions import SqlExtensions, SqlExtensionSettings
-from fuseml_core.adapters.sql.generations import SqlGenerations
+from fuseml_core.adapters.extensions import component_id
 from fuseml_core.domain.errors import Conflict, Failed, FusemlError, Invalid, NotFound, Refused
-from fuseml_core.host.plugin_host import PluginHost
-from fuseml_core.service.extensions import ExtensionCatalog, Extensions, ExtensionSettings, Options
-from fuseml_core.settings import from_environment
+from fuseml_core.service.extensions import Options
 from fuseml_oci.bundles import build, push
 from fuseml_oci.bundles.references import read_reference
 from fuseml_oci.client import RegistryClient
-from fuseml_registry.app import standalone_app
-from fuseml_sdk.environments import compile_lock
 from fuseml_sdk.errors import InvalidInput
-
-ROOT = Path(__file__).parents[2]
-PROJECT = """
-[build-system]
-requires = ["hatchling>=1.30"]
-build-backend = "hatchling.build"
-[project]
-name = "greeter"
-version = "{version}"
-requires-python = ">=3.11"
-"""
-PLUGIN = """
-import os, sys
-from fuseml_sdk import hookimpl
-from fuseml_sdk.types import BuilderDescription, Detection
-
-class Greeter:
-    @hookimpl
-    def builder_describe(self):
-        {describe}
-        return BuilderDescription(name="greeter", types=["greeting"], reads=["hello.txt"], makes=["{marker}"])
-
-    @hookimpl
-    def builder_detect(self, listing):
-        return Detection(matches=True, type="greeting", why=f"{{sys.prefix}} {{os.getpid()}}")
-
-plugin = Greeter()
-"""
-RUNNABLE = '{"name": "hello", "command": ["{python}", "-V"], "inputs": [{"name": "code", "kind": "codeset"}]}'
-TEMPLATE = "name: greeting\ninputs: {code: {kind: codeset}}\nsteps:\n  hello: {runnable: hello, inputs: {code: inputs.code}}\n"
-
-
-@contextlib.contextmanager
-def registry(root: Path):
-    """The registry application on a free port; yields `host:port`."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(standalone_app({"root": str(root)}), log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        deadline = time.monotonic() + 20
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.01)
-        try:
-            yield "{}:{}".format(*listener.getsockname())
-        finally:
-            server.should_exit = True
-            thread.join(20)
-
-
-@pytest.fixture(scope="module")
-def lock():
-    return compile_lock(["pluggy>=1.7,<2", "pydantic>=2.13"])
-
-
-class World:
-    """A registry and everything the core has for extensions, in one place."""
-
-    def __init__(self, home: Path, sockets: Path, place: str, envs: Path) -> None:
-        self.home, self.place = home, place
-        self.configuration = replace(from_environment({"FUSEML_HOME": str(home), "HOME": str(home)}), home=home)
-        self.engine = open_database(f"sqlite:///{home}/fuseml.db")
-        SQLModel.metadata.create_all(self.engine)
-        self.records = SqlExtensions(self.engine)
-        self.host = PluginHost(runtime_dir=sockets, log_dir=home / "logs", drain_seconds=2.0)
-        self.bundles = RegistryBundles(lambda: f"http://{place}", home / "extensions/content", self.records)
-        self.generations, self.lock = SqlGenerations(self.engine), SqlChangeLock(self.engine)
-        self.settings = ExtensionSettings(self.records, SqlExtensionSettings(self.engine))
-        self.followed, self.users, self.pinned = [], [], set()
-        (home / "envs").symlink_to(envs)
-        self.extensions = self.start()
-        self.catalog = ExtensionCatalog(self.records)
-        self.progress = []
-
-    def start(self, keep: int = 1, grace: float = 0.0) -> Extensions:
-        """The use cases, as a new server would have them."""
-        return Extensions(
-            records=self.records, generations=self.generations, lock=self.lock, settings=self.settings, bundles=self.bundles, environments=UvEnvironments(self.configuration),
-            host=HostedComponents(self.host, self.home / "extensions/state", self.settings.values),
-            store=self.home / "extensions/store", engine="0.1.0", users=lambda _name: self.users,
-            pinned=lambda digest: digest in self.pinned, followers={"redetect": lambda: self.followed.append("redetect")},
-            keep=keep, grace=grace)
-
-    def install(self, *references: str, **options):
-        """Install; returns the first of them as it is shown."""
-        self.done = self.extensions.install(references, Options(**options), progress=self.progress.append)
-        name = references[0].split("@")[0].removeprefix("oci://").split("/")[-1].split(":")[0]
-        return self.extensions.get(name)
-
-    def push(self, source: Path, reference: str = "", *, dev: bool = False):
-        built = build(source, dev=dev)
-        place = read_reference(reference or built.descriptor.name, self.place)
-        return push(built, place, RegistryClient.for_reference(place))
-
-    def nothing_is_half_made(self) -> bool:
-        stored = sorted(path.name for path in (self.home / "extensions/store").glob("*"))
-        known = sorted(record.digest[7:] for record in self.records.list())
-        running = {info.component.digest for info in self.host.components()}
-        return stored == known and running <= {record.digest for record in self.records.list()}
-
-
-@pytest.fixture(scope="module")
-def environments(tmp_path_factory):
-    return tmp_path_factory.mktemp("envs")
-
-
-@pytest.fixture
-def world(tmp_path, environments, short_folder):
-    with registry(tmp_path / "registry") as place:
-        (tmp_path / "home").mkdir()
-        world = World(tmp_path / "home", short_folder, place, environments)
-        try:
-            yield world
-        finally:
-            world.host.shutdown()
-            world.engine.dispose()
-
-
-@pytest.fixture
-def short_folder():
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="fz-") as folder:
-        yield Path(folder)
-
-
-def write(folder: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
-
-
-def greeter(folder: Path, lock: str, *, version: str = "0.1.0", marker: str = "one", describe: str = "pass") -> Path:
-    """The source of an extension with a builder of its own."""
-    write(folder / "plugin", {"pyproject.toml": PROJECT.format(version=version), "src/greeter/__init__.py": "",
-                              "src/greeter/plugin.py": PLUGIN.format(marker=marker, describe=describe)})
-    return write(folder / "bundle", {
-        "extension.toml": f"""
-name = "greeter"
-version = "{version}"
-summary = "Says hello."
-permissions = [{{name = "network", reason = "to greet"}}]
-[environment]
-wheels = ["../plugin", "{ROOT}/plugins/fuseml-sdk"]
-[[components]]
-family = "builder"
-name = "greeter"
-plugin = "greeter.plugin:plugin"
-""", "requirements.lock": lock, "runnables/hello.json": RUNNABLE, "templates/greeting.yaml": TEMPLATE})
-
-
-def data_only(folder: Path, name: str, version: str = "0.1.0", more: str = "") -> Path:
-    """The source of an extension without code."""
-    return write(folder, {"extension.toml": f'name = "{name}"\nversion = "{version}"\nsummary = "Data."\n{more}',
-                          "runnables/hello.json": RUNNABLE, "templates/greeting.yaml": TEMPLATE})
 
 
 def test_r40_r169_an_extension_is_installed_from_the_registry_answers_and_is_uninstalled(world, tmp_path, lock):
-    pushed = world.push(greeter(tmp_path / "source", lock))
+    pushed = world.push(world.greeter(tmp_path / "source", lock))
     shown = world.install("greeter")
     assert (shown["name"], shown["version"], shown["state"]) == ("greeter", "0.1.0", "active")
     assert shown["digest"] == pushed.digest
@@ -226,14 +56,14 @@ def test_r40_r169_an_extension_is_installed_from_the_registry_answers_and_is_uni
 
 
 def test_r128_r172_templates_and_runnables_of_installed_extensions_are_a_catalog(world, tmp_path):
-    world.push(data_only(tmp_path / "a", "alpha"))
+    world.push(world.data_only(tmp_path / "a", "alpha"))
     world.install("alpha")
     assert world.catalog.template("greeting")["name"] == "alpha/greeting"
     runnable = world.catalog.runnable("hello", "alpha")
     digest = world.records.get("alpha").digest
     assert runnable["address"] == f"runnable://fuseml/alpha/hello@{digest}"
     assert Path(runnable["contents"].removeprefix("file://"), "runnables/hello.json").is_file()
-    world.push(data_only(tmp_path / "b", "beta"))
+    world.push(world.data_only(tmp_path / "b", "beta"))
     world.install("beta")
     with pytest.raises(Conflict, match="ambiguous: alpha/greeting, beta/greeting"):
         world.catalog.template("greeting")
@@ -243,9 +73,9 @@ def test_r128_r172_templates_and_runnables_of_installed_extensions_are_a_catalog
 
 
 def test_r171_an_upgrade_switches_after_the_health_check_and_keeps_what_is_pinned(world, tmp_path, lock):
-    old = world.push(greeter(tmp_path / "one", lock))
+    old = world.push(world.greeter(tmp_path / "one", lock))
     world.install("greeter")
-    new = world.push(greeter(tmp_path / "two", lock, version="0.2.0", marker="two"))
+    new = world.push(world.greeter(tmp_path / "two", lock, version="0.2.0", marker="two"))
     world.pinned = {old.digest}
     assert world.install("greeter")["version"] == "0.2.0"
     assert [info.component.digest for info in world.host.components()] == [new.digest]
@@ -262,10 +92,10 @@ def test_r171_an_upgrade_switches_after_the_health_check_and_keeps_what_is_pinne
 
 
 def test_a_broken_upgrade_leaves_the_old_version_serving(world, tmp_path, lock):
-    world.push(greeter(tmp_path / "one", lock))
+    world.push(world.greeter(tmp_path / "one", lock))
     world.install("greeter")
     pid = world.extensions.get("greeter")["components"][0]["pid"]
-    world.push(greeter(tmp_path / "two", lock, version="0.2.0", describe="raise RuntimeError('no voice today')"))
+    world.push(world.greeter(tmp_path / "two", lock, version="0.2.0", describe="raise RuntimeError('no voice today')"))
     with pytest.raises(Failed, match=r"extension greeter 0\.2\.0 \(builder greeter\) does not work: .*no voice today"):
         world.install("greeter")
     shown = world.extensions.get("greeter")
@@ -274,7 +104,7 @@ def test_a_broken_upgrade_leaves_the_old_version_serving(world, tmp_path, lock):
 
 
 def test_a_broken_extension_leaves_nothing(world, tmp_path, lock):
-    world.push(greeter(tmp_path / "one", lock, describe="import os; os._exit(3)"))
+    world.push(world.greeter(tmp_path / "one", lock, describe="import os; os._exit(3)"))
     with pytest.raises(FusemlError, match="greeter"):
         world.install("greeter")
     assert world.extensions.list() == []
@@ -284,7 +114,7 @@ def test_a_broken_extension_leaves_nothing(world, tmp_path, lock):
 
 def test_an_environment_that_cannot_be_built_leaves_nothing(world, tmp_path, lock):
     wrong = f"no-such-distribution-of-anybody==1.0 --hash=sha256:{'0' * 64}\n"
-    world.push(greeter(tmp_path / "one", wrong))
+    world.push(world.greeter(tmp_path / "one", wrong))
     with pytest.raises(FusemlError, match="environment of greeter 0.1.0 cannot be built"):
         world.install("greeter")
     assert world.extensions.list() == []
@@ -292,7 +122,7 @@ def test_an_environment_that_cannot_be_built_leaves_nothing(world, tmp_path, loc
 
 
 def test_bytes_that_the_registry_changed_are_refused(world, tmp_path):
-    world.push(data_only(tmp_path / "a", "alpha"))
+    world.push(world.data_only(tmp_path / "a", "alpha"))
     layer = build(tmp_path / "a").descriptor.layers[0]
     stored = [path for path in (tmp_path / "registry").rglob("*")
               if path.is_file() and path.stat().st_size == layer.size and layer.digest[7:] in str(path)]
@@ -309,10 +139,10 @@ def test_bytes_that_the_registry_changed_are_refused(world, tmp_path):
 
 
 def test_r172_a_dependency_is_installed_first_from_the_same_registry(world, tmp_path):
-    world.push(data_only(tmp_path / "base1", "base", "0.1.0"))
-    world.push(data_only(tmp_path / "base2", "base", "0.2.0"))
-    world.push(data_only(tmp_path / "base3", "base", "1.0.0"))
-    world.push(data_only(tmp_path / "top", "top", more='[[dependencies]]\nname = "base"\nrange = ">=0.1,<1"\n'))
+    world.push(world.data_only(tmp_path / "base1", "base", "0.1.0"))
+    world.push(world.data_only(tmp_path / "base2", "base", "0.2.0"))
+    world.push(world.data_only(tmp_path / "base3", "base", "1.0.0"))
+    world.push(world.data_only(tmp_path / "top", "top", more='[[dependencies]]\nname = "base"\nrange = ">=0.1,<1"\n'))
     world.install("top")
     assert any(text.startswith("base: downloading 1 of 2 (") for text in world.progress)
     assert [(e["name"], e["version"]) for e in world.extensions.list()] == [("base", "0.2.0"), ("top", "0.1.0")]
@@ -325,21 +155,21 @@ def test_r172_a_dependency_is_installed_first_from_the_same_registry(world, tmp_
 
 
 def test_of_development_builds_the_last_one_is_the_dependency(world, tmp_path):
-    base = data_only(tmp_path / "base", "base")
+    base = world.data_only(tmp_path / "base", "base")
     for text in ("one", "two", "three", "two"):
         (base / "README.md").write_text(text)
         last = world.push(base, dev=True)
-    world.push(data_only(tmp_path / "top", "top", more='[[dependencies]]\nname = "base"\nrange = ">=0.1,<1"\n'))
+    world.push(world.data_only(tmp_path / "top", "top", more='[[dependencies]]\nname = "base"\nrange = ">=0.1,<1"\n'))
     world.install("top")
     assert world.extensions.get("base")["digest"] == last.digest
 
 
 def test_a_missing_or_unsuitable_dependency_is_explained(world, tmp_path):
-    source = data_only(tmp_path / "top", "top", more='[[dependencies]]\nname = "base"\nrange = ">=2"\n')
+    source = world.data_only(tmp_path / "top", "top", more='[[dependencies]]\nname = "base"\nrange = ">=2"\n')
     world.push(source)
     with pytest.raises(Conflict, match=r"top 0\.1\.0 needs base >=2, and there is no version"):
         world.install("top")
-    world.push(data_only(tmp_path / "base", "base", "0.1.0"))
+    world.push(world.data_only(tmp_path / "base", "base", "0.1.0"))
     with pytest.raises(Conflict, match=r"top 0\.1\.0 needs base >=2, and there is 0\.1\.0"):
         world.install("top")
     assert world.extensions.list() == []
@@ -347,19 +177,19 @@ def test_a_missing_or_unsuitable_dependency_is_explained(world, tmp_path):
 
 
 def test_conflicts_and_engine_ranges_are_refused_with_the_reason(world, tmp_path):
-    world.push(data_only(tmp_path / "a", "alpha"))
-    world.push(data_only(tmp_path / "b", "beta", more='[[conflicts]]\nname = "alpha"\nrange = "<1"\n'))
+    world.push(world.data_only(tmp_path / "a", "alpha"))
+    world.push(world.data_only(tmp_path / "b", "beta", more='[[conflicts]]\nname = "alpha"\nrange = "<1"\n'))
     world.install("alpha")
     with pytest.raises(Conflict, match=r"beta 0\.1\.0 conflicts with alpha <1"):
         world.install("beta")
-    world.push(data_only(tmp_path / "c", "gamma", more='requires_fuseml = ">=7"\n'))
+    world.push(world.data_only(tmp_path / "c", "gamma", more='requires_fuseml = ">=7"\n'))
     with pytest.raises(Invalid, match="needs FuseML >=7; this is 0.1.0"):
         world.install("gamma")
 
 
 def test_only_the_embedded_registry_is_trusted(world, tmp_path):
-    with registry(tmp_path / "elsewhere") as other:
-        pushed = push(build(data_only(tmp_path / "a", "alpha")), read_reference(f"oci://{other}/team/alpha", ""),
+    with world.registry(tmp_path / "elsewhere") as other:
+        pushed = push(build(world.data_only(tmp_path / "a", "alpha")), read_reference(f"oci://{other}/team/alpha", ""),
                       RegistryClient(other, insecure=True))
         with pytest.raises(Refused, match="not trusted") as refused:
             world.install(str(pushed))
@@ -368,7 +198,7 @@ def test_only_the_embedded_registry_is_trusted(world, tmp_path):
 
 
 def test_pipelines_that_use_an_extension_keep_it(world, tmp_path):
-    world.push(data_only(tmp_path / "a", "alpha"))
+    world.push(world.data_only(tmp_path / "a", "alpha"))
     world.install("alpha")
     store = Path(world.records.get("alpha").store)
     world.users, world.pinned = ["myproj/training"], {world.records.get("alpha").digest}
@@ -382,7 +212,7 @@ def test_pipelines_that_use_an_extension_keep_it(world, tmp_path):
 
 
 def test_after_a_restart_components_are_known_and_nothing_is_started(world, tmp_path, lock):
-    world.push(greeter(tmp_path / "one", lock))
+    world.push(world.greeter(tmp_path / "one", lock))
     world.install("greeter")
     world.host.shutdown()
     (world.home / "extensions/store/.tmp-left").mkdir()
@@ -396,8 +226,8 @@ def test_after_a_restart_components_are_known_and_nothing_is_started(world, tmp_
 def test_two_installations_at_once_wait_for_each_other(world, tmp_path):
     names = [f"ext{number}" for number in range(4)]
     for name in names:
-        world.push(data_only(tmp_path / name, name, more='[[dependencies]]\nname = "base"\n'))
-    world.push(data_only(tmp_path / "base", "base"))
+        world.push(world.data_only(tmp_path / name, name, more='[[dependencies]]\nname = "base"\n'))
+    world.push(world.data_only(tmp_path / "base", "base"))
     errors = []
 
     def install(name):
@@ -418,7 +248,7 @@ def test_two_installations_at_once_wait_for_each_other(world, tmp_path):
 
 
 def test_a_version_is_published_once_and_development_builds_replace_each_other(world, tmp_path):
-    source = data_only(tmp_path / "a", "alpha")
+    source = world.data_only(tmp_path / "a", "alpha")
     world.push(source)
     world.push(source)
     (source / "README.md").write_text("changed")
@@ -426,7 +256,7 @@ def test_a_version_is_published_once_and_development_builds_replace_each_other(w
         world.push(source)
     with pytest.raises(InvalidInput, match=r"names version 0\.7\.0, but the bundle is version 0\.1\.0"):
         world.push(source, "alpha:0.7.0")
-    beta = data_only(tmp_path / "b", "beta")
+    beta = world.data_only(tmp_path / "b", "beta")
     for text in ("one", "two", "three"):
         (beta / "README.md").write_text(text)
         pushed = world.push(beta, dev=True)
@@ -441,6 +271,6 @@ def test_a_version_is_published_once_and_development_builds_replace_each_other(w
     ("alpha@sha256:12", "64"), ("http://x/y", "scheme"), ("a/b", "registry"), ("alpha:!", "tag"),
 ])
 def test_a_wrong_reference_has_one_clear_message(world, tmp_path, reference, message):
-    world.push(data_only(tmp_path / "a", "alpha"))
+    world.push(world.data_only(tmp_path / "a", "alpha"))
     with pytest.raises(FusemlError, match=message):
         world.install(reference)
