@@ -15,6 +15,7 @@ from fuseml_core.api.routers import (
     changes,
     extensions,
     internal,
+    marketplaces,
     pipelines,
     projects,
     runs,
@@ -54,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.application = application
     problems.install(app)
-    for router in (server, projects, artifacts, pipelines, runs, changes, services, extensions, trust):
+    for router in (server, projects, artifacts, pipelines, runs, changes, services, extensions, marketplaces, trust):
         app.include_router(router.router, prefix="/api/v1")
     app.include_router(internal.router)
     return app

@@ -13,6 +13,7 @@ from fuseml_core.service.components import Components
 from fuseml_core.service.extensions import Extensions
 from fuseml_core.service.extensions.trust import Trust
 from fuseml_core.service.manual_runs import ManualRuns
+from fuseml_core.service.marketplaces import Marketplaces
 from fuseml_core.service.pipelines import Pipelines
 from fuseml_core.service.projects import Projects
 from fuseml_core.service.runs import Runs
@@ -24,7 +25,8 @@ class UseCases:
     """Use cases by noun, and the life of the engine behind them.
 
     Attributes:
-        projects, codesets, artifacts, pipelines, runs, manual_runs, services, extensions, trust: Use cases.
+        projects, codesets, artifacts, pipelines, runs, manual_runs, services, extensions, marketplaces, trust: By
+            noun.
         components: Plugins, for `agent list`.
         describe: Facts about the server.
         start: Begin to work: migrate, load extensions, start the engine.
@@ -43,6 +45,7 @@ class UseCases:
     services: Services
     extensions: Extensions
     trust: Trust
+    marketplaces: Marketplaces
     components: Components
     describe: Callable[[], dict[str, Any]]
     start: Callable[[], None]
