@@ -99,8 +99,7 @@ class Evil:
 
             def answer(self) -> None:
                 evil.requests.append((self.command, self.path, dict(self.headers)))
-                if length := int(self.headers.get("Content-Length") or 0):
-                    self.rfile.read(length)
+                self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 evil.behave(self)
 
             do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer

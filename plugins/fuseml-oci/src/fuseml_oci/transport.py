@@ -6,7 +6,9 @@ two minutes and sends credentials wherever it is led.
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http.cookiejar import DefaultCookiePolicy
@@ -33,6 +35,23 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE = frozenset({"GET", "HEAD"})
 #: Headers that may follow a redirect to another origin.
 _HARMLESS = frozenset({"Accept", "Range"})
+
+
+_LOG = logging.getLogger(__name__)
+
+
+class _QueryHider(logging.Filter):
+    """Cuts queries off the URLs that urllib3 logs: they hold signatures of storage and keys of upload sessions."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record; let it pass."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(a.partition("?")[0] if isinstance(a, str) else a for a in record.args)
+        return True
+
+
+for _name in ("urllib3.connectionpool", "urllib3.util.retry"):
+    logging.getLogger(_name).addFilter(_QueryHider())
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +194,12 @@ class SafeRegistry(Registry):  # type: ignore[misc]
 
     def _send(self, where: _Call) -> requests.Response:
         try:
-            return self.session.request(
+            began = time.monotonic()
+            response = self.session.request(
                 where.method, where.url, data=where.data, json=where.json, headers=where.headers, stream=True,
                 allow_redirects=False, verify=self._tls_verify, timeout=(self.timeout.connect, self.timeout.read))
+            _LOG.debug("%s -> %d after %.0f ms", where, response.status_code, 1000 * (time.monotonic() - began))
+            return response
         except requests.exceptions.SSLError as error:
             raise Permanent(f"{where}: the connection is not secure: {str(error)[:300]}") from None
         except requests.exceptions.Timeout:
@@ -233,6 +255,14 @@ class _WideAdapter(requests.adapters.HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, blocksize=BUFFER)
+
+    def close(self) -> None:
+        """Close the connections now; urllib3 leaves that to the garbage collector."""
+        for key in self.poolmanager.pools.keys():  # noqa: SIM118 - it is no mapping that could be iterated
+            pool = self.poolmanager.pools.get(key)
+            if pool is not None:
+                pool.close()
+        super().close()
 
 
 def _shown(url: str) -> str:

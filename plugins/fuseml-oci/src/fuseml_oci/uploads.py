@@ -221,7 +221,7 @@ class Upload:
                     return session, 0
                 offset = there
             except Retryable as error:
-                self._shorter()
+                self._shorter(CHUNK)
                 fault = error
                 session, offset = self._ask(session)
             if offset >= min(best + MIN_CHUNK, self._reader.size):
@@ -260,11 +260,12 @@ class Upload:
                             f"{self._reader.hashed} were sent")
         return count
 
-    def _shorter(self) -> bool:
-        """Use smaller chunks from now on; False if they are small already."""
-        if self._chunk <= MIN_CHUNK or self._reader.size <= MIN_CHUNK:
+    def _shorter(self, least: int = 0) -> bool:
+        """Use smaller chunks from now on, if they are larger than `least`; False if they cannot be smaller."""
+        floor = least or MIN_CHUNK
+        if min(self._chunk, self._reader.size) <= floor:
             return False
-        self._chunk = min(CHUNK, max(MIN_CHUNK, min(self._chunk, self._reader.size) // 4))
+        self._chunk = min(CHUNK, max(floor, min(self._chunk, self._reader.size) // 4))
         return True
 
     def _request(self, method: str, url: str, body: Body | bytes | None, headers: dict[str, str], *,
