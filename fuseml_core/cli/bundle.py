@@ -28,7 +28,28 @@ ITEM: list[Column] = [
 ]
 
 
-@click.group()
+#: Commands of the group that live in modules of their own, imported when they are used.
+_ELSEWHERE = {"sign": "fuseml_core.cli.bundle_trust", "verify": "fuseml_core.cli.bundle_trust",
+              "attach": "fuseml_core.cli.bundle_trust"}
+
+
+class _Group(click.Group):
+    """The commands of this module, then those of others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *_ELSEWHERE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        from importlib import import_module
+
+        command = getattr(import_module(_ELSEWHERE[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Group)
 def bundle() -> None:
     """Build, push and inspect bundles: extensions packaged as OCI artifacts."""
 
@@ -61,20 +82,24 @@ def push(source: Path, reference: str | None, dev: bool, output: str) -> None:
     """Push a bundle unchanged: a folder with extension.toml (built first), an .oci.tar file or an image layout.
 
     REFERENCE is oci://host/namespace/name, or a bare name in the registry of the FuseML server, which is the
-    default; the tag is the version.
+    default; the tag is the version. The server signs what is pushed to its own registry.
     """
+    from fuseml_core.cli.bundle_trust import sign_pushed
     from fuseml_oci.bundles import push as push_bundle
 
     opened = _open(source, dev)
     place, client = _locate(reference or opened.descriptor.name)
     _check_name(place, opened.descriptor)
     pushed = push_bundle(opened, place, client, lambda text: click.echo(text, err=True))
+    signer = sign_pushed(pushed)
     if output != "table":
         show_data({"reference": str(pushed), "name": opened.descriptor.name, "version": opened.descriptor.version,
-                   "digest": pushed.digest}, output)
+                   "digest": pushed.digest, "signer": signer}, output)
         return
     echo(f"Pushed {opened.descriptor.name} {opened.descriptor.version}")
     echo(str(pushed))
+    if signer:
+        echo(f"Signed by the server's key {signer}")
     short = reference is None or place.registry not in reference
     echo(f"Install it: fuseml extension install {opened.descriptor.name}:{pushed.tag}" if short else
          f"Install it: fuseml extension install {pushed.with_tag(pushed.tag)}")

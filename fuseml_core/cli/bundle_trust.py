@@ -11,7 +11,7 @@ import click
 from fuseml_core.cli.key_files import key_store, open_private, password_option
 from fuseml_core.cli.policy import DECISION, REFUSED
 from fuseml_core.cli.render import Column, echo, output_option, show_data, show_item
-from fuseml_core.domain.errors import Invalid
+from fuseml_core.domain.errors import Invalid, Refused
 
 if TYPE_CHECKING:
     from fuseml_oci.client import RegistryClient
@@ -132,6 +132,28 @@ def show_signed(made: dict[str, Any], output: str) -> None:
     echo(f"Signed {made['reference']}\nKey    {made['key']}")
 
 
+def sign_pushed(place: Reference) -> str:
+    """Have the server sign what was pushed to its own registry; nothing happens for another registry.
+
+    Args:
+        place: With digest.
+
+    Returns:
+        Fingerprint of the key; empty if the server did not sign, of which a server without a key has been told.
+    """
+    if place.registry not in _own_registry():
+        return ""
+    from fuseml_core.cli.context import connect
+
+    try:
+        made = connect().post("registry", "signatures", body={"reference": f"{place.repository}@{place.digest}"},
+                              timeout=120.0, repeatable=True)
+    except Refused as error:
+        echo(f"Pushed, and not signed: {error.message}\n{error.hint}", err=True)
+        return ""
+    return str(made["key"])
+
+
 def locate(text: str) -> tuple[Reference, RegistryClient]:
     """The place that a reference or bare name means, with the digest of now, and a client for its registry."""
     from urllib.parse import urlsplit
@@ -158,21 +180,32 @@ def locate(text: str) -> tuple[Reference, RegistryClient]:
 
 def _sign_by_server(reference: str, layouts: Sequence[str]) -> dict[str, Any]:
     """Ask the server to sign; it does so for its own registry only."""
-    from urllib.parse import urlsplit
-
     from fuseml_core.cli.context import connect
 
     if layouts:
         raise click.UsageError("--layout goes with --key; the server makes both layouts.")
     place, _ = locate(reference)
-    server = connect()
-    if place.registry != urlsplit(server.base_url()).netloc:
+    if place.registry not in _own_registry():
         raise Invalid(f"{place.registry} is not the server's own registry; the server signs only what lies there.",
                       hint=f"Sign with a key of yours: fuseml bundle sign {place} --key NAME\n"
                            "Make one: fuseml key generate NAME")
-    made: dict[str, Any] = server.post("registry", "signatures", body={
+    made: dict[str, Any] = connect().post("registry", "signatures", body={
         "reference": f"{place.repository}@{place.digest}"}, timeout=120.0, repeatable=True)
     return made
+
+
+def _own_registry() -> set[str]:
+    """How the registry of the server is addressed: the one that FUSEML_URL names, else the local one, if it runs."""
+    from urllib.parse import urlsplit
+
+    from fuseml_core.launcher.state import read_state
+    from fuseml_core.settings import from_environment
+
+    settings = from_environment()
+    if settings.url:
+        return {urlsplit(settings.url).netloc.lower()}
+    state = read_state(settings.state_file)
+    return {f"127.0.0.1:{state.port}", f"localhost:{state.port}"} if state else set()
 
 
 def _source(subject: str) -> tuple[ManifestSource, str, str]:

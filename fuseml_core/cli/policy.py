@@ -16,7 +16,7 @@ REFUSED = 5
 def _decision(item: dict[str, Any]) -> str:
     if item["allowed"]:
         return "allowed"
-    return "refused, because it is not signed" if item["unsigned"] else "refused"
+    return "refused, because it is not signed" if item["overridable"] else "refused"
 
 
 DECISION: list[Column] = [

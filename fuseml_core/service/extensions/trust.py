@@ -62,7 +62,7 @@ class Trust:
 
         Returns:
             `reference`, `name`, `version`, `digest`, and the decision: `allowed`, `rule`, `reason`, `hint`,
-            `signers`, `attestations`, `unsigned`.
+            `signers`, `attestations`, `overridable`.
 
         Raises:
             Invalid, NotFound, Unavailable, Failed: The bundle cannot be looked up.

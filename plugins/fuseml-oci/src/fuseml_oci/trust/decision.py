@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Faults that a refusal mentions.
 _MENTIONED = 3
+#: Name of the public key of a server's own registry.
+OWN_KEY = "registry.pub"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,9 @@ def decide(policy: Policy, reference: Reference, digest: str, source: ManifestSo
                         "Only the policy can change that; --allow-unsigned does not.")
     if rule.action == actions.ALLOW:
         return Decision(True, rule.name, f"{rule.name} of {policy.path} allows it without asking for signatures")
-    return _Judgement(policy, rule, _Case(reference, digest, subject, is_embedded(reference.registry, embedded)),
-                      source, endorsed).decision()
+    own = any(path.name == OWN_KEY for path in rule.keys)
+    case = _Case(reference, digest, subject, is_embedded(reference.registry, embedded), own)
+    return _Judgement(policy, rule, case, source, endorsed).decision()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +87,19 @@ class _Case:
     digest: str
     subject: str
     is_ours: bool
+    is_own_key_enough: bool
 
     @property
     def pinned(self) -> str:
         return str(self.reference.with_digest(self.digest))
 
-    @property
-    def how_to_sign(self) -> str:
-        """The command that signs it."""
+    def how_to_sign(self, *, again: bool = False) -> str:
+        """The command that signs it; the server's own key signs once only."""
         if not self.is_ours:
             return f"fuseml bundle sign {self.pinned} --key FILE"
         name = self.reference.repository.rpartition("/")[2]
-        return f"fuseml bundle sign {name}@{self.digest}"
+        key = "" if self.is_own_key_enough and not again else " --key FILE"
+        return f"fuseml bundle sign {name}@{self.digest}{key}"
 
 
 class _Judgement:
@@ -160,12 +164,13 @@ class _Judgement:
         if signers:
             return self._refuse(f"{rule} asks for signatures of {self._rule.threshold} different keys, and {what} has "
                                 f"{len(signers)}: {', '.join(signers)}{self._found_instead()}",
-                                f"Have it signed by another of the keys: {self._case.how_to_sign}", signers)
+                                f"Have it signed by another of the keys: {self._case.how_to_sign(again=True)}", signers)
         if wrong:
             return self._refuse(f"{what} is signed, but not by a key that {rule} names{self._found_instead()}",
-                                f"If you trust the signer, add the key: {self._add_key()}")
+                                f"Have it signed by such a key: {self._case.how_to_sign()}\n"
+                                f"Or, if you trust the signer, add the key: {self._add_key()}")
         return self._refuse(f"{what} is not signed by a key that {rule} names{self._found_instead()}",
-                            self._hints(f"Sign it: {self._case.how_to_sign}"), overridable=True)
+                            self._hints(f"Sign it: {self._case.how_to_sign()}"), overridable=True)
 
     def _hints(self, first: str) -> str:
         return f"{first}\nTo install it unsigned all the same: --allow-unsigned"
@@ -175,12 +180,16 @@ class _Judgement:
                 f'match = "{self._case.subject}", keys = ["keys/NAME.pub"]')
 
     def _found_instead(self) -> str:
-        """What lay where signatures lie."""
-        told = [f"{fault.layout} {fault.digest}: {fault.reason}".replace(" : ", ": ")
-                for fault in self._faults[:_MENTIONED]]
-        more = len(self._faults) - len(told)
-        told += [f"{more} more"] if more > 0 else []
-        return f" ({'; '.join(told)})" if told else ""
+        """What lay where signatures lie: each reason once, with an example."""
+        reasons = dict.fromkeys(fault.reason for fault in self._faults)
+        told = [self._example(reason) for reason in list(reasons)[:_MENTIONED]]
+        told += [f"{len(reasons) - _MENTIONED} more reasons"] if len(reasons) > _MENTIONED else []
+        return f" (found: {'; '.join(told)})" if told else ""
+
+    def _example(self, reason: str) -> str:
+        alike = [fault for fault in self._faults if fault.reason == reason]
+        name = f"{alike[0].layout} {alike[0].digest[:19]}".strip()
+        return f"{name}: {reason}" + (f", and {len(alike) - 1} more like it" if len(alike) > 1 else "")
 
     def _refuse(self, reason: str, hint: str, signers: tuple[str, ...] = (), good: tuple[str, ...] = (), *,
                 overridable: bool = False) -> Decision:
