@@ -74,6 +74,7 @@ ITEM: list[Column] = [
 
 #: Commands in other modules: imported only when they are used.
 ELSEWHERE: dict[str, tuple[str, str]] = {
+    "search": ("fuseml_core.cli.marketplace:search", "Search for extensions to install."),
     "install": ("fuseml_core.cli.extension_changes:install", "Install extensions, or other versions of them."),
     "upgrade": ("fuseml_core.cli.extension_changes:upgrade", "Upgrade extensions."),
     "uninstall": ("fuseml_core.cli.extension_changes:uninstall", "Uninstall extensions."),
@@ -125,8 +126,23 @@ def list_(output: str) -> None:
 @click.argument("name")
 @output_option
 def info(name: str, output: str) -> None:
-    """Show the extension NAME: components, runnables, templates, settings, where it came from."""
-    show_item(connect().get("extensions", name), output, ITEM)
+    """Show the extension NAME: components, runnables, templates, settings, where it came from.
+
+    Of an extension that is not installed, what this server's registry or a marketplace says about it.
+    """
+    from fuseml_core.domain.errors import NotFound
+
+    client = connect()
+    try:
+        show_item(client.get("extensions", name), output, ITEM)
+    except NotFound as missing:
+        from fuseml_core.cli.marketplace import OFFER
+
+        try:
+            offer = client.get("offers", name)
+        except NotFound:
+            raise missing from None
+        show_item(offer, output, OFFER)
 
 
 @extension.command("configure")
