@@ -69,7 +69,7 @@ class Routes:
             for pattern, handler in self._table if len(path) <= _MAX_PATH else ():
                 if match := pattern.fullmatch(path):
                     found = match.groupdict()
-                    if not may_see(request, found.get("repository", "")):
+                    if "repository" in found and not may_see(request, found["repository"]):
                         raise NotFound("There is no such page")
                     return handler(request, links, **found)
             raise NotFound("There is no such page")
