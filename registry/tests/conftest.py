@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import pytest
 import requests
@@ -21,6 +22,8 @@ from fuseml_oci.client import RegistryClient
 from fuseml_oci.digests import digest_bytes
 from fuseml_registry.app import standalone_app
 
+Install = Callable[[tuple[str, str, str]], Path]
+Run = Callable[..., str]
 _MAIN = """
 import json, sys, uvicorn, resource
 from fuseml_registry.app import standalone_app
@@ -166,3 +169,47 @@ def _process(root: Path, file_limit: int = 0, config: dict[str, Any] | None = No
 def process():
     """Start a server as a process of its own."""
     return _process
+
+
+def missing(reason: str) -> NoReturn:
+    """Continuous integration has Go and the module proxy; a person may do without."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+@pytest.fixture(scope="session")
+def install(tmp_path_factory: pytest.TempPathFactory) -> Install:
+    """Make a command from its pinned module in a directory of this test's; Go's own caches are used."""
+    binaries = tmp_path_factory.mktemp("bin")
+
+    def made(tool: tuple[str, str, str]) -> Path:
+        command, package, version = tool
+        go = shutil.which("go", path=f"{os.environ['PATH']}{os.pathsep}/usr/local/go/bin")
+        if go is None:
+            missing("Go is not installed: neither on PATH nor in /usr/local/go (https://go.dev/doc/install)")
+        environment = {**os.environ, "GOBIN": str(binaries), "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
+        if not environment.get("HOME"):
+            environment |= {"GOPATH": str(binaries / "go"), "GOCACHE": str(binaries / "cache"),
+                            "GOFLAGS": "-modcacherw"}
+        done = subprocess.run([go, "install", f"{package}@{version}"], env=environment, capture_output=True,
+                              text=True, timeout=170)
+        if done.returncode:
+            missing(f"`go install {package}@{version}` failed: {done.stderr.strip()[-500:]}")
+        return binaries / command
+
+    return made
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run a command in the test's directory; returns its standard output, demands success."""
+    def ran(command: Path | str, *arguments: str, stdin: str = "", **variables: str) -> str:
+        environment = {**os.environ, "HOME": str(tmp_path), "DOCKER_CONFIG": str(tmp_path), **variables}
+        found = shutil.which(command)
+        if found is None:
+            missing(f"{command} is not installed: apt-get install {command}")
+        done = subprocess.run([found, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True,
+                              input=stdin, timeout=100)
+        assert done.returncode == 0, f"{command} {' '.join(arguments)}\n{done.stdout[-3000:]}{done.stderr[-2000:]}"
+        return done.stdout
+
+    return ran

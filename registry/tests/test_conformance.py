@@ -9,9 +9,8 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,38 +21,6 @@ CONFORMANCE = ("conformance", "github.com/opencontainers/distribution-spec/confo
                "v0.0.0-20260831232431-97274622c111")
 ORAS = ("oras", "oras.land/oras/cmd/oras", "v1.3.6")
 CRANE = ("crane", "github.com/google/go-containerregistry/cmd/crane", "v0.22.1")
-Install = Callable[[tuple[str, str, str]], Path]
-Run = Callable[..., str]
-
-
-def missing(reason: str) -> NoReturn:
-    """Continuous integration has Go and the module proxy; a person may do without."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-
-
-@pytest.fixture(scope="module")
-def install(tmp_path_factory: pytest.TempPathFactory) -> Install:
-    """Make a command from its pinned module in a directory of this test's; Go's own caches are used."""
-    binaries = tmp_path_factory.mktemp("bin")
-
-    def made(tool: tuple[str, str, str]) -> Path:
-        command, package, version = tool
-        go = shutil.which("go", path=f"{os.environ['PATH']}{os.pathsep}/usr/local/go/bin")
-        if go is None:
-            missing("Go is not installed: neither on PATH nor in /usr/local/go (https://go.dev/doc/install)")
-        environment = {**os.environ, "GOBIN": str(binaries), "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
-        if not environment.get("HOME"):
-            environment |= {"GOPATH": str(binaries / "go"), "GOCACHE": str(binaries / "cache"),
-                            "GOFLAGS": "-modcacherw"}
-        done = subprocess.run([go, "install", f"{package}@{version}"], env=environment, capture_output=True,
-                              text=True, timeout=170)
-        if done.returncode:
-            missing(f"`go install {package}@{version}` failed: {done.stderr.strip()[-500:]}")
-        return binaries / command
-
-    return made
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`host:port` of the data process of a FuseML server of its own."""
@@ -78,19 +45,6 @@ def registry(request: pytest.FixtureRequest) -> str:
     if request.param == "alone":
         return str(request.getfixturevalue("server").host)
     return str(request.getfixturevalue("served"))
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run a command in the test's directory; returns its standard output, demands success."""
-    def ran(command: Path, *arguments: str, **variables: str) -> str:
-        environment = {**os.environ, "HOME": str(tmp_path), "DOCKER_CONFIG": str(tmp_path), **variables}
-        done = subprocess.run([command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True,
-                              timeout=100)
-        assert done.returncode == 0, f"{command.name} {' '.join(arguments)}\n{done.stdout[-3000:]}{done.stderr[-2000:]}"
-        return done.stdout
-
-    return ran
 
 
 @pytest.mark.parametrize("version", ["1.1", "dev"])
