@@ -73,7 +73,7 @@ def verify(subject: str, keys: Sequence[str], output: str) -> int:
     Exit code 5 means that a key has not signed, or that the policy refuses.
     """
     if not keys:
-        if Path(subject).exists():
+        if _is_file(subject):
             raise Invalid(f"{subject} is a file, and the trust policy is about registries.",
                           hint="Say whose signature it must bear: --key FILE")
         from fuseml_core.cli.context import connect
@@ -208,11 +208,17 @@ def _own_registry() -> set[str]:
     return {f"127.0.0.1:{state.port}", f"localhost:{state.port}"} if state else set()
 
 
+def _is_file(subject: str) -> bool:
+    """Whether this means a file or image layout; a folder that happens to be called like a bundle is none."""
+    path = Path(subject)
+    return path.is_file() or (path / "oci-layout").is_file() or (path.is_dir() and "/" in subject)
+
+
 def _source(subject: str) -> tuple[ManifestSource, str, str]:
     """Where the signatures lie, how to call the bundle, and its digest."""
     from fuseml_oci.sources import LayoutSource, RepositorySource
 
-    if not Path(subject).exists():
+    if not _is_file(subject):
         place, client = locate(subject)
         return RepositorySource(client, place.repository), str(place), place.digest
     from fuseml_oci.layout import ImageLayout

@@ -1,0 +1,142 @@
+"""Signed bundles and the trust policy on a real server; the page for authors and admins says what the tests do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/how-to/sign-and-trust-bundles.md").read_text(encoding="utf-8")
+REFUSED = 5
+
+
+def _with_name(folder: Path, name: str) -> Path:
+    """The bundle `numbers` under another name, so that tests that share a server do not meet."""
+    shutil.copytree(ROOT / "tests/e2e/bundles/numbers", folder / name)
+    manifest = folder / name / "extension.toml"
+    manifest.write_text(manifest.read_text().replace('name = "numbers"', f'name = "{name}"'))
+    return folder / name
+
+
+@pytest.fixture
+def policy(numbers):
+    """Write the policy of the server; afterwards the default is back."""
+    path = numbers.home / "fz/policy.toml"
+    before = path.read_text()
+    yield path.write_text
+    path.write_text(before)
+
+
+def test_r128_a_new_server_trusts_its_own_registry_and_nothing_else(numbers):
+    shown = numbers.json("policy", "show")
+    assert [rule["match"] for rule in shown["rules"]] == ["embedded/**", "**"]
+    (key,) = shown["rules"][0]["keys"]
+    home = numbers.home / "fz"
+    assert (home / "keys/registry.key").stat().st_mode & 0o777 == 0o600
+    assert (home / "policy.toml").stat().st_mode & 0o077 == 0
+    assert [k["fingerprint"] for k in numbers.json("key", "list") if k["name"] == "registry"] == [key["fingerprint"]]
+    (installed,) = [e for e in numbers.json("extension", "list") if e["name"] == "numbers"]
+    assert installed["trust"]["signers"] == [key["fingerprint"]]
+    checked = numbers.json("policy", "check", "numbers")
+    assert (checked["allowed"], checked["signers"]) == (True, [key["fingerprint"]])
+
+
+def test_r128_what_another_tool_pushed_is_unsigned_until_somebody_signs_it(numbers, tmp_path):
+    source = _with_name(tmp_path, "strange-numbers")
+    numbers("bundle", "build", str(source), "--output", str(tmp_path / "strange.oci.tar"))
+    host = numbers.base_url.removeprefix("http://")
+    target = f"docker://{host}/extensions/strange-numbers:0.1.0"
+    skopeo = shutil.which("skopeo")
+    if skopeo is None:
+        pytest.skip("skopeo is not installed: apt-get install skopeo")
+    subprocess.run([skopeo, "copy", "--dest-tls-verify=false", f"oci-archive:{tmp_path / 'strange.oci.tar'}", target],
+                   check=True, capture_output=True, timeout=60)
+    refused = numbers("extension", "install", "strange-numbers", code=REFUSED)
+    assert "is not signed by a key that rule 1" in refused.err
+    command = re.search(r"Sign it: fuseml (bundle sign \S+)", refused.err)[1]
+    assert "--allow-unsigned" in refused.err
+    assert numbers("policy", "check", "strange-numbers", code=REFUSED).out.count("refused, because it is not signed")
+    try:
+        numbers("extension", "install", "strange-numbers", "--allow-unsigned")
+        numbers("extension", "uninstall", "strange-numbers")
+        numbers(*shlex.split(command))
+        numbers(*shlex.split(command))
+        numbers("extension", "install", "strange-numbers")
+        (trust,) = [e["trust"] for e in numbers.json("extension", "list") if e["name"] == "strange-numbers"]
+        assert (trust["allowed"], trust["overridden"], len(trust["signers"])) == (True, False, 1)
+    finally:
+        numbers("extension", "uninstall", "strange-numbers", code=None)
+
+
+def test_r171_rejected_and_wrongly_signed_bundles_are_refused_whatever_is_said(numbers, policy, tmp_path):
+    numbers("bundle", "push", str(_with_name(tmp_path, "bad-numbers")))
+    policy('version = 1\n[[rule]]\nmatch = "embedded/extensions/bad-*"\naction = "reject"\nreason = "It counts wrongly."\n')
+    for arguments in ((), ("--allow-unsigned",)):
+        refused = numbers("extension", "install", "bad-numbers", *arguments, code=REFUSED)
+        assert "It counts wrongly." in refused.err
+    numbers.environment["COSIGN_PASSWORD"] = "secret"
+    numbers("key", "generate", "nobody", "--directory", str(tmp_path))
+    del numbers.environment["COSIGN_PASSWORD"]
+    policy(f'version = 1\n[[rule]]\nmatch = "**"\nkeys = ["{tmp_path}/nobody.pub"]\n')
+    refused = numbers("extension", "install", "bad-numbers", "--allow-unsigned", code=REFUSED)
+    assert "signed, but not by a key" in refused.err
+    policy('version = 1\n[[rule]]\nmatch = "**"\nkey = "keys/registry.pub"\n')
+    refused = numbers("extension", "install", "bad-numbers", "--allow-unsigned", code=REFUSED)
+    assert "policy.toml, line 4" in refused.err
+    assert "unknown key 'key'" in refused.err
+    assert "bad-numbers" not in [e["name"] for e in numbers.json("extension", "list")]
+
+
+def test_the_server_signs_only_what_lies_in_its_registry(numbers):
+    for body, code in (({"reference": "extensions/numbers:0.1.0"}, 400), ({"reference": "../x@sha256:00"}, 400),
+                       ({"reference": "extensions/numbers@sha256:" + "0" * 64}, 404),
+                       ({"reference": "oci://example.org/a/b@sha256:" + "0" * 64}, 400)):
+        assert _post(numbers, body)[0] == code
+    refused = numbers("bundle", "sign", "oci://127.0.0.1:9/a/b@sha256:" + "0" * 64, code=2)
+    assert "not the server's own registry" in refused.err
+    assert "fuseml key generate" in refused.err
+
+
+def test_r128_r171_the_pages_commands_work(numbers, tmp_path, policy):
+    """Every command of the page in its order, the policy of the page included."""
+    _with_name(tmp_path, "counting")
+    (tmp_path / "bom.json").write_text(json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": []}))
+    (tmp_path / "report.html").write_text("<p>All is well.</p>")
+    numbers.environment["FUSEML_KEY_PASSWORD"] = "correct horse"
+    keys = numbers.home / "fz/keys"
+    try:
+        for command in re.findall(r"^\$ fuseml (.*)$", PAGE, re.MULTILINE):
+            if command.startswith("policy check"):
+                policy(re.search(r"^```toml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)[1])
+            arguments = [str(keys / "team.pub") if word == "team.pub" else word for word in shlex.split(command)]
+            numbers(*arguments, cwd=tmp_path)
+        (trust,) = [e["trust"] for e in numbers.json("extension", "list") if e["name"] == "counting"]
+        assert len(trust["signers"]) == 2
+        assert trust["attestations"] == ["https://cyclonedx.org/bom"]
+        found = numbers.json("bundle", "verify", "counting", "--key", "team")
+        assert found["verified"]
+        assert {entry["name"] for entry in found["signatures"]} == {"team"}
+    finally:
+        del numbers.environment["FUSEML_KEY_PASSWORD"]
+        numbers("extension", "uninstall", "counting", code=None)
+        for path in keys.glob("*team*"):
+            path.unlink()
+
+
+def _post(fuseml, body) -> tuple[int, bytes]:
+    import urllib.error
+    import urllib.request
+
+    request = urllib.request.Request(f"{fuseml.base_url}/api/v1/registry/signatures", json.dumps(body).encode(),
+                                     {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
