@@ -27,7 +27,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Administration": {
         "extension": ("fuseml_core.cli.extension:extension", "Extensions: install, list, inspect, uninstall."),
-        "bundle": ("fuseml_core.cli.bundle:bundle", "Bundles: build, push and inspect packaged extensions."),
+        "bundle": ("fuseml_core.cli.bundle:bundle", "Bundles: make, check, move, compare and sign packages."),
         "registry": ("fuseml_core.cli.registry:registry", "OCI registries: log in and out, serve one."),
         "key": ("fuseml_core.cli.key:key", "Keys that sign bundles: generate, import, list, show."),
         "policy": ("fuseml_core.cli.policy:policy", "Trust policy: whose extensions the server installs."),

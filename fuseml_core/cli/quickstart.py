@@ -85,7 +85,7 @@ def _refuse_remote() -> None:
 @contextlib.contextmanager
 def _ready_wheels(bundles: Sequence[Path]) -> Iterator[None]:
     """Have the wheels of the bundles built while something else is done, so that pushing finds them in the cache."""
-    from fuseml_core.cli.bundle import build_bundle
+    from fuseml_core.cli.bundle_places import build_bundle
 
     with ThreadPoolExecutor(thread_name_prefix="wheels") as pool:
         for folder in bundles:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fuseml_oci import media
 from fuseml_oci.batches import download_all, upload_all
 from fuseml_oci.bundles.build import MANIFEST_FILE, BuiltBundle, build
-from fuseml_oci.bundles.descriptor import MAX_MANIFEST, ExtensionDescriptor
+from fuseml_oci.bundles.descriptor import MAX_MANIFEST, BundleLayer, ExtensionDescriptor
 from fuseml_oci.bundles.layout import Layout, open_layout
 from fuseml_oci.bundles.manifest import BundleManifest, read_config, read_manifest
 from fuseml_oci.client import RegistryClient
@@ -83,7 +83,7 @@ def push(bundle: BuiltBundle | Layout, reference: Reference, client: RegistryCli
     config = bundle.descriptor.encode() if isinstance(bundle, BuiltBundle) else bundle.blob(bundle.parsed.config)
     blobs: list[tuple[Source, Descriptor]] = [(config, descriptor_of(config, media.EXTENSION_CONFIG))]
     for layer in bundle.descriptor.layers:
-        described = Descriptor(layer.media_type, layer.digest, layer.size)
+        described = descriptor_of_layer(layer)
         blobs.append((_content(bundle, described), described))
     upload_all(client, target.repository, blobs, report=both(lines("uploading", progress), report))
     tags = [tag, "dev"] if parse_version(version).is_development and tag != "dev" else [tag]
@@ -155,11 +155,15 @@ def pull(reference: Reference, client: RegistryClient, content: Path, progress: 
     """
     bundle = found or look_up(reference, client)
     blobs = {layer.digest: content / "sha256" / layer.digest.partition(":")[2] for layer in bundle.parsed.layers}
-    wanted = [(Descriptor(layer.media_type, layer.digest, layer.size), blobs[layer.digest])
-              for layer in bundle.parsed.layers]
+    wanted = [(descriptor_of_layer(layer), blobs[layer.digest]) for layer in bundle.parsed.layers]
     download_all(client, reference.repository, wanted, report=both(lines("downloading", progress), report))
     config = client.get_blob_bytes(reference.repository, bundle.parsed.config)
     return PulledBundle(bundle.digest, config, bundle.descriptor, blobs)
+
+
+def descriptor_of_layer(layer: BundleLayer) -> Descriptor:
+    """What identifies the bytes of a layer."""
+    return Descriptor(layer.media_type, layer.digest, layer.size)
 
 
 def _content(bundle: BuiltBundle | Layout, descriptor: Descriptor) -> Source:

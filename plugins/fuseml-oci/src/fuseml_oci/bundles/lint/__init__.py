@@ -10,16 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fuseml_oci.bundles.build import BuiltBundle, read_source_manifest
-from fuseml_oci.bundles.descriptor import BundleLayer
 from fuseml_oci.bundles.layout import Layout
 from fuseml_oci.bundles.lint import about, contents, distributions, publication, secrets
 from fuseml_oci.bundles.lint.form import examine
 from fuseml_oci.bundles.lint.report import Report, report_of
 from fuseml_oci.bundles.lint.rules import RULES, Finding, Rule, Severity, run
 from fuseml_oci.bundles.lint.subject import Subject, subject_of
-from fuseml_oci.bundles.transfer import PulledBundle
+from fuseml_oci.bundles.transfer import PulledBundle, descriptor_of_layer
 from fuseml_oci.bundles.wheels import Wheel, make_wheel
-from fuseml_oci.descriptor import Descriptor
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.manifest import LintException
 
@@ -64,7 +62,7 @@ def lint_bundle(bundle: BuiltBundle | Layout | PulledBundle, *, published: Seque
     if isinstance(bundle, BuiltBundle):
         subject = _of_built(bundle)
     elif isinstance(bundle, Layout):
-        subject = subject_of(bundle.descriptor, lambda layer: bundle.blob(_descriptor(layer)))
+        subject = subject_of(bundle.descriptor, lambda layer: bundle.blob(descriptor_of_layer(layer)))
     else:
         subject = subject_of(bundle.descriptor, lambda layer: bundle.blobs[layer.digest])
     subject = subject.around(published=published, referrers=referrers)
@@ -87,10 +85,6 @@ def refuse_errors(built: BuiltBundle) -> None:
 
 def _of_built(built: BuiltBundle) -> Subject:
     return subject_of(built.descriptor, lambda layer: built.blobs[layer.digest])
-
-
-def _descriptor(layer: BundleLayer) -> Descriptor:
-    return Descriptor(layer.media_type, layer.digest, layer.size)
 
 
 def _exceptions(source: Path) -> Sequence[LintException]:

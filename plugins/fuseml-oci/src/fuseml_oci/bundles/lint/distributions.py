@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 from packaging.markers import UndefinedEnvironmentName
 from packaging.requirements import Requirement
@@ -169,4 +171,14 @@ def _built_projects(bundle: Subject) -> list[str]:
 
     assert bundle.source is not None
     environment = read_source_manifest(bundle.source).environment
-    return [path for path in (environment.wheels if environment else []) if not path.endswith(".whl")]
+    return [path for path in (environment.wheels if environment else [])
+            if not path.endswith(".whl") and not _is_built_by_uv(bundle.source / path / "pyproject.toml")]
+
+
+def _is_built_by_uv(project: Path) -> bool:
+    """Whether uv builds it itself, without build tools from an index."""
+    try:
+        system = tomllib.loads(project.read_text(encoding="utf-8")).get("build-system") or {}
+    except (OSError, ValueError):
+        return False
+    return system.get("build-backend") == "uv_build" and len(system.get("requires") or []) == 1

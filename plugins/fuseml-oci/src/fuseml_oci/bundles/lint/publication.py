@@ -46,7 +46,7 @@ def changelog_tells_the_version(bundle: Subject) -> Found:
 
 
 @rule("B503", Severity.NOTICE, reason="Scanners find known holes in what an extension brings by its bill of materials.",
-      fix="fuseml bundle push --attest, or fuseml bundle attach --sbom")
+      fix="Push it with --attest.")
 def has_a_bill_of_materials(bundle: Subject) -> Found:
     """A CycloneDX document refers to the bundle, if it is in a registry."""
     if bundle.referrers is not None and not {media.SBOM, "https://cyclonedx.org/bom"} & set(bundle.referrers):
@@ -54,7 +54,7 @@ def has_a_bill_of_materials(bundle: Subject) -> Found:
 
 
 @rule("B504", Severity.NOTICE, reason="It says which source and which build made these bytes.",
-      fix="fuseml bundle push --attest, or fuseml bundle attach --provenance")
+      fix="Push it with --attest.")
 def has_a_provenance(bundle: Subject) -> Found:
     """A provenance statement refers to the bundle, if it is in a registry."""
     if bundle.referrers is not None and "https://slsa.dev/provenance/v1" not in bundle.referrers:
