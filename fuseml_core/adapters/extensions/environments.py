@@ -47,7 +47,7 @@ class UvEnvironments:
             python = self._python(str(wanted.get("python") or ""), manifest)
             index = replace(self._index, offline=True) if offline else self._index
             built = ensure_environment(self._root, lock=text, python=python, wheels=wheels, index=index,
-                                       timeout=self._timeout)
+                                       timeout=self._timeout, links=bundle / "vendored")
         return BuiltEnvironment(str(built.path), str(built.python), built.built)
 
     def discard(self, path: str) -> None:
