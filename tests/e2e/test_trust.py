@@ -33,7 +33,7 @@ def policy(numbers):
     path.write_text(before)
 
 
-def test_r128_a_new_server_trusts_its_own_registry_and_nothing_else(numbers):
+def test_r169_a_new_server_trusts_its_own_registry_and_nothing_else(numbers):
     shown = numbers.json("policy", "show")
     assert [rule["match"] for rule in shown["rules"]] == ["embedded/**", "**"]
     (key,) = shown["rules"][0]["keys"]
@@ -47,7 +47,7 @@ def test_r128_a_new_server_trusts_its_own_registry_and_nothing_else(numbers):
     assert (checked["allowed"], checked["signers"]) == (True, [key["fingerprint"]])
 
 
-def test_r128_what_another_tool_pushed_is_unsigned_until_somebody_signs_it(numbers, tmp_path):
+def test_r169_what_another_tool_pushed_is_unsigned_until_somebody_signs_it(numbers, tmp_path):
     source = _with_name(tmp_path, "strange-numbers")
     numbers("bundle", "build", str(source), "--output", str(tmp_path / "strange.oci.tar"))
     host = numbers.base_url.removeprefix("http://")
@@ -74,7 +74,7 @@ def test_r128_what_another_tool_pushed_is_unsigned_until_somebody_signs_it(numbe
         numbers("extension", "uninstall", "strange-numbers", code=None)
 
 
-def test_r171_rejected_and_wrongly_signed_bundles_are_refused_whatever_is_said(numbers, policy, tmp_path):
+def test_r169_rejected_and_wrongly_signed_bundles_are_refused_whatever_is_said(numbers, policy, tmp_path):
     numbers("bundle", "push", str(_with_name(tmp_path, "bad-numbers")))
     policy('version = 1\n[[rule]]\nmatch = "embedded/extensions/bad-*"\naction = "reject"\nreason = "It counts wrongly."\n')
     for arguments in ((), ("--allow-unsigned",)):
@@ -103,7 +103,7 @@ def test_the_server_signs_only_what_lies_in_its_registry(numbers):
     assert "fuseml key generate" in refused.err
 
 
-def test_r128_r171_the_pages_commands_work(numbers, tmp_path, policy):
+def test_r169_the_pages_commands_work(numbers, tmp_path, policy):
     """Every command of the page in its order, the policy of the page included."""
     _with_name(tmp_path, "counting")
     (tmp_path / "bom.json").write_text(json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": []}))

@@ -1,4 +1,4 @@
-"""Independent judges of our signatures: the cosign command and the Sigstore library for JavaScript (R128).
+"""Independent judges of our signatures: the cosign command and the Sigstore library for JavaScript.
 
 cosign verifies what we sign and we verify what cosign signs, in both layouts, on our registry (referrers API) and on
 docker-registry (fallback tag).
@@ -115,7 +115,7 @@ FORMATS = {"bundle": (), "legacy": ("--new-bundle-format=false",)}
 
 
 @pytest.mark.parametrize("layout", FORMATS)
-def test_r128_cosign_verifies_what_we_sign(cosign, place, layout):
+def test_cosign_verifies_what_we_sign(cosign, place, layout):
     other = push(place.registry, "another")
     with RegistryClient(place.registry) as client:
         sign(client, place, KEY, [layout])
@@ -132,7 +132,7 @@ def test_cosign_finds_the_older_layout_by_itself(cosign, place):
 
 
 @pytest.mark.parametrize("layout", FORMATS)
-def test_r128_we_verify_what_cosign_signs(cosign, place, tmp_path, layout):
+def test_we_verify_what_cosign_signs(cosign, place, tmp_path, layout):
     cosign("generate-key-pair")
     theirs = load_private(tmp_path / "cosign.key", PASSWORD)
     assert theirs.public == load_public(tmp_path / "cosign.pub")
@@ -187,7 +187,7 @@ def modules(tmp_path_factory) -> Path:
     return folder
 
 
-def test_r128_the_sigstore_library_verifies_our_bundle(modules, registry, tmp_path):
+def test_the_sigstore_library_verifies_our_bundle(modules, registry, tmp_path):
     def judged(bundle: bytes, key: bytes) -> bool:
         (tmp_path / "bundle.json").write_bytes(bundle)
         (tmp_path / "key.pub").write_bytes(key)

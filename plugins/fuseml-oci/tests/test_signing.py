@@ -1,4 +1,4 @@
-"""Signatures in both layouts of cosign, on a real registry and in image layouts (R128, R169)."""
+"""Signatures in both layouts of cosign, on a real registry and in image layouts."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_payloads_are_those_of_cosign_byte_for_byte():
     assert go_json({"a": "<&>\u2028é"}) == b'{"a":"\\u003c\\u0026\\u003e\\u2028\xc3\xa9"}'
 
 
-def test_r128_signed_in_both_layouts_and_once_only(client, place, source):
+def test_signed_in_both_layouts_and_once_only(client, place, source):
     made = sign(client, place, KEY)
     assert [(s.layout, s.key) for s in made] == [(layout, KEY.fingerprint) for layout in LAYOUTS]
     assert sign(client, place, KEY) == made
@@ -216,7 +216,7 @@ def layout(request, client, place, source, tmp_path) -> LayoutSource:
     return LayoutSource(ImageLayout(path))
 
 
-def test_r128_signatures_travel_in_layouts(layout, place):
+def test_signatures_travel_in_layouts(layout, place):
     assert [s.layout for s in verify(layout, place.digest, [KEY.public])] == ["bundle", "legacy"]
     assert [a.predicate_type for a in attestations(layout, place.digest, [KEY.public])] == [SLSA]
     assert verify(layout, place.digest, [OTHER.public]) == []

@@ -1,4 +1,4 @@
-"""Keys as cosign and openssl keep them (R128: bundles are signed)."""
+"""Keys as cosign and openssl keep them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def openssl(*arguments: object, **more: object) -> bytes:
 
 @settings(max_examples=5, deadline=None)
 @given(password=st.binary(max_size=64), secret=st.binary(min_size=1, max_size=300))
-def test_r128_an_encrypted_secret_comes_back(password, secret):
+def test_an_encrypted_secret_comes_back(password, secret):
     label, content = read_pem(encrypt(secret, password), "test")
     assert label == "ENCRYPTED SIGSTORE PRIVATE KEY"
     assert decrypt(content, password, "test") == secret

@@ -1,4 +1,4 @@
-"""The policy file and its decisions (R128, R171: an admin says whose extensions are installed)."""
+"""The policy file and its decisions (R169: an admin says whose extensions are installed)."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ REJECT = '[[rule]]\nmatch = "**"\naction = "reject"\nreason = "No strangers."\n'
 ALLOW = '[[rule]]\nmatch = "**/tool"\naction = "allow"\n'
 
 
-def test_r171_the_first_rule_that_matches_decides(world):
+def test_r169_the_first_rule_that_matches_decides(world):
     assert world.decide(ALLOW + REJECT).allowed
     refused = world.decide(REJECT + ALLOW)
     assert not refused.allowed
@@ -214,13 +214,13 @@ def test_r171_the_first_rule_that_matches_decides(world):
     assert "--allow-unsigned does not" in refused.hint
 
 
-def test_r171_what_no_rule_matches_is_refused(world):
+def test_r169_what_no_rule_matches_is_refused(world):
     refused = world.decide('[[rule]]\nmatch = "ghcr.io/**"\naction = "allow"\n')
     assert (refused.allowed, refused.rule, refused.overridable) == (False, "", False)
     assert f'match = "{world.client.registry}/team/tool"' in refused.hint
 
 
-def test_r128_unsigned_is_refused_with_what_to_do(world):
+def test_r169_unsigned_is_refused_with_what_to_do(world):
     refused = world.decide(KEYS)
     assert (refused.allowed, refused.overridable) == (False, True)
     assert 'rule 1 ("**", line 3)' in refused.reason
@@ -230,7 +230,7 @@ def test_r128_unsigned_is_refused_with_what_to_do(world):
     assert f"Sign it: fuseml bundle sign tool@{world.place.digest}" in ours.hint
 
 
-def test_r128_signed_by_a_key_of_the_rule_is_allowed(world):
+def test_r169_signed_by_a_key_of_the_rule_is_allowed(world):
     sign(world.client, world.place, TEAM)
     allowed = world.decide(KEYS)
     assert (allowed.allowed, allowed.signers) == (True, (TEAM.fingerprint,))
@@ -238,7 +238,7 @@ def test_r128_signed_by_a_key_of_the_rule_is_allowed(world):
     assert json.loads(json.dumps(allowed.to_dict()))["signers"] == [TEAM.fingerprint]
 
 
-def test_r128_a_signature_of_somebody_else_cannot_be_waved_through(world):
+def test_r169_a_signature_of_somebody_else_cannot_be_waved_through(world):
     sign(world.client, world.place, OURS)
     refused = world.decide(KEYS)
     assert (refused.allowed, refused.overridable, refused.signers) == (False, False, ())
@@ -246,7 +246,7 @@ def test_r128_a_signature_of_somebody_else_cannot_be_waved_through(world):
     assert "fuseml key import" in refused.hint
 
 
-def test_r128_a_threshold_needs_that_many_keys(world):
+def test_r169_a_threshold_needs_that_many_keys(world):
     sign(world.client, world.place, TEAM)
     refused = world.decide(KEYS + "threshold = 2\n")
     assert (refused.allowed, refused.overridable, refused.signers) == (False, False, (TEAM.fingerprint,))
@@ -254,7 +254,7 @@ def test_r128_a_threshold_needs_that_many_keys(world):
     assert set(world.decide(KEYS + "threshold = 2\n").signers) == {TEAM.fingerprint, RELEASE.fingerprint}
 
 
-def test_r172_marketplaces_endorse_keys(world):
+def test_r169_marketplaces_endorse_keys(world):
     refused = world.decide(MARKET)
     assert (refused.allowed, refused.overridable) == (False, True)
     assert "fuseml marketplace add" in refused.hint
