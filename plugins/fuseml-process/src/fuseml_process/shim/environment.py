@@ -64,7 +64,8 @@ def prepare(spec: Mapping[str, Any], contents: Path, inputs: Mapping[str, Path],
         while True:  # it may be removed as unused between being found and being held
             built = environments.ensure_environment(Path(settings["environments"]), lock=lock, wheels=wanted.wheels,
                                                     python=python, index=index, log=log,
-                                                    timeout=settings["environment_timeout"])
+                                                    timeout=settings["environment_timeout"],
+                                                links=contents / "vendored")
             if environments.hold(built, users):
                 break
     except PluginError as error:
