@@ -40,6 +40,8 @@ from fuseml_core.service.extensions import ExtensionCatalog, Extensions, Extensi
 from fuseml_core.service.extensions.trust import Trust
 from fuseml_core.service.manual_runs import ManualRuns
 from fuseml_core.service.marketplaces import Marketplaces
+from fuseml_core.service.pins import pinned_bundles, runnables_of
+from fuseml_core.service.pipeline_updates import PipelineUpdates
 from fuseml_core.service.pipelines import Pipelines
 from fuseml_core.service.projects import Projects
 from fuseml_core.service.runs import Runs
@@ -81,7 +83,8 @@ def bootstrap(settings: Settings) -> UseCases:
         records=records, generations=SqlGenerations(database), lock=SqlChangeLock(database), settings=configured,
         bundles=bundles, environments=UvEnvironments(settings),
         host=HostedComponents(host, settings.path("extensions", "state"), configured.values),
-        store=settings.path("extensions", "store"), engine=__version__, users=_users(ledger), pinned=_pinned(ledger),
+        store=settings.path("extensions", "store"), engine=__version__, users=_users(ledger),
+        pinned=lambda digest: digest in pinned_bundles(ledger),
         followers={"redetect": codesets.redetect}, keep=settings.extension_generations,
         grace=settings.extension_grace)
     catalog = ExtensionCatalog(records)
@@ -113,6 +116,7 @@ def bootstrap(settings: Settings) -> UseCases:
 
     return UseCases(
         projects=projects, codesets=codesets, artifacts=Artifacts(ledger), pipelines=pipelines,
+        pipeline_updates=PipelineUpdates(ledger, catalog, pipelines),
         runs=Runs(ledger, plugins, reconciler.wake),
         manual_runs=ManualRuns(ledger, pipelines, catalog, reconciler.wake), services=services,
         extensions=extensions, marketplaces=marketplaces, trust=_trust_use_case(settings, bundles), components=plugins,
@@ -208,20 +212,7 @@ def _users(ledger: SqlLedger) -> Callable[[str], list[str]]:
 
 def _uses(spec: dict[str, Any], owner: str, extension: str) -> bool:
     prefix = f"runnable://fuseml/{extension}/"
-    return owner == extension or any(r["address"].startswith(prefix) for r in _runnables(spec))
-
-
-def _runnables(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    return [r for step in spec["steps"].values() for r in (step["runnable"], *step["variants"].values()) if r]
-
-
-def _pinned(ledger: SqlLedger) -> Callable[[str], bool]:
-    def pinned(digest: str) -> bool:
-        with ledger.read() as tx:
-            return any(digest == p.extension_digest or digest in {r["digest"] for r in _runnables(p.spec)}
-                       for p in tx.pipelines.all())
-
-    return pinned
+    return owner == extension or any(r["address"].startswith(prefix) for r in runnables_of(spec))
 
 
 def describe(settings: Settings, started_at: float) -> dict[str, Any]:

@@ -28,7 +28,7 @@ TEMPLATES: list[Column] = [
 
 @click.group()
 def pipeline() -> None:
-    """Add pipelines from templates, pause, resume and remove them, show their results."""
+    """Add pipelines from templates, pause, resume, update and remove them, show their results."""
 
 
 @pipeline.command("add")
@@ -108,6 +108,31 @@ def resume(name: str, project: str | None) -> None:
     client, project = enter(project)
     client.post("projects", project, "pipelines", name, "resume", repeatable=True)
     echo(f"Pipeline {name} is active.")
+
+
+@pipeline.command("update")
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@project_option
+@output_option
+def update(name: str, dry_run: bool, project: str | None, output: str) -> None:
+    """Bind the pipeline NAME to its template as the extension that is installed now has it.
+
+    Pipelines keep the version of the extension that they were added with, whatever is installed since.
+    """
+    client, project = enter(project)
+    done = client.post("projects", project, "pipelines", name, "update", query={"dry_run": dry_run}, timeout=120.0)
+    if output != "table":
+        show_data(done, output)
+        return
+    for line in done["changes"]:
+        echo(line)
+    if not done["changes"]:
+        echo(f"Pipeline {name} is up to date.")
+    elif dry_run:
+        echo("Nothing was changed.")
+    else:
+        echo(f"Pipeline {name} is updated; new runs use {done['extension']} {done['to']}.")
 
 
 @pipeline.group("template")

@@ -184,6 +184,10 @@ class Catalog(Protocol):
         """
         ...
 
+    def version(self, digest: str) -> str:
+        """The version that a bundle digest is; empty when it is not known any more."""
+        ...
+
     def runnable(self, name: str, extension: str) -> dict[str, Any]:
         """A runnable by `<extension>/<name>`, or by name within `extension`.
 

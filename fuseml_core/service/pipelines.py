@@ -56,7 +56,7 @@ class Pipelines:
 
     def _template_view(self, entry: dict[str, Any]) -> dict[str, Any]:
         try:
-            gives = outputs_by_kind(self._compile(entry))
+            gives = outputs_by_kind(self.compile_entry(entry))
         except FusemlError:
             # It lacks a runnable of another extension: adding it says which, showing it must not fail.
             gives = {}
@@ -91,9 +91,9 @@ class Pipelines:
         if existing not in EXISTING:
             raise Invalid(f"existing cannot be {existing!r}", hint=f"Choose one of {', '.join(EXISTING)}.")
         entry = self._catalog.template(template)
-        spec = self._compile(entry)
+        spec = self.compile_entry(entry)
         inputs, parameters = place_datasets(spec, inputs, parameters, entry["name"])
-        _check_inputs(spec, inputs, project, entry["name"])
+        check_inputs(spec, inputs, project, entry["name"])
         checked = check_parameters(spec, parameters, entry["name"])
         self._projects.ensure(project)
         change = new_change()
@@ -102,7 +102,7 @@ class Pipelines:
             if tx.projects.get(project) is None:
                 raise NotFound(f"the project {project!r} was deleted meanwhile")
             inputs = _pinned(tx, project, inputs)
-            _check_service_owner(tx, project, name, spec, inputs)
+            check_service_owner(tx, project, name, spec, inputs)
             pipeline = self._insert(tx, project, name, entry, spec, inputs, checked)
             decisions = _fire_for_existing(tx, pipeline, inputs, existing, change)
         self._wake()
@@ -113,7 +113,12 @@ class Pipelines:
             "change": change,
         }
 
-    def _compile(self, entry: dict[str, Any]) -> dict[str, Any]:
+    def compile_entry(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """A template of the catalog as a specification, every runnable pinned.
+
+        Raises:
+            Invalid, NotFound: The template is wrong, or a runnable of it is not installed.
+        """
         try:
             template = PipelineTemplate.model_validate(entry["template"])
         except ValidationError as error:
@@ -198,13 +203,13 @@ class Pipelines:
         pipeline = self.get(project, name)
         with self._ledger.begin() as tx:
             tx.pipelines.decide_alone()
-            _refuse_active(tx, pipeline)
+            refuse_active(tx, pipeline)
             tx.pipelines.set_state(pipeline.id, "paused")  # nothing starts while its services are stopped
         try:
             self._stop_services(pipeline.id)
             with self._ledger.begin() as tx:
                 tx.pipelines.decide_alone()
-                _refuse_active(tx, pipeline)
+                refuse_active(tx, pipeline)
                 tx.pipelines.remove(pipeline.id)
         except FusemlError:
             with self._ledger.begin() as tx:
@@ -212,7 +217,8 @@ class Pipelines:
             raise
 
 
-def _refuse_active(tx: Transaction, pipeline: Pipeline) -> None:
+def refuse_active(tx: Transaction, pipeline: Pipeline) -> None:
+    """Refuse while a run of the pipeline is active."""
     active = [r.name for r in tx.runs.page(project=pipeline.project, pipeline=pipeline.name, state="running", limit=5)]
     if active:
         raise Refused(
@@ -280,7 +286,8 @@ def check_known(declared: dict[str, Any], given: dict[str, Any], what: str, temp
         )
 
 
-def _check_inputs(spec: dict[str, Any], inputs: dict[str, str], project: str, template: str) -> None:
+def check_inputs(spec: dict[str, Any], inputs: dict[str, str], project: str, template: str) -> None:
+    """Refuse inputs that a template does not declare, of another kind, or missing ones."""
     check_known(spec["inputs"], inputs, "input", template)
     for name, declared in spec["inputs"].items():
         text = inputs.get(name)
@@ -307,7 +314,7 @@ def check_parameters(spec: dict[str, Any], given: dict[str, Any], template: str)
     return {n: convert(n, declared[n], v) if n in declared else check_free(n, v) for n, v in given.items()}
 
 
-def _check_service_owner(
+def check_service_owner(
     tx: Transaction, project: str, name: str, spec: dict[str, Any], inputs: dict[str, str]
 ) -> None:
     """Refuse a second owner of a service as far as it can be seen now: same fixed name, or overlapping selectors."""

@@ -157,6 +157,10 @@ class Pipelines(Protocol):
         """Pause (`paused`) or resume (`active`) a pipeline; its triggers follow."""
         ...
 
+    def rebind(self, pipeline_id: int, values: dict[str, Any], types: dict[str, list[str]]) -> None:
+        """Give a pipeline another specification; its triggers wait for the types said by input from now on."""
+        ...
+
     def next_number(self, pipeline_id: int) -> int:
         """Take the next run number; numbers are dense and given in the order of creation."""
         ...

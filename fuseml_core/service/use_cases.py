@@ -14,6 +14,7 @@ from fuseml_core.service.extensions import Extensions
 from fuseml_core.service.extensions.trust import Trust
 from fuseml_core.service.manual_runs import ManualRuns
 from fuseml_core.service.marketplaces import Marketplaces
+from fuseml_core.service.pipeline_updates import PipelineUpdates
 from fuseml_core.service.pipelines import Pipelines
 from fuseml_core.service.projects import Projects
 from fuseml_core.service.runs import Runs
@@ -25,7 +26,7 @@ class UseCases:
     """Use cases by noun, and the life of the engine behind them.
 
     Attributes:
-        projects, codesets, artifacts, pipelines, runs, manual_runs, services, extensions, marketplaces, trust: By
+        projects, codesets, artifacts, pipelines, pipeline_updates, runs, manual_runs, services, extensions, marketplaces, trust: By
             noun.
         components: Plugins, for `agent list`.
         describe: Facts about the server.
@@ -40,6 +41,7 @@ class UseCases:
     codesets: Codesets
     artifacts: Artifacts
     pipelines: Pipelines
+    pipeline_updates: PipelineUpdates
     runs: Runs
     manual_runs: ManualRuns
     services: Services

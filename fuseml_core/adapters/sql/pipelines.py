@@ -84,6 +84,13 @@ class SqlPipelines(Repository):
             update(_triggers).where(_triggers.c.pipeline_id == pipeline_id).values(enabled=state == "active")
         )
 
+    def rebind(self, pipeline_id: int, values: dict[str, Any], types: dict[str, list[str]]) -> None:
+        """Give a pipeline another specification; its triggers wait for the types said by input from now on."""
+        self._connection.execute(update(_pipelines).where(_pipelines.c.id == pipeline_id).values(**values))
+        for input_, accepted in types.items():
+            self._connection.execute(update(_triggers).where(
+                _triggers.c.pipeline_id == pipeline_id, _triggers.c.input == input_).values(types=accepted))
+
     def next_number(self, pipeline_id: int) -> int:
         """Take the next run number; numbers are dense and given in the order of creation."""
         row = self._first(

@@ -91,6 +91,12 @@ def resume_pipeline(app: App, project: str, name: str) -> dict[str, Any]:
     return app.pipelines.set_state(project, name, "active")
 
 
+@router.post("/projects/{project}/pipelines/{name}/update")
+def update_pipeline(app: App, project: str, name: str, dry_run: bool = False) -> dict[str, Any]:
+    """Bind a pipeline to its template as the extension that is installed now has it; answers what changes."""
+    return app.pipeline_updates.update(project, name, dry_run=dry_run)
+
+
 @router.post("/projects/{project}/pipelines/{name}/runs", status_code=201)
 def start_run(app: App, project: str, name: str, run: NewRun) -> dict[str, Any]:
     """Start a run by hand."""

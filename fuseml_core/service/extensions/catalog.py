@@ -57,6 +57,11 @@ class ExtensionCatalog:
             raise Conflict(f"the template name {name!r} is ambiguous: {names}", hint="Write the full name.")
         return found[0]
 
+    def version(self, digest: str) -> str:
+        """The version that a bundle digest is; empty when it is not known any more."""
+        record = self._records.by_digest(digest)
+        return record.version if record is not None else ""
+
     def runnable(self, name: str, extension: str) -> dict[str, Any]:
         """A runnable by `<extension>/<name>`, or by name within `extension`.
 

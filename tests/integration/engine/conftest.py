@@ -243,9 +243,13 @@ class MemoryCatalog:
     def template(self, name):
         from fuseml_core.domain.errors import NotFound as Missing
 
-        if name not in self.entries:
+        short = name.removeprefix("ext/")
+        if short not in self.entries:
             raise Missing(f"there is no template {name!r}")
-        return self.entries[name]
+        return self.entries[short]
+
+    def version(self, digest):
+        return {entry["extension_digest"]: entry["version"] for entry in self.entries.values()}.get(digest, "")
 
     def runnable(self, name, extension):
         return self.runnables[name.rpartition("/")[2]]
