@@ -126,7 +126,8 @@ def bootstrap(settings: Settings) -> UseCases:
 
 
 def _catalogs(settings: Settings) -> CatalogCopies:
-    return CatalogCopies(Subscriptions(settings.path("marketplaces")), lambda reference: _client(settings, reference))
+    return CatalogCopies(Subscriptions(settings.path("marketplaces")), lambda reference: _client(settings, reference),
+                         __version__)
 
 
 def _client(settings: Settings, reference: Reference | None = None) -> RegistryClient:

@@ -48,6 +48,10 @@ class Marketplaces(Protocol):
         """Deprecations and yanks of a version, one sentence each."""
         ...
 
+    def corrected(self, name: str, version: str, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The manifest of a version as the curators corrected it after publication."""
+        ...
+
     def catalogs(self) -> Mapping[str, Mapping[str, Any]]:
         """`digest` and `version` of each catalog by the name of the marketplace."""
         ...
@@ -194,7 +198,8 @@ class RegistryBundles:
         if wanted.digest and reference.digest != wanted.digest:
             raise InvalidInput(f"the catalog has {name} {version} with the digest {reference.digest}")
         found = self._here(reference) if wish.offline else self._look_up(reference, self._client(reference))
-        return FoundBundle(found.reference, found.digest, found.descriptor, found.config,
+        manifest = self._marketplaces.corrected(name, version, found.descriptor["manifest"])
+        return FoundBundle(found.reference, found.digest, {**found.descriptor, "manifest": manifest}, found.config,
                            tuple(self._marketplaces.advice(name, version)), wish.channel or "default")
 
     def _here(self, reference: Reference) -> FoundBundle:

@@ -25,11 +25,14 @@ from fuseml_oci.reference import Reference, parse
 from fuseml_oci.signing.keys import PublicKey, read_public
 from fuseml_oci.sources import RepositorySource
 from fuseml_sdk.errors import InvalidInput, PluginError
+from fuseml_sdk.versions import parse_range, parse_version
 
 #: Seconds that one update may take.
 UPDATE_TIMEOUT = 600.0
 #: Seconds after which a catalog that was not checked counts as stale.
 STALE_AFTER = 2 * 86_400.0
+#: What a catalog may say otherwise than the bundle.
+_CORRECTABLE = {"requires_fuseml", "dependencies", "conflicts"}
 
 
 class Marketplaces:
@@ -38,12 +41,14 @@ class Marketplaces:
     Args:
         subscriptions: Where they are kept.
         connect: Returns a client for the registry of a reference.
+        engine: Version of FuseML: versions that work with it are better than others. Empty: all are alike.
         clock: Seconds since the epoch.
     """
 
     def __init__(self, subscriptions: Subscriptions, connect: Callable[[Reference], RegistryClient],
-                 clock: Callable[[], float] = time.time) -> None:
+                 engine: str = "", clock: Callable[[], float] = time.time) -> None:
         self.subscriptions, self._connect, self._clock = subscriptions, connect, clock
+        self._engine = parse_version(engine) if engine else None
         self._loaded: dict[str, _Loaded] = {}
         self._known: dict[str, Subscription] | None = None
         self._index: tuple[tuple[Any, ...], SearchIndex] | None = None
@@ -155,7 +160,9 @@ class Marketplaces:
         return None
 
     def versions(self, name: str, channel: str = "") -> Sequence[Available]:
-        """What is offered of an extension, best first, yanked versions last; nothing if no marketplace knows it.
+        """What is offered of an extension, best first; nothing if no marketplace knows it.
+
+        The best is the highest; those that do not work with this FuseML come after all others, yanked ones last.
 
         Args:
             name: Of the extension.
@@ -166,7 +173,7 @@ class Marketplaces:
             return []
         marketplace, package = found
         wanted = channel or self._names()[marketplace].channel or package.default_channel
-        entries = sorted(package.in_channel(wanted), key=lambda entry: entry.yanked is not None)
+        entries = sorted(package.in_channel(wanted), key=lambda entry: (entry.yanked is not None, self._misfits(entry)))
         return [_available(entry) for entry in entries]
 
     def locate(self, name: str, version: str) -> str:
@@ -182,6 +189,21 @@ class Marketplaces:
         loaded = self._load(found[0])
         place = parse(relocated(found[1].repository, loaded.held.relocated if loaded else {}))
         return str(place.with_tag(version).with_digest(entry.digest))
+
+    def corrected(self, name: str, version: str, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The manifest of a version as the curators corrected it after publication.
+
+        Args:
+            name: Of the extension.
+            version: Which one.
+            manifest: What the bundle says itself.
+        """
+        found = self.find(name)
+        entry = found[1].find(version) if found else None
+        if entry is None or not entry.patched:
+            return manifest
+        said = entry.model_dump(mode="json", include=set(entry.patched) & _CORRECTABLE)
+        return {**manifest, **said}
 
     def endorsed(self, name: str) -> Sequence[PublicKey]:
         """Keys that the signed catalog of the name's marketplace names for its bundles."""
@@ -233,6 +255,9 @@ class Marketplaces:
             self._index = (key, SearchIndex([*own, *(row for _, loaded in every if loaded
                                                      for row in loaded.rows.values())]))
         return self._index[1].search(**wanted), sources
+
+    def _misfits(self, entry: PackageVersion) -> bool:
+        return self._engine is not None and self._engine not in parse_range(entry.requires_fuseml)
 
     def _names(self) -> Mapping[str, Subscription]:
         """The marketplaces in the order of adding; kept in memory, because only this object changes them."""
