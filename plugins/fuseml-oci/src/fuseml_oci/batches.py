@@ -16,7 +16,7 @@ from fuseml_sdk.errors import Cancelled, InvalidInput
 
 #: Transfers at the same time unless somebody asks for others, and the most that are allowed. A quarter of a mebibyte
 #: to a few mebibytes of memory each.
-CONCURRENCY, MAX_CONCURRENCY = 4, 16
+CONCURRENCY, MAX_CONCURRENCY = 8, 16
 Item = TypeVar("Item")
 
 

@@ -239,7 +239,7 @@ class Upload:
             return session, offset
         if response.status_code in (405, 501) and not offset:
             return session, -1
-        if response.status_code == 416:
+        if response.status_code in (409, 416):  # it still reads the request that broke, or is elsewhere
             raise Retryable(f"{self._what}: the registry expects other bytes than those after {offset}")
         expect(response, (202,), self._what)
         return self._session(response, session), self._counted(response, offset + length)
