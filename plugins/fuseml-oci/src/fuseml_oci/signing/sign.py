@@ -15,9 +15,10 @@ from fuseml_oci.digests import digest_bytes, split_digest
 from fuseml_oci.reference import Reference
 from fuseml_oci.retries import Patience, RetryPolicy
 from fuseml_oci.signing import bundle, legacy
+from fuseml_oci.signing.findings import BUNDLE, LEGACY, Signature
 from fuseml_oci.signing.keys import PrivateKey
 from fuseml_oci.signing.payloads import PAYLOAD_TYPE, SIGNATURE, make_statement
-from fuseml_oci.signing.verify import BUNDLE, LEGACY, MAX_ATTESTATION, Signature, attestations, verify
+from fuseml_oci.signing.verify import MAX_ATTESTATION, attestations, verify
 from fuseml_oci.sources import RepositorySource
 from fuseml_sdk.errors import InvalidInput, Retryable
 

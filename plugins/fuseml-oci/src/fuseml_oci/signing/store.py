@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from fuseml_oci.signing.encryption import read_pem
-from fuseml_oci.signing.keys import MAX_FILE, PrivateKey, generate, is_encrypted, load_private, load_public, read_public
+from fuseml_oci.signing.keys import (
+    MAX_FILE,
+    PrivateKey,
+    generate,
+    is_encrypted,
+    load_private,
+    load_public,
+    read_public,
+)
 from fuseml_sdk.durable import sync_directory
 from fuseml_sdk.errors import InvalidInput, NotFound, PluginError
 

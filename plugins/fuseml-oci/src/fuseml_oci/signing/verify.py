@@ -7,73 +7,24 @@ Numbers and sizes are bounded; where a bound is exceeded, the rest counts as not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fuseml_oci.descriptor import Descriptor, read_descriptor, read_object
 from fuseml_oci.digests import split_digest
 from fuseml_oci.signing import bundle, legacy
+from fuseml_oci.signing.findings import BUNDLE, LEGACY, Attestation, Fault, Report, Signature
 from fuseml_oci.signing.keys import PublicKey
 from fuseml_oci.signing.payloads import SIGNATURE, read_legacy_payload
 from fuseml_oci.sources import ManifestSource
 from fuseml_sdk.errors import InvalidInput, PluginError
 
+__all__ = ["BUNDLE", "LEGACY", "Attestation", "Fault", "Signature", "attestations", "verify"]
+
 #: Candidates of each layout that are looked at; each costs up to two requests.
 MAX_CANDIDATES = 256
 #: Largest signature that is read: payload or bundle, in bytes. Attestations may be as large as a blob in memory.
 MAX_SIGNATURE, MAX_ATTESTATION = 64 << 10, 4 << 20
-#: The layouts, as messages call them.
-BUNDLE, LEGACY = "bundle", "legacy"
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """A good signature.
-
-    Attributes:
-        key: Fingerprint of the key that made it.
-        layout: `bundle` or `legacy`.
-        digest: Of the referring manifest, or of the signed payload in the older layout.
-    """
-
-    key: str
-    layout: str
-    digest: str
-
-    def to_dict(self) -> dict[str, str]:
-        """For programs."""
-        return {"key": self.key, "layout": self.layout, "digest": self.digest}
-
-
-@dataclass(frozen=True, slots=True)
-class Attestation:
-    """A good attestation: a signed statement about the manifest that is more than a signature."""
-
-    key: str
-    predicate_type: str
-    predicate: Mapping[str, Any]
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something that lies where signatures lie and is no good signature.
-
-    Attributes:
-        layout: Where it was found.
-        digest: Of the manifest or payload; empty if it concerns all of the layout.
-        reason: What is wrong with it.
-        is_signature: It is a well-formed signature, only not a good one: of another key or for another digest.
-    """
-
-    layout: str
-    digest: str
-    reason: str
-    is_signature: bool = False
-
-
-Report = Callable[[Fault], None]
 
 
 def verify(source: ManifestSource, digest: str, keys: Iterable[PublicKey], report: Report | None = None, *,
