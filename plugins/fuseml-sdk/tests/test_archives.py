@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fuseml_sdk.archives import Limits, read_files, tar_bytes, tar_of, unpack
+from fuseml_sdk.archives import Limits, read_files, tar_bytes, tar_of, unpack, write_files
 from fuseml_sdk.errors import InvalidInput
 
 
@@ -157,3 +157,35 @@ def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     header.size = 200 << 20
     with pytest.raises(InvalidInput, match="header of the archive has"):
         unpack(io.BytesIO(header.tobuf(tarfile.USTAR_FORMAT) + b"\0" * 4096), tmp_path / "out")
+
+
+def test_a_large_file_is_no_bomb(tmp_path: Path) -> None:
+    """The first header announces more than two hundred times what was read until then."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/large").write_bytes(os.urandom(6 << 20))
+    data = tar_bytes(tmp_path / "source")
+    assert unpack(io.BytesIO(gzip.compress(data, 1)), tmp_path / "out") == ["large"]
+    assert [len(b"".join(blocks)) for _, blocks in read_files(io.BytesIO(tar_of([("zeros", bytes(6 << 20), False)])))] == [6 << 20]
+
+
+def test_a_bomb_is_stopped_before_it_fills_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = io.BytesIO(gzip.compress(hostile(*(member(f"z{i}") for i in range(8)), data=bytes(8 << 20)).getvalue()))
+    written = []
+    real = os.fdopen
+
+    def watched(*arguments: object, **options: object) -> object:
+        written.append(1)
+        return real(*arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "fdopen", watched)
+    with pytest.raises(InvalidInput, match="times its size"):
+        unpack(bomb, tmp_path / "out")
+    assert len(written) < 4
+
+
+def test_files_are_written_from_disk_as_from_memory(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"one")
+    one, two = io.BytesIO(), io.BytesIO()
+    write_files(one, [("b", b"two", True), ("a", tmp_path / "a", False)])
+    write_files(two, [("a", b"one", False), ("b", b"two", True)])
+    assert one.getvalue() == two.getvalue()

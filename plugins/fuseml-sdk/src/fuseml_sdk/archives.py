@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import tarfile
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from typing import IO, Self
 from fuseml_sdk.errors import InvalidInput
 
 _BUFFER = 1 << 20
+#: Folders within folders that a member may lie in, and bytes of its whole name; file systems have limits of their own.
+MAX_DEPTH, _MAX_NAME = 64, 2048
 #: What tarfile raises at damaged archives.
 _UNREADABLE = (tarfile.TarError, EOFError, UnicodeError)
 #: Largest extended header that is read; names need a few hundred bytes.
@@ -38,6 +41,11 @@ class Limits:
     members: int = 100_000
     size: int = 64 << 30
     ratio: int = 200
+
+
+def folded(name: str) -> str:
+    """A name as file systems that ignore case or Unicode normalisation see it: equal results would be one file."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def write_tar(output: IO[bytes], directory: Path, paths: Iterable[str] | None = None, *,
@@ -134,7 +142,7 @@ def read_files(stream: IO[bytes], *, limits: Limits | None = None) -> Iterator[t
     Raises:
         InvalidInput: The archive is broken or hostile, or holds anything but plain files; the message names the member.
     """
-    for archive, member, name in _members(stream, "r|", limits or Limits()):
+    for archive, member, name in _members(_Counted(stream), "r|", limits or Limits()):
         if not member.isreg():
             raise InvalidInput(f"the archive member {member.name[:200]!r} is not a plain file")
         yield name, _blocks(archive, member)
@@ -162,10 +170,10 @@ class _Whole(tarfile.TarInfo):
 
 
 class _Counted:
-    """A stream that counts what was read from it."""
+    """A stream that counts what was read from it, and what came out of it when it was unpacked."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self.count = stream, 0
+        self._stream, self.count, self.unpacked = stream, 0, 0
 
     def read(self, size: int = -1) -> bytes:
         block = self._stream.read(size)
@@ -173,10 +181,10 @@ class _Counted:
         return block
 
 
-def _members(stream: IO[bytes], mode: str, caps: Limits) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
+def _members(counted: _Counted, mode: str, caps: Limits) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
     """Archive, member and normalised name of each member that may be unpacked; links are for the caller to check."""
     seen: dict[str, tuple[str, bool]] = {}
-    counted, total, count = _Counted(stream), 0, 0
+    total, count = 0, 0
     try:
         with tarfile.open(fileobj=counted, mode=mode, tarinfo=_Whole) as archive:  # type: ignore[call-overload]
             for member in archive:
@@ -188,24 +196,29 @@ def _members(stream: IO[bytes], mode: str, caps: Limits) -> Iterator[tuple[tarfi
                     continue
                 _check_collision(name, member.isdir(), seen)
                 total += member.size if member.isreg() else 0
-                _check_size(total, counted.count, caps)
+                if total > caps.size:
+                    raise InvalidInput(f"the archive unpacks to more than {caps.size} bytes")
                 yield archive, member, name
     except _UNREADABLE as error:
         raise InvalidInput(f"the archive cannot be read: {error}") from error
 
 
-def _check_size(total: int, packed: int, caps: Limits) -> None:
-    if total > caps.size:
-        raise InvalidInput(f"the archive unpacks to more than {caps.size} bytes")
-    if total > (1 << 20) and total > caps.ratio * max(packed, 1):
-        raise InvalidInput(f"the archive unpacks to more than {caps.ratio} times its size")
+def _guarded(blocks: Iterator[bytes], counted: _Counted, caps: Limits) -> Iterator[bytes]:
+    """Pass blocks on until there are too many for what was read of the compressed archive."""
+    for block in blocks:
+        counted.unpacked += len(block)
+        if counted.unpacked > (1 << 20) and counted.unpacked > caps.ratio * max(counted.count, 1):
+            raise InvalidInput(f"the archive unpacks to more than {caps.ratio} times its size")
+        yield block
 
 
 def _unpack_members(source: IO[bytes], destination: Path, caps: Limits) -> list[str]:
     links = []
     names: list[str] = []
-    for archive, member, name in _members(source, "r|*", caps):
-        _extract(archive, member, destination / name, destination)
+    counted = _Counted(source)
+    for archive, member, name in _members(counted, "r|*", caps):
+        blocks = _guarded(_blocks(archive, member), counted, caps) if member.isreg() else iter(())
+        _extract(member, blocks, destination / name, destination)
         links += [destination / name] if member.issym() else []
         if not member.isdir():
             names.append(name)
@@ -228,6 +241,8 @@ def _checked_name(member: tarfile.TarInfo) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise InvalidInput(f"the archive member {member.name!r} does not stay inside the directory")
+    if len(parts) > MAX_DEPTH or len(name.encode()) > _MAX_NAME or any(len(part.encode()) > 255 for part in parts):
+        raise InvalidInput(f"the archive member {member.name[:200]!r}… is nested too deeply or has too long a name")
     if not (member.isreg() or member.isdir() or member.issym()) or member.issparse():
         raise InvalidInput(f"the archive member {member.name!r} is a hard link, device, pipe or sparse file")
     if member.mode & (stat.S_ISUID | stat.S_ISGID):
@@ -240,19 +255,20 @@ def _check_collision(name: str, directory: bool, seen: dict[str, tuple[str, bool
     parts = name.split("/")
     for end in range(1, len(parts) + 1):
         here, is_directory = "/".join(parts[:end]), directory or end < len(parts)
-        new = here.casefold() not in seen
-        known, known_directory = seen.setdefault(here.casefold(), (here, is_directory))
+        new = folded(here) not in seen
+        known, known_directory = seen.setdefault(folded(here), (here, is_directory))
         if new:
             continue
         if known != here:
-            raise InvalidInput(f"the archive members {known!r} and {here!r} differ only in case")
+            raise InvalidInput(f"the archive members {known!r} and {here!r} differ only in case or in how accents are "
+                               "encoded")
         if not is_directory:
             raise InvalidInput(f"the archive member {name!r} occurs twice")
         if not known_directory:
             raise InvalidInput(f"the archive member {name!r} needs {here!r} to be a directory")
 
 
-def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, root: Path) -> None:
+def _extract(member: tarfile.TarInfo, blocks: Iterator[bytes], target: Path, root: Path) -> None:
     if member.isdir():
         target.mkdir(parents=True, exist_ok=True)
         return
@@ -266,7 +282,7 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, ro
     mode = 0o755 if member.mode & stat.S_IXUSR else 0o644
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "wb") as output:
-        output.writelines(_blocks(archive, member))
+        output.writelines(blocks)
 
 
 def _blocks(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:

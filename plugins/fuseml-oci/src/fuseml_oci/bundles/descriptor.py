@@ -95,7 +95,19 @@ def decode_descriptor(blob: bytes, source: str) -> ExtensionDescriptor:
         InvalidInput: It is not the descriptor of an extension.
     """
     try:
+        json.loads(blob, object_pairs_hook=_refuse_twice)
         return ExtensionDescriptor.model_validate_json(blob)
     except ValidationError as error:
         raise InvalidInput(explain(error, f"the descriptor in {source}"),
                            hint="The bundle may need a newer FuseML; compare `requires_fuseml`.") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"the descriptor in {source} is not JSON of one meaning: {str(error)[:200]}") from None
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A key that is written twice means two things to two readers; those that differ in case are two keys here."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
+        raise ValueError(f"the key {twice[:60]!r} is there twice")
+    return found

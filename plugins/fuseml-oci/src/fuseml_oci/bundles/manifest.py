@@ -20,7 +20,8 @@ from fuseml_oci.bundles.descriptor import (
     LayerKind,
     decode_descriptor,
 )
-from fuseml_oci.descriptor import Descriptor, read_descriptor, read_object
+from fuseml_oci.descriptor import Descriptor, read_descriptor
+from fuseml_oci.signing.strict_json import read_strictly
 from fuseml_sdk.errors import InvalidInput
 
 _KINDS: dict[str, str] = {**{value: kind for kind, value in LAYER_TYPES.items()},
@@ -55,7 +56,7 @@ def read_manifest(data: bytes, media_type: str, source: str) -> BundleManifest:
     """
     if media_type != media.MANIFEST:
         raise InvalidInput(f"{source} is not a bundle: it is {media_type or 'of no type'}, not an OCI image manifest")
-    document = read_object(data, f"the manifest of {source}")
+    document = read_strictly(data, f"the manifest of {source}")
     found = document.get("artifactType")
     if found != media.EXTENSION:
         raise InvalidInput(f"{source} is not a bundle: its artifact type is {str(found)[:100]!r}",

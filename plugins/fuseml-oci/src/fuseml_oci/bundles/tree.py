@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from fuseml_oci.bundles.descriptor import MAX_FILES
 from fuseml_oci.digests import digest_bytes
+from fuseml_sdk.archives import folded
 from fuseml_sdk.errors import InvalidInput
 
 _SKIPPED = frozenset({"__pycache__", ".git", ".DS_Store", "Thumbs.db"})
@@ -107,7 +108,7 @@ def _refuse_collisions(names: list[str]) -> None:
     for name in names:
         if any(ord(char) < 32 or char == "\\" for char in name):
             raise InvalidInput(f"the file name {name!r} has control characters or a backslash")
-        other = seen.setdefault(name.casefold(), name)
+        other = seen.setdefault(folded(name), name)
         if other != name:
-            raise InvalidInput(f"the file names {other!r} and {name!r} differ only in case",
+            raise InvalidInput(f"the file names {other!r} and {name!r} differ only in case or in their accents' code",
                                hint="Some file systems cannot hold both; rename one.")

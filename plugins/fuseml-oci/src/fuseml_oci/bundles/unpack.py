@@ -61,11 +61,12 @@ def _expected(files: list[FileEntry], name: str) -> dict[str, FileEntry]:
     for file in files:
         pure = PurePosixPath(file.path)
         if (pure.is_absolute() or ".." in pure.parts or str(pure) != file.path or file.path == DESCRIPTOR_FILE
-                or "\\" in file.path or any(ord(char) < 32 for char in file.path) or not pure.parts):
+                or "\\" in file.path or any(ord(char) < 32 for char in file.path) or not pure.parts
+                or len(pure.parts) > archives.MAX_DEPTH or any(len(part.encode()) > 255 for part in pure.parts)):
             raise InvalidInput(f"the bundle {name} lists the path {file.path[:200]!r}, which is not allowed")
         paths[file.path] = file
-    folded = {path.casefold() for path in paths}
-    parents = {str(parent).casefold() for path in paths for parent in PurePosixPath(path).parents}
+    folded = {archives.folded(path) for path in paths}
+    parents = {archives.folded(str(parent)) for path in paths for parent in PurePosixPath(path).parents}
     if len(paths) != len(files) or len(folded) != len(files) or folded & parents:
         raise InvalidInput(f"the bundle {name} lists two files with the same path")
     return paths

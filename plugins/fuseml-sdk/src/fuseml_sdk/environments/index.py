@@ -28,22 +28,26 @@ class IndexSettings:
         proxy: URL of an HTTP proxy.
         ca_bundle: Path of a PEM file with the CAs to trust.
         offline: Never ask an index; only what is cached or at hand.
+        find_links: Folder with wheels that are at hand, such as those that came with an archive; need not exist.
     """
 
     index_url: str = ""
     proxy: str = ""
     ca_bundle: str = ""
     offline: bool = False
+    find_links: str = ""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> IndexSettings:
         """Read the settings from a JSON object; missing keys are empty."""
         return cls(index_url=str(values.get("index_url") or ""), proxy=str(values.get("proxy") or ""),
-                   ca_bundle=str(values.get("ca_bundle") or ""), offline=bool(values.get("offline")))
+                   ca_bundle=str(values.get("ca_bundle") or ""), offline=bool(values.get("offline")),
+                   find_links=str(values.get("find_links") or ""))
 
     def to_dict(self) -> dict[str, object]:
         """The settings as a JSON object."""
-        return {"index_url": self.index_url, "proxy": self.proxy, "ca_bundle": self.ca_bundle, "offline": self.offline}
+        return {"index_url": self.index_url, "proxy": self.proxy, "ca_bundle": self.ca_bundle, "offline": self.offline,
+                "find_links": self.find_links}
 
     def variables(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
         """Environment variables for uv, pip, git and HTTP clients.
@@ -67,6 +71,9 @@ class IndexSettings:
                          "AWS_CA_BUNDLE"):
                 found[name] = self.ca_bundle
             found.pop("SSL_CERT_DIR", None)
+        if self.find_links and os.path.isdir(self.find_links):  # noqa: PTH112 - pathlib costs supervisors a start
+            found["UV_FIND_LINKS"] = ",".join(filter(None, (self.find_links, found.get("UV_FIND_LINKS"))))
+            found["PIP_FIND_LINKS"] = " ".join(filter(None, (self.find_links, found.get("PIP_FIND_LINKS"))))
         if self.offline:
             found |= {"UV_OFFLINE": "1", "PIP_NO_INDEX": "1"}
         return found
