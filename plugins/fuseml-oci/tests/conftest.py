@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -49,6 +49,12 @@ def docker_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`host:port` of a docker-registry of Debian: no referrers API, no way to delete a tag."""
     with docker_registry_in(tmp_path_factory.mktemp("docker-registry")) as host:
         yield host
+
+
+@pytest.fixture(scope="session")
+def run_docker_registry() -> Callable[..., AbstractContextManager[str]]:
+    """`docker_registry_in`, for tests that configure it."""
+    return docker_registry_in
 
 
 @contextmanager

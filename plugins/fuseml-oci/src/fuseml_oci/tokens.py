@@ -56,7 +56,7 @@ class Authorizer:
         self._lock = threading.Lock()
 
     def header(self, repository: str, action: str) -> str:
-        """Return what is known for a repository and `pull` or `push`; empty if nothing is, or it has expired."""
+        """Return what is known for a repository and an action; empty if nothing is, or it has expired."""
         with self._lock:
             value, expires = self._headers.get((repository, action), ("", 0.0))
         return value if time.monotonic() < expires else ""

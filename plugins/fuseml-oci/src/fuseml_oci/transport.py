@@ -136,7 +136,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
             stream: Leave the body to the caller, who must close the response.
             repository: For the scope of the token.
             retry: Try again after passing faults. Only for requests that may be repeated.
-            action: `pull` or `push`, for the scope of the token; by default as the method says.
+            action: `pull`, `push` or `delete`: what the token is kept for; by default as the method says.
 
         Returns:
             The response, whatever its status.
@@ -148,7 +148,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
         if origin_of(url) != self.origin:
             raise Permanent(f"registry {self.origin} sends the client to {origin_of(url)}",
                             hint="uploads and lists must stay on the registry's own origin")
-        action = action or ("pull" if method in _SAFE else "push")
+        action = action or ("pull" if method in _SAFE else "delete" if method == "DELETE" else "push")
         call = _Call(method, url, data, dict(headers or {}), json, repository, action)
         patience = Patience(self.retries if retry else RetryPolicy(attempts=1))
         while True:
