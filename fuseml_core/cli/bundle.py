@@ -17,8 +17,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pull": (f"{_HERE}.bundle_move:pull", "Fetch a bundle into a file or a folder."),
     "copy": (f"{_HERE}.bundle_move:copy", "Copy a bundle with its signatures between registries and files."),
     "sign": (f"{_HERE}.bundle_trust:sign", "Sign a bundle in a registry."),
-    "verify": (f"{_HERE}.bundle_trust:verify", "Verify the signatures of a bundle."),
-    "attach": (f"{_HERE}.bundle_trust:attach", "Attach an attestation or any file to a bundle."),
+    "verify": (f"{_HERE}.bundle_verify:verify", "Verify the signatures of a bundle."),
+    "attach": (f"{_HERE}.bundle_attach:attach", "Attach an attestation or any file to a bundle."),
     "schema": (f"{_HERE}.bundle_make:schema", "Print the JSON Schema of extension.toml, for editors."),
 }
 
