@@ -24,6 +24,7 @@ from fuseml_oci.descriptor import Descriptor
 from fuseml_oci.reference import Reference, parse
 from fuseml_oci.signing.keys import PublicKey, read_public
 from fuseml_oci.sources import RepositorySource
+from fuseml_oci.trust.endorsement import EndorsedKeys
 from fuseml_sdk.errors import InvalidInput, PluginError
 from fuseml_sdk.versions import parse_range, parse_version
 
@@ -206,15 +207,12 @@ class Marketplaces:
         return {**manifest, **said}
 
     def endorsed(self, name: str) -> Sequence[PublicKey]:
-        """Keys that the signed catalog of the name's marketplace names for its bundles."""
+        """Keys that the signed catalog of the name's marketplace names for its bundles, with the number it wants."""
         found = self.find(name)
         rule = found[1].signers if found else None
-        return [read_public(key.pem.encode(), f"a key of {name}") for key in rule.keys] if rule else []
-
-    def threshold(self, name: str) -> int:
-        """How many of the endorsed keys must have signed."""
-        found = self.find(name)
-        return found[1].signers.threshold if found and found[1].signers else 1
+        if rule is None:
+            return EndorsedKeys()
+        return EndorsedKeys((read_public(key.pem.encode(), f"a key of {name}") for key in rule.keys), rule.threshold)
 
     def advice(self, name: str, version: str, channel: str = "") -> Sequence[str]:
         """What people should read who take a version: yanked, deprecated, or known from an expired catalog."""

@@ -17,7 +17,7 @@ from fuseml_oci.digests import digest_bytes
 from fuseml_oci.reference import Reference
 from fuseml_oci.signing import attest, generate, sign
 from fuseml_oci.sources import RepositorySource
-from fuseml_oci.trust import decide, default_policy, read_policy, subject_of
+from fuseml_oci.trust import EndorsedKeys, decide, default_policy, read_policy, subject_of
 from fuseml_oci.trust.scope import check_glob, matches
 from fuseml_sdk.errors import InvalidInput, NotFound
 
@@ -263,6 +263,10 @@ def test_r169_marketplaces_endorse_keys(world):
     assert not world.decide(MARKET, endorsed=[RELEASE]).allowed
     assert not world.decide(MARKET, endorsed=[RELEASE]).overridable
     assert not world.decide(MARKET + "threshold = 2\n", endorsed=[TEAM, TEAM]).allowed
+    both = EndorsedKeys([TEAM.public, RELEASE.public], threshold=2)  # what the catalog wants counts, too
+    policy, source = read_policy(world.write(HEAD + MARKET)), RepositorySource(world.client, "team/tool")
+    made = decide(policy, world.place, world.place.digest, source, embedded="", endorsed=both)
+    assert "2 different keys" in made.reason
 
 
 def test_wanted_attestations_must_be_signed_by_a_key_of_the_rule(world):

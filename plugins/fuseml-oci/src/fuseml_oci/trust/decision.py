@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fuseml_oci.reference import Reference
 from fuseml_oci.trust import policy as actions
+from fuseml_oci.trust.endorsement import EndorsedKeys
 from fuseml_oci.trust.policy import Policy, Rule
 from fuseml_oci.trust.scope import is_embedded, subject_of
 from fuseml_sdk.errors import PluginError
@@ -62,7 +63,8 @@ def decide(policy: Policy, reference: Reference, digest: str, source: ManifestSo
         digest: Of its manifest; signatures over anything else do not count.
         source: Where its signatures lie.
         embedded: `host:port` of the embedded registry, empty if there is none.
-        endorsed: Keys that a subscribed and verified catalog names for this package.
+        endorsed: Keys that a subscribed and verified catalog names for this package; as `EndorsedKeys` with the number
+            that it wants.
     """
     subject = subject_of(reference, embedded)
     rule = policy.rule_for(subject)
@@ -119,12 +121,20 @@ class _Judgement:
         except PluginError as error:
             return self._refuse(f"a key of {self._rule.name} cannot be used: {error.message}",
                                 f"Put the key there, or change {self._policy.path}.")
-        needed = self._rule.threshold
+        needed = self._needed
         found = verify(self._source, self._case.digest, keys.values(), self._faults.append, enough=needed)
         signers = tuple(dict.fromkeys(signature.key for signature in found))
         if len(signers) < needed:
             return self._too_few(keys, signers)
         return self._with_attestations(keys, signers)
+
+    @property
+    def _needed(self) -> int:
+        """How many keys must have signed: what the rule says; a marketplace may want more for a package."""
+        wanted = self._rule.threshold
+        if self._rule.action == actions.MARKETPLACE and isinstance(self._endorsed, EndorsedKeys):
+            wanted = max(wanted, self._endorsed.threshold)
+        return wanted
 
     def _keys(self) -> Mapping[str, PublicKey]:
         from fuseml_oci.signing.keys import load_public
@@ -162,7 +172,7 @@ class _Judgement:
                 self._hints("Subscribe to a marketplace that lists it (fuseml marketplace add REFERENCE), or trust "
                             f"its author: {self._add_key()}"), overridable=True)
         if signers:
-            return self._refuse(f"{rule} asks for signatures of {self._rule.threshold} different keys, and {what} has "
+            return self._refuse(f"{rule} asks for signatures of {self._needed} different keys, and {what} has "
                                 f"{len(signers)}: {', '.join(signers)}{self._found_instead()}",
                                 f"Have it signed by another of the keys: {self._case.how_to_sign(again=True)}", signers)
         if wrong:

@@ -33,7 +33,8 @@ def read_policy(path: Path) -> Policy:
             data = file.read(MAX_FILE + 1)
     except FileNotFoundError:
         raise NotFound(f"there is no policy file {path}",
-                       hint="Starting the server makes the default one: fuseml server start") from None
+                       hint="A server makes the default one when it starts (fuseml server start), unless FUSEML_POLICY "
+                            "names another file.") from None
     except OSError as error:
         raise InvalidInput(f"the policy file {path} cannot be read: {error.strerror}") from None
     if len(data) > MAX_FILE:
