@@ -16,6 +16,7 @@ import structlog
 from fuseml_core import __version__
 from fuseml_core.adapters.components import HostedPlugins
 from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments
+from fuseml_core.adapters.extensions.airgap.judging import RelocatingTrust
 from fuseml_core.adapters.extensions.marketplaces import Marketplaces as CatalogCopies
 from fuseml_core.adapters.extensions.offers import EmbeddedRows, Offers
 from fuseml_core.adapters.extensions.subscriptions import Subscriptions
@@ -27,6 +28,7 @@ from fuseml_core.adapters.sql.extensions import SqlExtensions, SqlExtensionSetti
 from fuseml_core.adapters.sql.generations import SqlGenerations
 from fuseml_core.adapters.sql.ledger import SqlLedger
 from fuseml_core.adapters.sql.migration import migrate
+from fuseml_core.bootstrap_care import Parts, make_care, relocations
 from fuseml_core.engine.completion import Completion
 from fuseml_core.engine.progress import Progress
 from fuseml_core.engine.reconciler import Reconciler
@@ -78,11 +80,12 @@ def bootstrap(settings: Settings) -> UseCases:
     projects = Projects(ledger, plugins, services.stop_of_project)
     codesets = Codesets(ledger, plugins, projects, reconciler.wake, clone_urls(settings))
     catalogs = _catalogs(settings)
-    bundles = _bundles(settings, records, catalogs)
+    bundles, lock = _bundles(settings, records, catalogs), SqlChangeLock(database)
+    components = HostedComponents(host, settings.path("extensions", "state"), configured.values)
     extensions = Extensions(
-        records=records, generations=SqlGenerations(database), lock=SqlChangeLock(database), settings=configured,
+        records=records, generations=SqlGenerations(database), lock=lock, settings=configured,
         bundles=bundles, environments=UvEnvironments(settings),
-        host=HostedComponents(host, settings.path("extensions", "state"), configured.values),
+        host=components,
         store=settings.path("extensions", "store"), engine=__version__, users=_users(ledger),
         pinned=lambda digest: digest in pinned_bundles(ledger),
         followers={"redetect": codesets.redetect}, keep=settings.extension_generations,
@@ -92,6 +95,10 @@ def bootstrap(settings: Settings) -> UseCases:
                                 0.0 if settings.offline else settings.marketplace_seconds)
     pipelines = Pipelines(ledger, catalog, projects, reconciler.wake, services.stop_of_pipeline)
     watcher = StoreWatcher(ledger, plugins, codesets.observe)
+    care = make_care(Parts(
+        settings, database, records, extensions, bundles, components, plugins, marketplaces,
+        lambda reference: _client(settings, reference), lambda digest: digest in pinned_bundles(ledger), __version__,
+        lock))
     started_at = time.time()
 
     def start() -> None:
@@ -103,11 +110,13 @@ def bootstrap(settings: Settings) -> UseCases:
         reconciler.start()
         watcher.start()
         marketplaces.start()
+        care.quiet.start()
         threading.Thread(target=extensions.resume, name="fuseml-resume", daemon=True).start()
 
     def stop() -> None:
         extensions.stop()
         marketplaces.stop()
+        care.quiet.stop()
         watcher.stop()
         reconciler.stop()
         # What is in flight now are calls that wait for events; they may be cut.
@@ -119,7 +128,8 @@ def bootstrap(settings: Settings) -> UseCases:
         pipeline_updates=PipelineUpdates(ledger, catalog, pipelines),
         runs=Runs(ledger, plugins, reconciler.wake),
         manual_runs=ManualRuns(ledger, pipelines, catalog, reconciler.wake), services=services,
-        extensions=extensions, marketplaces=marketplaces, trust=_trust_use_case(settings, bundles), components=plugins,
+        extensions=extensions, care=care, marketplaces=marketplaces,
+        trust=_trust_use_case(settings, bundles), components=plugins,
         describe=lambda: describe(settings, started_at), start=start, stop=stop, activity=reconciler.activity,
         stop_workloads=lambda jobs: reconciler.stop_workloads(cancel_jobs=jobs),
         alive=lambda: time.monotonic() - reconciler.heartbeat < 60.0, started_at=started_at)
@@ -146,7 +156,7 @@ def _bundles(settings: Settings, records: SqlExtensions, catalogs: CatalogCopies
 
 
 def _trust(settings: Settings) -> PolicyTrust:
-    return PolicyTrust(settings.policy, lambda: base_url(settings), settings.path("keys"))
+    return RelocatingTrust(settings.policy, lambda: base_url(settings), settings.path("keys"), relocations(settings))
 
 
 def _trust_use_case(settings: Settings, bundles: RegistryBundles) -> Trust:
@@ -162,7 +172,7 @@ def _after_change(serving: Serving, reconciler: Reconciler) -> None:
 def built_in(settings: Settings) -> list[Any]:
     """Components of the built-in plugins, configured."""
     index = IndexSettings(index_url=settings.index_url, proxy=settings.proxy, ca_bundle=settings.ca_bundle,
-                          offline=settings.offline)
+                          offline=settings.offline, find_links=str(settings.path("wheels")))
     configs: dict[str, dict[str, Any]] = {
         "files": {"root": str(settings.path("artifacts")), "take_over": [str(settings.path("work"))]},
         "git": {"root": str(settings.path("git")), "base_url": base_url(settings)},

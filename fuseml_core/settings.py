@@ -41,6 +41,8 @@ class Settings:
         extension_generations: How many sets of extensions are kept to go back to, the one in force included.
         marketplace_seconds: How often catalogs of marketplaces are updated by themselves; 0: never.
         extension_grace: Seconds that components of a new set of extensions are watched; what fails is rolled back.
+        gc_seconds: Seconds between two quiet collections of what nothing needs; 0: only by `extension gc`.
+        gc_age: Seconds that something must have been unused before a quiet collection removes it.
     """
 
     home: Path
@@ -65,6 +67,8 @@ class Settings:
     extension_generations: int
     extension_grace: float
     marketplace_seconds: float
+    gc_seconds: float
+    gc_age: float
     runtime_dir: Path
 
     @property
@@ -121,6 +125,8 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         extension_generations=_integer(env, "FUSEML_EXTENSION_GENERATIONS", 5, 1, 1000),
         marketplace_seconds=float(_integer(env, "FUSEML_MARKETPLACE_SECONDS", 6 * 3600, 0, 10**9)),
         extension_grace=float(_integer(env, "FUSEML_EXTENSION_GRACE_SECONDS", 15, 0, 3600)),
+        gc_seconds=float(_integer(env, "FUSEML_GC_SECONDS", 24 * 3600, 0, 10**9)),
+        gc_age=float(_integer(env, "FUSEML_GC_AGE_DAYS", 30, 1, 36_500) * 24 * 3600),
         runtime_dir=_runtime_dir(env, home),
     )
 

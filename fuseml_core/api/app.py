@@ -9,7 +9,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from fuseml_core import __version__
-from fuseml_core.api import problems
+from fuseml_core.api import extension_care, problems
 from fuseml_core.api.routers import (
     artifacts,
     changes,
@@ -55,7 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.application = application
     problems.install(app)
-    for router in (server, projects, artifacts, pipelines, runs, changes, services, extensions, marketplaces, trust):
+    for router in (server, projects, artifacts, pipelines, runs, changes, services, extensions, extension_care,
+                   marketplaces, trust):
         app.include_router(router.router, prefix="/api/v1")
     app.include_router(internal.router)
     return app

@@ -98,6 +98,21 @@ class Client:
             except (OSError, http.client.HTTPException, ValueError) as error:
                 raise Unavailable(f"The connection to the server broke off: {error or type(error).__name__}") from None
 
+    def append(self, *segments: str, offset: int, data: bytes, timeout: float = 120.0) -> Any:
+        """PATCH bytes to `/api/v1/<segments>` at an offset; the server refuses what does not follow what it has."""
+        return self._patiently("PATCH", _path(segments, {"offset": str(offset)}), data, timeout=timeout, patience=0.0)
+
+    @contextlib.contextmanager
+    def download(self, *segments: str, timeout: float = 120.0) -> Iterator[http.client.HTTPResponse]:
+        """GET `/api/v1/<segments>` to read its body piece by piece; `timeout` seconds may pass between two.
+
+        Raises:
+            FusemlError: The answer is a problem.
+        """
+        with self._open("GET", _path(segments, None), None, timeout) as response:
+            _raise_problem(response)
+            yield response
+
     def raw(self, method: str, path: str, body: Any = None, *, timeout: float = TIMEOUT) -> tuple[int, bytes]:
         """Any request to the server, such as a prediction.
 
@@ -131,10 +146,10 @@ class Client:
             Unavailable: No connection, or no answer in time.
         """
         connection = self._connection(timeout)
-        payload = None if body is None else json.dumps(body).encode()
+        payload = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Accept": "application/json, application/x-ndjson"}
         if payload is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         try:
             try:
                 connection.request(method, self._base.path + path, payload, headers)

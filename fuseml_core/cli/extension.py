@@ -81,6 +81,12 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "rollback": ("fuseml_core.cli.extension_generations:rollback", "Go back to an earlier generation."),
     "history": ("fuseml_core.cli.extension_generations:history", "Show the generations that are kept."),
     "lock": ("fuseml_core.cli.extension_generations:lock", "Write down exactly what is installed."),
+    "diff": ("fuseml_core.cli.extension_care:diff", "Compare versions, generations or references."),
+    "verify": ("fuseml_core.cli.extension_care:verify", "Check that what is installed is what was installed."),
+    "doctor": ("fuseml_core.cli.extension_care:doctor", "Check this machine, the server and what is installed."),
+    "gc": ("fuseml_core.cli.extension_care:gc", "Remove what nothing needs any more."),
+    "export": ("fuseml_core.cli.extension_archives:export", "Put extensions into a file for another machine."),
+    "import": ("fuseml_core.cli.extension_archives:import_", "Install extensions from such a file."),
 }
 
 

@@ -11,6 +11,7 @@ from fuseml_core.service.artifacts import Artifacts
 from fuseml_core.service.codesets import Codesets
 from fuseml_core.service.components import Components
 from fuseml_core.service.extensions import Extensions
+from fuseml_core.service.extensions.care import ExtensionCare
 from fuseml_core.service.extensions.trust import Trust
 from fuseml_core.service.manual_runs import ManualRuns
 from fuseml_core.service.marketplaces import Marketplaces
@@ -28,6 +29,7 @@ class UseCases:
     Attributes:
         projects, codesets, artifacts, pipelines, pipeline_updates, runs, manual_runs, services, extensions, marketplaces, trust: By
             noun.
+        care: Looking after extensions.
         components: Plugins, for `agent list`.
         describe: Facts about the server.
         start: Begin to work: migrate, load extensions, start the engine.
@@ -46,6 +48,7 @@ class UseCases:
     manual_runs: ManualRuns
     services: Services
     extensions: Extensions
+    care: ExtensionCare
     trust: Trust
     marketplaces: Marketplaces
     components: Components

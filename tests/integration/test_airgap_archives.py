@@ -35,6 +35,10 @@ SOURCE = Path(__file__).parents[1] / "e2e/bundles/numbers"
 EXPORTER = "oci://exporter.example/extensions/numbers"
 
 
+def _no_wheels():
+    return WheelCollector(lambda *_a: [])
+
+
 @contextlib.contextmanager
 def serving(root: Path):
     with socket.socket() as listener:
@@ -66,7 +70,7 @@ class Exporter:
         self.found = FoundBundle(str(pushed), pushed.digest, built.descriptor.model_dump(mode="json", by_alias=True))
         self.exports = LayoutExports(
             home / "transfers", home / "content", RegistryClient.for_reference,
-            lambda r: Reference("exporter.example", r.repository, r.tag, r.digest), WheelCollector(lambda *_a: []))
+            lambda r: Reference("exporter.example", r.repository, r.tag, r.digest), _no_wheels)
 
     def export(self, target: Path) -> bytes:
         made = self.exports.make([ExportItem(self.found, True)], "version = 1\n", Target(), lambda _t: None)
@@ -158,7 +162,7 @@ def test_equal_exports_have_equal_bytes(exporter, data, tmp_path, monkeypatch):
     os.umask(0o077)
     try:
         again = LayoutExports(tmp_path / "other", tmp_path, RegistryClient.for_reference, exporter.exports._origin,
-                              WheelCollector(lambda *_a: []))
+                              _no_wheels)
         made = again.make([ExportItem(exporter.found, True)], "version = 1\n", Target(), lambda _t: None)
         assert b"".join(again.open(made.id)[1]) == data
     finally:
@@ -185,7 +189,7 @@ def test_an_export_goes_on_with_what_was_fetched(exporter, tmp_path):
 
     def make():
         exports = LayoutExports(tmp_path / "t", tmp_path, lambda r: Counting(r.registry), exporter.exports._origin,
-                                WheelCollector(lambda *_a: []))
+                                _no_wheels)
         return exports.make([ExportItem(exporter.found, True)], "", Target(), lambda _t: None)
 
     make()
@@ -252,7 +256,7 @@ def test_an_archive_cannot_pass_for_a_bundle_of_this_server(importer, exporter, 
     importer.write_policy('[[rule]]\nmatch = "embedded/**"\naction = "allow"\n')
     liar = LayoutExports(tmp_path / "t", tmp_path, RegistryClient.for_reference,
                          lambda r: Reference(importer.registry, r.repository, r.tag, r.digest),
-                         WheelCollector(lambda *_a: []))
+                         _no_wheels)
     made = liar.make([ExportItem(exporter.found, True)], "", Target(), lambda _t: None)
     with pytest.raises(Refused, match="no rule"):
         importer.take(b"".join(liar.open(made.id)[1]), pem(keys[0]))
@@ -361,7 +365,7 @@ def test_an_export_that_is_unknown_or_was_cleaned_away_is_not_found(exporter, tm
         with pytest.raises(NotFound):
             exporter.exports.open(name)
     exports = LayoutExports(tmp_path, tmp_path, RegistryClient.for_reference, exporter.exports._origin,
-                            WheelCollector(lambda *_a: []))
+                            _no_wheels)
     made = exports.make([ExportItem(exporter.found, True)], "", Target(), lambda _t: None)
     next((tmp_path / "blobs/sha256").iterdir()).unlink()
     with pytest.raises(FusemlError, match="cleaned away"):

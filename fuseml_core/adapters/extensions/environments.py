@@ -30,7 +30,8 @@ class UvEnvironments:
     def __init__(self, settings: Settings, timeout: float = 1800.0) -> None:
         self._root, self._pythons, self._timeout = settings.path("envs"), settings.pythons, timeout
         self._index = IndexSettings(index_url=settings.index_url, proxy=settings.proxy,
-                                    ca_bundle=settings.ca_bundle, offline=settings.offline)
+                                    ca_bundle=settings.ca_bundle, offline=settings.offline,
+                                    find_links=str(settings.path("wheels")))
 
     def build(self, bundle: Path, manifest: dict[str, Any], progress: Progress, *,
               offline: bool = False) -> BuiltEnvironment | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fuseml_core.service.extensions.care_ports import Exports
@@ -24,7 +25,7 @@ class ExtensionCare:
         exports: Opens archives.
         importer: `extension import`.
         doctor: `extension doctor`.
-        collector: `extension gc`.
+        collector: Returns what does `extension gc`, for a number of generations to keep; None: as the server is set.
         quiet: The same, now and then.
     """
 
@@ -34,5 +35,5 @@ class ExtensionCare:
     exports: Exports
     importer: Importer
     doctor: Doctor
-    collector: Collector
+    collector: Callable[[int | None], Collector]
     quiet: QuietCollector

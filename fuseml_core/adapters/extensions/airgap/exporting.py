@@ -31,11 +31,11 @@ class LayoutExports:
         content: Folder with `sha256/<hex>` files of layers that were downloaded before.
         connect: Returns a client for the registry of a reference.
         origin: Turns a reference as this server knows it into one that means the same elsewhere.
-        wheels: Collects the wheels of locks.
+        wheels: Returns what collects the wheels of locks for one archive.
     """
 
     def __init__(self, folder: Path, content: Path, connect: Callable[[Reference], RegistryClient],
-                 origin: Callable[[Reference], Reference], wheels: WheelCollector) -> None:
+                 origin: Callable[[Reference], Reference], wheels: Callable[[], WheelCollector]) -> None:
         self._folder, self._content, self._connect = folder, content, connect
         self._origin, self._wheels = origin, wheels
 
@@ -45,17 +45,18 @@ class LayoutExports:
         entries: list[Descriptor] = []
         bundles = []
         with translated():
-            wanted = self._wheels.target(target)
+            collector = self._wheels()
+            wanted = collector.target(target)
             for number, item in enumerate(items, start=1):
                 found = item.found
                 progress(f"gathering {found.name} {found.version} ({number} of {len(items)})")
                 reference = parse(found.reference).with_digest(found.digest)
                 with self._connect(reference) as client:
                     entries += gather(reference, f"{found.name}-{found.version}", client, blobs)
-                entries += self._wheels.collect(found, blobs, wanted, progress)
+                entries += collector.collect(found, blobs, wanted, progress)
                 bundles.append(document.ExportedBundle(found.name, found.version, found.digest,
                                                        str(self._origin(reference)), item.requested))
-            used = wanted if self._wheels.collected else Target()
+            used = wanted if collector.collected else Target()
             described = document.Document(tuple(bundles), (), used.platform, used.python)
             entry, own = document.make_manifest(described, lock.encode())
             for data in own.values():

@@ -7,17 +7,20 @@ there, not about what claims to be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from fuseml_core.adapters.extensions.airgap.relocations import Relocations
+from fuseml_core.adapters.extensions.trust import PolicyTrust
 from fuseml_core.domain.extensions import TrustDecision
-from fuseml_oci.reference import parse
+from fuseml_oci.reference import Reference, parse
 from fuseml_oci.signing.keys import PublicKey, read_public
 from fuseml_oci.sources import ManifestSource
 from fuseml_oci.trust.decision import Decision, decide
 from fuseml_oci.trust.policy import ALLOW, MARKETPLACE, Policy, read_policy
-from fuseml_oci.trust.scope import subject_of
+from fuseml_oci.trust.scope import is_embedded, subject_of
 from fuseml_sdk.errors import PluginError
 
 
@@ -61,3 +64,35 @@ class Judge:
         if rule is not None and rule.action == ALLOW:
             policy = Policy((replace(rule, action=MARKETPLACE),), policy.path)
         return decide(policy, reference, digest, source, embedded="", endorsed=endorsed)
+
+
+class RelocatingTrust(PolicyTrust):
+    """The policy of this server, which knows that some bundles in its registry came from elsewhere.
+
+    Args:
+        policy: The file.
+        embedded: Returns the base URL of the embedded registry.
+        keys: Folder with the key of the embedded registry.
+        relocations: Where imported bundles came from.
+    """
+
+    def __init__(self, policy: Path, embedded: Callable[[], str], keys: Path, relocations: Relocations) -> None:
+        super().__init__(policy, embedded, keys)
+        self._place, self._relocations, self._judge = embedded, relocations, Judge(policy)
+
+    def decide(self, reference: Reference, digest: str, source: ManifestSource,
+               endorsed: Sequence[PublicKey] = ()) -> TrustDecision:
+        """What the policy says about a bundle; an imported one is judged by where it came from.
+
+        Unless this server has signed it as well, because somebody pushed the same bundle or had it signed.
+        """
+        made = super().decide(reference, digest, source, endorsed)
+        try:
+            relocation = self._relocations.of(digest)
+        except PluginError as error:
+            return TrustDecision(False, reason=error.message, hint=error.hint)
+        if relocation is None or not is_embedded(reference.registry, urlsplit(self._place()).netloc):
+            return made
+        if made.allowed and made.signers:
+            return made
+        return self._judge.decide(relocation.original, digest, source, relocation.keys, endorsed=endorsed)
