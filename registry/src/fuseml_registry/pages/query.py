@@ -15,7 +15,6 @@ PAGE = 20
 MAX_WORDS, MAX_QUERY, MAX_CHOSEN, MAX_PAGE = 8, 200, 50, 5000
 #: Values of a facet that are shown; chosen ones always are.
 SHOWN_VALUES = 12
-BEST = "best"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Query:
         pairs = [("q", self.words)] if self.words else []
         pairs += [(facet, value) for facet in FACETS for value in self.chosen.get(facet, ())
                   if (facet, value) != without]
-        if self.sort and self.sort != BEST:
+        if self.sort:
             pairs.append(("sort", self.sort))
         if page > 1:
             pairs.append(("page", str(page)))
@@ -69,7 +68,7 @@ def read_query(pairs: Iterable[tuple[str, str]]) -> Query:
             words = " ".join(value[:MAX_QUERY].split())
         elif key in FACETS and value and len(chosen.setdefault(key, [])) < MAX_CHOSEN:
             chosen[key] += [value[:MAX_QUERY]] if value[:MAX_QUERY] not in chosen[key] else []
-        elif key == "sort" and (value in SORTS or value == BEST):
+        elif key == "sort" and value in SORTS:
             sort = value
         elif key == "page" and value.isascii() and value.isdigit():
             page = min(max(int(value[:9]), 1), MAX_PAGE)
@@ -120,7 +119,7 @@ def _chosen(index: Index, facet: str, query: Query) -> int:
 
 
 def _in_order(index: Index, hits: int, query: Query, words: tuple[str, ...], count: int) -> list[int]:
-    order = index.orders.get(query.sort or (BEST if words else "name"))
+    order = index.orders.get(query.sort or ("" if words else "name"))
     if order is not None:
         found: list[int] = []
         for position in order:

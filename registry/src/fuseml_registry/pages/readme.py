@@ -23,8 +23,8 @@ MAX_SOURCE = 128 << 10
 TIME_LIMIT = 1.0
 _LINK = re.compile(r"(?:https?://|mailto:)", re.IGNORECASE)
 _NOT_SLUG = re.compile(r"[^\w\- ]")
-#: The page has the first two levels of headings for itself.
-_LOWERED = {"h1": "h3", "h2": "h4", "h3": "h5"}
+#: The page has the levels of headings before this one for itself.
+FIRST_LEVEL = 3
 
 
 class _Markdown(MarkdownIt):
@@ -61,7 +61,14 @@ class _Renderer(RendererHTML):
 
     def table_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:  # noqa: ARG002
         """Tables may be wider than a small screen; then they scroll by themselves, also by keyboard."""
-        return '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>'
+        env["tables"] = env.get("tables", 0) + 1
+        return f'<div class="scroll" tabindex="0" role="region" aria-label="Table {env["tables"]} of the text"><table>'
+
+    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:  # noqa: ARG002
+        """A block of code, which may be wider than the screen, too."""
+        return f'<pre tabindex="0"><code>{escape(tokens[idx].content)}</code></pre>\n'
+
+    code_block = fence
 
     def table_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:  # noqa: ARG002
         """The end of a table."""
@@ -115,8 +122,13 @@ def _headings(tokens: list[Token], name: str) -> None:
             slug = _NOT_SLUG.sub("", inline.content.strip().lower()).replace(" ", "-")[:100]
             seen[slug] = seen.get(slug, -1) + 1
             token.attrSet("id", f"readme-{slug}" + (f"-{seen[slug]}" if seen[slug] else ""))
-    for token in tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = _LOWERED.get(token.tag, "h6")
-        elif token.type in ("fence", "code_block"):
-            token.info = ""
+    _lower([token for token in tokens if token.type in ("heading_open", "heading_close")])
+
+
+def _lower(headings: list[Token]) -> None:
+    """Begin with the level below those of the page, and leave none out on the way down."""
+    top, before = min((int(token.tag[1]) for token in headings), default=1), FIRST_LEVEL - 1
+    for token in headings:
+        level = min(int(token.tag[1]) - top + FIRST_LEVEL, 6)
+        before = min(level, before + 1) if token.type == "heading_open" else before
+        token.tag = f"h{before}"

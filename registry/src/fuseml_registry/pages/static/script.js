@@ -32,7 +32,7 @@ if (form) {
   let timer = 0;
   let asked = null;
   const address = () => {
-    const pairs = [...new FormData(form)].filter(([name, value]) => value && !(name === "sort" && value === "best"));
+    const pairs = [...new FormData(form)].filter(([, value]) => value);
     return `${form.getAttribute("action")}?${new URLSearchParams(pairs)}`;
   };
   const show = async (url, remember) => {
