@@ -167,6 +167,19 @@ def test_attestations_both_ways(cosign, place, tmp_path):
         assert (found.predicate_type, found.predicate["buildDefinition"]["buildType"]) == (SLSA, "theirs")
 
 
+def test_we_verify_the_older_attestations_of_cosign(cosign, place, tmp_path):
+    (tmp_path / "predicate.json").write_text('{"buildDefinition": {"buildType": "older"}}')
+    for key in ("stranger.key", "ours.key"):
+        cosign("attest", "--key", key, "--type", "slsaprovenance1", "--predicate", "predicate.json", *MAKE,
+               *FORMATS["legacy"], shown(place))
+    with RegistryClient(place.registry) as client:
+        source, faults = RepositorySource(client, place.repository), []
+        (found,) = attestations(source, place.digest, [STRANGER.public], [SLSA], faults.append)
+        assert (found.key, found.predicate["buildDefinition"]["buildType"]) == (STRANGER.fingerprint, "older")
+        assert [(f.layout, f.is_signature) for f in faults] == [("legacy", True)]
+        assert verify(source, place.digest, [STRANGER.public]) == []
+
+
 def test_cosign_opens_the_keys_that_we_encrypt(cosign, place):
     done = cosign("public-key", "--key", "ours.key")
     assert done.stdout.strip().encode() == KEY.public.pem.strip()

@@ -40,24 +40,25 @@ class Shelf:
         """Attach a blob as a bundle would be."""
         layer = descriptor_of(content, media_type)
         document = {**json.loads(bundles.manifest(bundles.MEDIA_TYPE, layer, SUBJECT, {})), **more}
-        self._add(content)
+        self.add(content)
         self.manifest(json.dumps(document).encode())
 
     def older(self, *signatures: tuple[bytes, bytes]) -> None:
         """Pairs of payload and signature under the `.sig` tag."""
         layers = []
         for payload, signature in signatures:
-            self._add(payload)
+            self.add(payload)
             layers.append(legacy.layer_of(descriptor_of(payload, legacy.SIMPLE_SIGNING, {
                 legacy.SIGNATURE: base64.b64encode(signature).decode()})))
         self.manifest(legacy.manifest(layers, legacy.config(layers)), legacy.signature_tag(DIGEST))
 
     def manifest(self, data: bytes, tag: str = "") -> None:
         """Put any bytes there as a manifest."""
-        self._add(data)
+        self.add(data)
         self._entries.append(Descriptor(media.MANIFEST, digest_bytes(data), len(data), {media.REF_NAME: tag} if tag else {}))
 
-    def _add(self, data: bytes) -> None:
+    def add(self, data: bytes) -> None:
+        """Put a blob there."""
         self._blobs[digest_bytes(data)] = data
 
     @property
@@ -134,6 +135,25 @@ def test_an_attestation_is_no_signature_and_a_signature_no_attestation(shelf):
     assert len(attestations(shelf.source, DIGEST, [KEY.public])) == 1
     shelf.referrer(bundles.make(STATEMENT, KEY))
     assert len(attestations(shelf.source, DIGEST, [KEY.public], [SIGNATURE])) == 0
+
+
+def test_an_older_attestation_counts_by_the_same_rules(shelf):
+    def older(statement: bytes, key: PrivateKey = KEY) -> bytes:
+        return json.dumps(json.loads(envelope(statement, key))["dsseEnvelope"]).encode()
+
+    kind = "https://slsa.dev/provenance/v1"
+    contents = [older(make_statement(DIGEST, kind, {"good": True})), older(make_statement(OTHER, kind, {})),
+                older(make_statement(DIGEST, kind, {}), STRANGER), older(STATEMENT), b"{}", b"["]
+    layers = []
+    for content in contents:
+        shelf.add(content)
+        layers.append(legacy.layer_of(descriptor_of(content, legacy.ENVELOPE)))
+    shelf.manifest(legacy.manifest(layers, legacy.config(layers)), legacy.attestation_tag(DIGEST))
+    faults = []
+    (found,) = attestations(shelf.source, DIGEST, [KEY.public], report=faults.append)
+    assert found.predicate == {"good": True}
+    assert sorted(fault.is_signature for fault in faults) == [False, False, True, True]
+    assert shelf.judge() == (0, [])
 
 
 @pytest.mark.parametrize("subject", [

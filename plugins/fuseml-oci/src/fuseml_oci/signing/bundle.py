@@ -70,14 +70,31 @@ def read(data: bytes) -> Envelope:
     envelope = document.get("dsseEnvelope")
     if not isinstance(envelope, dict):
         raise InvalidInput("the bundle holds no DSSE envelope")
+    return _envelope(envelope, is_keyless=_is_keyless(document.get("verificationMaterial")))
+
+
+def read_envelope(data: bytes, *, is_keyless: bool) -> Envelope:
+    """Read a bare DSSE envelope of unknown origin, as cosign's older attestations have it.
+
+    Args:
+        data: The document.
+        is_keyless: Whether a certificate came with it.
+
+    Raises:
+        InvalidInput: It is no envelope around one signed statement.
+    """
+    return _envelope(read_strictly(data, "the envelope"), is_keyless=is_keyless)
+
+
+def _envelope(envelope: Mapping[str, Any], *, is_keyless: bool) -> Envelope:
     if envelope.get("payloadType") != PAYLOAD_TYPE:
-        raise InvalidInput(f"the payload of the bundle has the type {str(envelope.get('payloadType'))[:100]!r} instead "
-                           f"of {PAYLOAD_TYPE!r}")
+        raise InvalidInput(f"the payload has the type {str(envelope.get('payloadType'))[:100]!r} instead of "
+                           f"{PAYLOAD_TYPE!r}")
     signatures = envelope.get("signatures")
     if not isinstance(signatures, list) or len(signatures) != 1 or not isinstance(signatures[0], dict):
-        raise InvalidInput("the bundle does not hold exactly one signature")
+        raise InvalidInput("it does not hold exactly one signature")
     return Envelope(_bytes(envelope.get("payload"), "payload"), _bytes(signatures[0].get("sig"), "signature"),
-                    _is_keyless(document.get("verificationMaterial")))
+                    is_keyless)
 
 
 def referrer(content: bytes, predicate_type: str, subject: Descriptor, created: str) -> bytes:
@@ -120,4 +137,4 @@ def _bytes(value: Any, what: str) -> bytes:
     try:
         return base64.b64decode(value if isinstance(value, str) else "!", validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidInput(f"the {what} of the bundle is not base64") from None
+        raise InvalidInput(f"its {what} is not base64") from None

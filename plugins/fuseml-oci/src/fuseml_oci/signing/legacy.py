@@ -8,17 +8,18 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from fuseml_oci import media
-from fuseml_oci.descriptor import Descriptor, descriptor_of, read_descriptor, read_object
+from fuseml_oci.descriptor import Descriptor, descriptor_of, read_object
 from fuseml_oci.digests import split_digest
-from fuseml_oci.signing.keys import PrivateKey, PublicKey
+from fuseml_oci.signing.keys import PrivateKey
 from fuseml_oci.signing.payloads import go_json, make_legacy_payload
 from fuseml_sdk.errors import InvalidInput
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
+#: Type of the layers under the tag of attestations, each a DSSE envelope.
+ENVELOPE = "application/vnd.dsse.envelope.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"
 CERTIFICATE = "dev.sigstore.cosign/certificate"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -27,23 +28,19 @@ _NEVER = "0001-01-01T00:00:00Z"
 MAX_LAYERS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One signature of the manifest, not yet verified."""
-
-    payload: Descriptor
-    signature: bytes
-    is_keyless: bool
-
-    def signer(self, payload: bytes, keys: Mapping[str, PublicKey]) -> str:
-        """The fingerprint of the key that signed these bytes, empty if it is none of these."""
-        return next((name for name, key in keys.items() if key.verifies(payload, self.signature)), "")
-
-
 def signature_tag(digest: str) -> str:
     """The tag that holds the signatures of a manifest; empty for `sha512`, whose tag would be too long to exist."""
+    return _tag(digest, "sig")
+
+
+def attestation_tag(digest: str) -> str:
+    """The tag that holds the older attestations of a manifest; empty for `sha512`."""
+    return _tag(digest, "att")
+
+
+def _tag(digest: str, ending: str) -> str:
     algorithm, value = split_digest(digest)
-    return f"{algorithm}-{value}.sig" if algorithm == "sha256" else ""
+    return f"{algorithm}-{value}.{ending}" if algorithm == "sha256" else ""
 
 
 def make(place: str, digest: str, key: PrivateKey) -> tuple[bytes, Descriptor]:
@@ -96,17 +93,9 @@ def read_layers(data: bytes) -> list[dict[str, Any]]:
     return layers
 
 
-def read_entry(layer: Mapping[str, Any]) -> Entry:
-    """One signature of the manifest.
-
-    Raises:
-        InvalidInput: The layer is none.
-    """
-    described = read_descriptor(layer, "the signature")
-    if described.media_type != SIMPLE_SIGNING:
-        raise InvalidInput(f"it has the type {described.media_type[:100]!r} instead of {SIMPLE_SIGNING!r}")
+def read_signature(layer: Descriptor) -> bytes:
+    """The signature that a layer carries; raises InvalidInput if it carries none."""
     try:
-        signature = base64.b64decode(described.annotations.get(SIGNATURE, "!"), validate=True)
+        return base64.b64decode(layer.annotations.get(SIGNATURE, "!"), validate=True)
     except (binascii.Error, ValueError):
         raise InvalidInput("its signature is not base64") from None
-    return Entry(described, signature, CERTIFICATE in described.annotations)

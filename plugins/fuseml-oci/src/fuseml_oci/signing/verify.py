@@ -8,23 +8,19 @@ Numbers and sizes are bounded; where a bound is exceeded, the rest counts as not
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
 
-from fuseml_oci.descriptor import Descriptor, read_descriptor, read_object
 from fuseml_oci.digests import split_digest
 from fuseml_oci.signing import bundle, legacy
+from fuseml_oci.signing.candidates import MAX_ATTESTATION, MAX_CANDIDATES, MAX_SIGNATURE, referring, tagged
 from fuseml_oci.signing.findings import BUNDLE, LEGACY, Attestation, Fault, Report, Signature
 from fuseml_oci.signing.keys import PublicKey
-from fuseml_oci.signing.payloads import SIGNATURE, read_legacy_payload
+from fuseml_oci.signing.payloads import SIGNATURE, Statement, read_legacy_payload
 from fuseml_oci.sources import ManifestSource
-from fuseml_sdk.errors import InvalidInput, PluginError
+from fuseml_sdk.errors import PluginError
 
-__all__ = ["BUNDLE", "LEGACY", "Attestation", "Fault", "Signature", "attestations", "verify"]
-
-#: Candidates of each layout that are looked at; each costs up to two requests.
-MAX_CANDIDATES = 256
-#: Largest signature that is read: payload or bundle, in bytes. Attestations may be as large as a blob in memory.
-MAX_SIGNATURE, MAX_ATTESTATION = 64 << 10, 4 << 20
+__all__ = ["BUNDLE", "LEGACY", "MAX_ATTESTATION", "MAX_CANDIDATES", "MAX_SIGNATURE", "Attestation", "Fault",
+           "Signature", "attestations", "verify"]
 
 
 def verify(source: ManifestSource, digest: str, keys: Iterable[PublicKey], report: Report | None = None, *,
@@ -57,7 +53,7 @@ def verify(source: ManifestSource, digest: str, keys: Iterable[PublicKey], repor
 
 def attestations(source: ManifestSource, digest: str, keys: Iterable[PublicKey], types: Iterable[str] = (),
                  report: Report | None = None) -> list[Attestation]:
-    """Find the good attestations of a manifest.
+    """Find the good attestations of a manifest in both layouts.
 
     Args:
         source: Where it lies.
@@ -71,112 +67,84 @@ def attestations(source: ManifestSource, digest: str, keys: Iterable[PublicKey],
     """
     split_digest(digest)
     wanted, say, only = {key.fingerprint: key for key in keys}, report or (lambda _fault: None), frozenset(types)
-    found = []
-    for place, entry, statement, signer in _statements(source, digest, wanted, say, attestations=True):
-        if statement.predicate_type != SIGNATURE and (not only or statement.predicate_type in only):
-            if signer:
-                found.append(Attestation(signer, statement.predicate_type, statement.predicate, place))
-            else:
-                say(_stranger(BUNDLE, place, entry.is_keyless))
-    return found
+    judged = [*_from_bundles(source, digest, wanted, say, attestations=True),
+              *_from_envelopes(source, digest, wanted, say)]
+    return [Attestation(entry.signer, entry.statement.predicate_type, entry.statement.predicate, entry.place)
+            for entry in judged if entry.statement.predicate_type != SIGNATURE
+            and (not only or entry.statement.predicate_type in only) and _counts(entry, say)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A statement about the wanted digest, and who signed it."""
+
+    layout: str
+    place: str
+    statement: Statement
+    signer: str
+    is_keyless: bool
 
 
 def _signatures(source: ManifestSource, digest: str, keys: Mapping[str, PublicKey],
                 say: Report) -> Iterator[Signature]:
-    for place, entry, statement, signer in _statements(source, digest, keys, say, attestations=False):
-        if statement.predicate_type != SIGNATURE:
-            continue
-        if signer:
-            yield Signature(signer, BUNDLE, place)
-        else:
-            say(_stranger(BUNDLE, place, entry.is_keyless))
-    yield from _legacy(source, digest, keys, say)
+    for entry in _from_bundles(source, digest, keys, say, attestations=False):
+        if entry.statement.predicate_type == SIGNATURE and _counts(entry, say):
+            yield Signature(entry.signer, BUNDLE, entry.place)
+    yield from _older_signatures(source, digest, keys, say)
 
 
-def _statements(source: ManifestSource, digest: str, keys: Mapping[str, PublicKey], say: Report, *,
-                attestations: bool) -> Iterator[tuple[str, bundle.Envelope, Any, str]]:
-    """Each bundle whose statement is about the digest: (manifest, envelope, statement, signer or empty)."""
-    limit = MAX_ATTESTATION if attestations else MAX_SIGNATURE
-    for place in _candidates(source, digest, say, attestations=attestations):
+def _from_bundles(source: ManifestSource, digest: str, keys: Mapping[str, PublicKey], say: Report, *,
+                  attestations: bool) -> Iterator[_Judged]:
+    for place, content in referring(source, digest, say, attestations=attestations):
         try:
-            entry = bundle.read(_content(source, place, limit))
-            statement = entry.statement()
+            yield from _judged(BUNDLE, place, bundle.read(content), digest, keys, say)
         except PluginError as error:
             say(Fault(BUNDLE, place, error.message))
-            continue
-        if digest not in statement.digests:
-            say(Fault(BUNDLE, place, "it is for another digest", is_signature=True))
-            continue
-        yield place, entry, statement, entry.signer(keys)
 
 
-def _candidates(source: ManifestSource, digest: str, say: Report, *, attestations: bool) -> Iterator[str]:
-    try:
-        listed = source.referrers(digest)
-    except PluginError as error:
-        say(Fault(BUNDLE, "", f"the referrers cannot be listed: {error.message}"))
-        return
-    likely = [entry for entry in listed if _may_hold_bundle(entry, attestations=attestations)]
-    # Where annotations say that an entry is of another kind, it is looked at last: a bound is to be filled with those
-    # that may count. Annotations decide about nothing else.
-    likely.sort(key=lambda entry: (entry.annotations.get(bundle.PREDICATE_TYPE, SIGNATURE) == SIGNATURE)
-                is attestations)
-    if len(likely) > MAX_CANDIDATES:
-        say(Fault(BUNDLE, "", f"only {MAX_CANDIDATES} of {len(likely)} candidates were looked at"))
-    for entry in likely[:MAX_CANDIDATES]:
-        yield entry.digest
-
-
-def _may_hold_bundle(entry: Descriptor, *, attestations: bool) -> bool:
-    if entry.artifact_type and not entry.artifact_type.startswith(bundle.PREFIX):
-        return False
-    kind = entry.annotations.get(bundle.PREDICATE_TYPE, "")
-    return not kind or attestations or kind == SIGNATURE
-
-
-def _content(source: ManifestSource, place: str, limit: int) -> bytes:
-    """The bundle that a referring manifest holds: cosign demands exactly one layer."""
-    layers = read_object(source.manifest(place), "the referrer").get("layers")
-    if not isinstance(layers, list) or len(layers) != 1:
-        raise InvalidInput("it does not have exactly one layer")
-    layer = read_descriptor(layers[0], "its layer")
-    if not layer.media_type.startswith(bundle.PREFIX):
-        raise InvalidInput(f"its layer has the type {layer.media_type[:100]!r}, which is no Sigstore bundle")
-    if layer.size > limit:
-        raise InvalidInput(f"its bundle has {layer.size} bytes, more than {limit}")
-    return source.blob(layer)
-
-
-def _legacy(source: ManifestSource, digest: str, keys: Mapping[str, PublicKey], say: Report) -> Iterator[Signature]:
-    tag = legacy.signature_tag(digest)
-    try:
-        data = source.tagged(tag) if tag else None
-        layers = legacy.read_layers(data) if data is not None else []
-    except PluginError as error:
-        say(Fault(LEGACY, "", error.message))
-        return
-    if len(layers) > MAX_CANDIDATES:
-        say(Fault(LEGACY, "", f"only {MAX_CANDIDATES} of {len(layers)} signatures were looked at"))
-    for layer in layers[:MAX_CANDIDATES]:
-        place = str(layer.get("digest"))[:200]
+def _from_envelopes(source: ManifestSource, digest: str, keys: Mapping[str, PublicKey],
+                    say: Report) -> Iterator[_Judged]:
+    tag = legacy.attestation_tag(digest)
+    for layer, content in tagged(source, tag, legacy.ENVELOPE, MAX_ATTESTATION, say):
         try:
-            entry = legacy.read_entry(layer)
-            if entry.payload.size > MAX_SIGNATURE:
-                raise InvalidInput(f"its payload has {entry.payload.size} bytes, more than {MAX_SIGNATURE}")
-            payload = source.blob(entry.payload)
-            named = read_legacy_payload(payload)
+            envelope = bundle.read_envelope(content, is_keyless=legacy.CERTIFICATE in layer.annotations)
+            yield from _judged(LEGACY, layer.digest, envelope, digest, keys, say)
         except PluginError as error:
-            say(Fault(LEGACY, place, error.message))
+            say(Fault(LEGACY, layer.digest, error.message))
+
+
+def _judged(layout: str, place: str, envelope: bundle.Envelope, digest: str, keys: Mapping[str, PublicKey],
+            say: Report) -> Iterator[_Judged]:
+    statement = envelope.statement()
+    if digest in statement.digests:
+        yield _Judged(layout, place, statement, envelope.signer(keys), envelope.is_keyless)
+    else:
+        say(Fault(layout, place, "it is for another digest", is_signature=True))
+
+
+def _older_signatures(source: ManifestSource, digest: str, keys: Mapping[str, PublicKey],
+                      say: Report) -> Iterator[Signature]:
+    for layer, payload in tagged(source, legacy.signature_tag(digest), legacy.SIMPLE_SIGNING, MAX_SIGNATURE, say):
+        try:
+            signature, named = legacy.read_signature(layer), read_legacy_payload(payload)
+        except PluginError as error:
+            say(Fault(LEGACY, layer.digest, error.message))
             continue
         if named != digest:
-            say(Fault(LEGACY, place, "it is for another digest", is_signature=True))
-        elif signer := entry.signer(payload, keys):
-            yield Signature(signer, LEGACY, place)
+            say(Fault(LEGACY, layer.digest, "it is for another digest", is_signature=True))
+        elif signer := next((name for name, key in keys.items() if key.verifies(payload, signature)), ""):
+            yield Signature(signer, LEGACY, layer.digest)
         else:
-            say(_stranger(LEGACY, place, entry.is_keyless))
+            say(_stranger(LEGACY, layer.digest, is_keyless=legacy.CERTIFICATE in layer.annotations))
 
 
-def _stranger(layout: str, place: str, is_keyless: bool) -> Fault:
+def _counts(entry: _Judged, say: Report) -> bool:
+    if not entry.signer:
+        say(_stranger(entry.layout, entry.place, is_keyless=entry.is_keyless))
+    return bool(entry.signer)
+
+
+def _stranger(layout: str, place: str, *, is_keyless: bool) -> Fault:
     reason = "it was made with a certificate (keyless), and only signatures by keys are supported" if is_keyless else \
         "it is not by any of the wanted keys"
     return Fault(layout, place, reason, is_signature=True)
