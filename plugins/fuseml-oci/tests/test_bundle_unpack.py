@@ -12,6 +12,7 @@ import pytest
 from fuseml_oci import media
 from fuseml_oci.bundles.build import build
 from fuseml_oci.bundles.descriptor import MAX_LAYER, ExtensionDescriptor
+from fuseml_oci.bundles.icons import check_icon
 from fuseml_oci.bundles.manifest import read_config, read_manifest
 from fuseml_oci.bundles.transfer import PulledBundle
 from fuseml_oci.bundles.unpack import unpack
@@ -148,6 +149,44 @@ def test_a_manifest_that_lies_is_refused_before_anything_is_fetched(built, what)
     LIES[what](document)
     with pytest.raises(InvalidInput):
         read_manifest(json.dumps(document).encode(), media.MANIFEST, "oci://x/y")
+
+
+@pytest.mark.parametrize("key", ["artifactType", "config", "layers", "Config"])
+def test_a_manifest_that_two_readers_understand_differently_is_refused(built, key):
+    original = key[0].lower() + key[1:]
+    value = json.dumps(json.loads(built.manifest)[original])
+    twice = built.manifest.replace(f'"{original}":'.encode(), f'"{key}":{value},"{original}":'.encode(), 1)
+    with pytest.raises(InvalidInput, match="twice"):
+        read_manifest(twice, media.MANIFEST, "oci://x/y")
+
+
+@pytest.mark.parametrize("data", [b'{"api_version":' + b"[" * 100_000, b'{"a": 1, "a": 2}', b"\xff{}", b"", b"null"])
+def test_a_config_that_is_no_plain_json_is_refused(built, data):
+    manifest = read_manifest(built.manifest, media.MANIFEST, "oci://x/y")
+    with pytest.raises(InvalidInput, match="descriptor"):
+        read_config(manifest, data)
+
+
+@pytest.mark.parametrize(("icon", "said"), [
+    (b"<svg xmlns='http://www.w3.org/2000/svg' onload='x()'/>", "event handler"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg'><a href='javascript:x()'/></svg>", "fetch nothing"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg'><style>@import 'https://e.org'</style></svg>", "fetch nothing"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg'><rect fill='url(https://e.org)'/></svg>", "elsewhere"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg'><foreignObject/></svg>", "foreignObject"),
+    (b"<html/>", "not an SVG"), (b"\x89PNG", "not an SVG"), (b"<svg", "not an SVG"),
+    (b"<svg>" + b"<g/>" * 6000 + b"</svg>", "elements"),
+])
+def test_an_icon_is_a_picture_and_nothing_else(icon, said):
+    with pytest.raises(InvalidInput, match=said):
+        check_icon(icon, "icon.svg")
+
+
+def test_harmless_icons_are_accepted():
+    check_icon(b"<svg xmlns='http://www.w3.org/2000/svg'><defs><g id='a'/></defs><use href='#a'/>"
+               b"<rect fill='url(#a)'/></svg>", "icon.svg")
+    check_icon(b"\x89PNG\r\n\x1a\n...", "icon.png")
+    with pytest.raises(InvalidInput, match="not a PNG"):
+        check_icon(b"<svg/>", "icon.png")
 
 
 def test_an_index_or_garbage_is_not_a_bundle(built):
