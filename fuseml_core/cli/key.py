@@ -9,6 +9,7 @@ import click
 
 from fuseml_core.cli.key_files import key_store, new_password, password_for, password_option
 from fuseml_core.cli.render import Column, echo, output_option, show_item, show_list
+from fuseml_core.domain.errors import Invalid
 
 ITEM: list[Column] = [("Name", "name"), ("Fingerprint", "fingerprint"), ("Public key", "public"),
                       ("Private key", "private"), ("Trouble", "error")]
@@ -31,6 +32,7 @@ def generate(name: str, directory: Path | None, password_stdin: bool, output: st
 
     The private key is encrypted with a password. cosign can use both files.
     """
+    _check_name(name, directory)
     made = key_store(directory).generate(name, lambda: new_password(password_stdin=password_stdin))
     show_item(made.to_dict(), output, ITEM)
 
@@ -46,6 +48,7 @@ def import_(file: Path, name: str, directory: Path | None, password_stdin: bool,
 
     A private key that has a password keeps it; one without gets one.
     """
+    _check_name(name, directory)
     made = key_store(directory).take(
         file, name, lambda path: password_for(path, password_stdin=password_stdin),
         lambda: new_password(password_stdin=password_stdin))
@@ -75,6 +78,13 @@ def show(key: str, output: str) -> None:
     show_item(item, output, [("Fingerprint", "fingerprint"), ("File", "public")])
     if output == "table":
         echo(item["pem"].rstrip("\n"))
+
+
+def _check_name(name: str, directory: Path | None) -> None:
+    """Leave the server's own key alone, which it makes itself and must be able to open."""
+    if name == "registry" and directory is None:
+        raise Invalid("The name registry belongs to the key of this server's own registry.",
+                      hint="Choose another name.")
 
 
 def _with_kind(item: dict[str, Any]) -> dict[str, Any]:

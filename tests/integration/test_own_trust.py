@@ -74,6 +74,13 @@ def test_a_key_that_others_can_read_is_not_used(home):
     assert "chmod 600" in caught.value.hint
 
 
+def test_an_encrypted_key_is_nothing_for_a_server(home):
+    (home / "keys/registry.key").write_bytes(generate().encrypted(b"secret"))
+    with pytest.raises(Refused, match="is encrypted") as caught:
+        signer(home).sign(f"extensions/mlflow@{DIGEST}")
+    assert "--key FILE" in caught.value.hint
+
+
 @pytest.mark.parametrize("reference", ["mlflow", "extensions/mlflow", "extensions/mlflow:0.1.0", "extensions/mlflow@",
                                        f"extensions/mlflow:0.1.0@{DIGEST}", f"../etc@{DIGEST}", f"@{DIGEST}",
                                        "extensions/mlflow@sha256:00", f"oci://example.org/a@{DIGEST}"])

@@ -120,7 +120,7 @@ class RegistrySigner:
 
     def _key(self) -> PrivateKey:
         """The key; one that others could have read is not used."""
-        from fuseml_oci.signing.keys import load_private
+        from fuseml_oci.signing.keys import is_encrypted, load_private
 
         path = self._keys / KEY
         if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -130,6 +130,10 @@ class RegistrySigner:
         if not path.exists():
             raise Refused(f"This server cannot sign: it has no key {path}",
                           hint="Sign with a key of your own: fuseml bundle sign REFERENCE --key FILE")
+        if is_encrypted(path):
+            raise Refused(f"The key {path} is encrypted, and there is nobody to ask for its password",
+                          hint="Move it away together with its .pub file and start the server again, which makes another "
+                               "one; or sign with it yourself: fuseml bundle sign REFERENCE --key FILE")
         return load_private(path, unencrypted=True)
 
 

@@ -111,6 +111,14 @@ def test_keys_are_listed_and_shown(run, tmp_path):
     assert run("key", "show", "nobody")[0] == 3
 
 
+def test_the_servers_own_key_is_not_made_by_people(run, settings, monkeypatch, tmp_path):
+    monkeypatch.setenv("FUSEML_KEY_PASSWORD", "pass word")
+    code, _, err = run("key", "generate", "registry")
+    assert (code, "belongs to" in err) == (2, True)
+    assert not settings.path("keys", "registry.key").exists()
+    assert run("key", "generate", "registry", "--directory", str(tmp_path))[0] == 0
+
+
 @pytest.fixture(params=["layout", "layout.tar"])
 def signed(request, tmp_path) -> Path:
     """An image layout with a manifest that KEY has signed; STRANGER has not."""
