@@ -132,8 +132,8 @@ class RegistrySigner:
                           hint="Sign with a key of your own: fuseml bundle sign REFERENCE --key FILE")
         if is_encrypted(path):
             raise Refused(f"The key {path} is encrypted, and there is nobody to ask for its password",
-                          hint="Move it away together with its .pub file and start the server again, which makes another "
-                               "one; or sign with it yourself: fuseml bundle sign REFERENCE --key FILE")
+                          hint="Move it away together with its .pub file and start the server again, which makes "
+                               "another one; or sign with it yourself: fuseml bundle sign REFERENCE --key FILE")
         return load_private(path, unencrypted=True)
 
 
