@@ -203,6 +203,7 @@ Done in {span(seconds)}.
 
   Service     {service['url']}
   Server      {base}
+  Marketplace {base}/marketplace/
   State       {server.get('home') or client.settings.home}
   Code        git clone {base}/git/{project}/{EXAMPLE}.git
   What ran    fuseml run list, fuseml run get {TRAINING[0]}

@@ -59,8 +59,8 @@ def status(output: str) -> int:
     found = server_status(settings)
     item: dict[str, Any] = asdict(found) if found else {"state": "stopped", "home": str(settings.home)}
     show_item(item, output, [
-        ("State", "state"), ("URL", "base_url"), ("Home", "home"), ("Version", "version"), ("Since", _since),
-        ("Processes", "pids"), ("Problems", "problems")])
+        ("State", "state"), ("URL", "base_url"), ("Marketplace", _marketplace), ("Home", "home"),
+        ("Version", "version"), ("Since", _since), ("Processes", "pids"), ("Problems", "problems")])
     return 0 if found else 1
 
 
@@ -122,6 +122,10 @@ def _settings() -> Settings:
     from fuseml_core.settings import from_environment
 
     return from_environment()
+
+
+def _marketplace(item: dict[str, Any]) -> str:
+    return f"{item['base_url']}/marketplace/" if item.get("base_url") else ""
 
 
 def _since(item: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from fuseml_core import __version__
 from fuseml_core.gateway.routes import RouteTable
 from fuseml_core.launcher.requests import ask
 from fuseml_git.plugin import GitStore
@@ -35,6 +36,17 @@ def test_r137_git_and_registry_are_mounted_in_the_data_process(data):
     assert data.request("GET", "/v2/")[0] == 200
     status, about = data.json("GET", "/healthz")
     assert (status, about["process"], about["pid"]) == (200, "data", data.process.pid)
+
+
+def test_r65_the_marketplace_is_mounted_and_knows_its_server(data):
+    """Pages of the registry's contents, which is empty yet; they know where they are and which FuseML asks."""
+    status, headers, body = data.request("GET", "/marketplace/")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b'href="/marketplace/static/style-' in body
+    assert f"FuseML {__version__}.".encode() in body
+    assert data.json("GET", "/marketplace/api/search")[1]["total"] == 0
+    assert data.request("GET", "/marketplace")[0] == 308
+    assert data.request("GET", "/marketplace/", headers={"Host": "evil.example"})[0] == 421
 
 
 def test_r35_git_works_through_the_data_process_without_the_control_process(data, tmp_path):
