@@ -111,7 +111,7 @@ class Planner:
     def _describe(self, cause: str, chosen: Mapping[str, Candidate], installed: Sequence[InstalledExtension],
                   options: Options, asked: Collection[str]) -> Plan:
         current, active = self._generations.current(), {record.name: record for record in installed}
-        wanted_by = _wanted_by(chosen)
+        wanted_by, here = _wanted_by(chosen), {record.digest: record for record in self._records.all()}
         members = {record.name: _member_of(record, current) for record in installed}
         changes: list[PlannedChange] = []
         warnings: list[str] = []
@@ -124,7 +124,8 @@ class Planner:
             else:
                 assert candidate.found is not None
                 found = candidate.found
-            change = self._change(found, old, members.get(candidate.name), options, wanted_by.get(candidate.name, ()))
+            change = self._change(found, old, here.get(found.digest), members.get(candidate.name), options,
+                                  wanted_by.get(candidate.name, ()))
             if change.member is not None:
                 members[candidate.name] = change.member
             changes.append(change)
@@ -137,10 +138,9 @@ class Planner:
         return Plan(cause, current.number, changes, [members[name] for name in sorted(members)],
                     list(dict.fromkeys(warnings)), self._settings.typed(changes, options.settings))
 
-    def _change(self, found: FoundBundle, old: InstalledExtension | None, member: Member | None, options: Options,
-                wanted_by: Sequence[str]) -> PlannedChange:
+    def _change(self, found: FoundBundle, old: InstalledExtension | None, kept: InstalledExtension | None,
+                member: Member | None, options: Options, wanted_by: Sequence[str]) -> PlannedChange:
         trust = self.trust(found, options)
-        kept = self._records.by_digest(found.digest)
         at_hand = kept is not None and self._is_whole(kept)
         missing = set(self._bundles.missing(found)) if not self._store.has(found.digest) else set()
         sizes = {layer["digest"]: int(layer["size"]) for layer in found.descriptor.get("layers") or []}

@@ -43,6 +43,14 @@ class Candidate:
                  installed: InstalledExtension | None = None, known: Available | None = None) -> None:
         self.name, self.version, self.installed, self._known = name, version, installed, known
         self._look_up = look_up
+        self._fits: dict[str, bool] = {}
+
+    def fits(self, wanted: Range) -> bool:
+        """Whether the version lies in a range; the resolver asks the same thousands of times."""
+        known = self._fits.get(wanted.text)
+        if known is None:
+            known = self._fits[wanted.text] = self.version in wanted
+        return known
 
     @cached_property
     def found(self) -> FoundBundle | None:
@@ -150,12 +158,12 @@ class _Provider(AbstractProvider):  # type: ignore[type-arg]
             if need.sibling:
                 self._siblings.setdefault(identifier, need.sibling)
         offered = [c for c in self.candidates(identifier) if c.installed] if stays else self.candidates(identifier)
-        fitting = [c for c in offered if id(c) not in barred and all(c.version in need.range for need in wanted)]
+        fitting = [c for c in offered if id(c) not in barred and all(c.fits(need.range) for need in wanted)]
         # Looking at what a version needs of FuseML may ask a registry: only when its turn comes.
         return lambda: (c for c in fitting if self._runs_here(c))  # type: ignore[return-value]
 
     def is_satisfied_by(self, requirement: Requirement, candidate: Candidate) -> bool:
-        return candidate.version in requirement.range
+        return candidate.fits(requirement.range)
 
     def get_dependencies(self, candidate: Candidate) -> list[Requirement]:
         title = f"{candidate.name} {candidate.version}" + (" (installed)" if candidate.installed else "")

@@ -84,6 +84,8 @@ class ExtensionSettings:
         if not change.manifest:
             return []
         schema = _schema(change)
+        if change.old is None and not given and not schema.properties:
+            return []
         taken, ignored = schema.usable(self._stored.get(change.name))
         try:
             schema.check(taken | {key: schema.typed(key, value) for key, value in given.items()})
