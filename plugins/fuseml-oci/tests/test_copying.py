@@ -217,3 +217,17 @@ def test_layers_that_nobody_may_pass_on_may_be_missing(ours, tmp_path):
     ours.push_blob("copy/foreign", b"{}", media.EMPTY_DIGEST, media.EMPTY)
     ours.push_manifest("copy/foreign", "v1", data, media.MANIFEST)
     assert copy(at(ours, "copy/foreign:v1"), LayoutEntry(tmp_path / "x")).sent == 1
+
+
+def test_a_layer_that_looks_like_a_manifest_stays_a_layer(ours, tmp_path):
+    """oras-py 0.2.43 guesses from the contents, and pushes such a layer as a manifest."""
+    layer = MAIN
+    data = canonical_json({"schemaVersion": 2, "mediaType": media.MANIFEST, "config": EMPTY,
+                           "layers": [Descriptor("application/json", digest_bytes(layer), len(layer)).to_json()]})
+    for blob in (b"{}", layer):
+        ours.push_blob("copy/confusing", blob, digest_bytes(blob), "x/y")
+    ours.push_manifest("copy/confusing", "v1", data, media.MANIFEST)
+    copy(at(ours, "copy/confusing:v1"), LayoutEntry(tmp_path / "x"))
+    copy(LayoutEntry(tmp_path / "x"), at(ours, "copy/confusing-back"))
+    assert ours.has_blob("copy/confusing-back", digest_bytes(layer))
+    assert not ours.has_manifest("copy/confusing-back", digest_bytes(layer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from collections.abc import Iterator
 
@@ -34,7 +35,7 @@ def pieces(response: requests.Response, limit: int, window: float, what: str) ->
     while True:
         try:
             piece = raw.read1(BUFFER, decode_content=False)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise Retryable(f"{what}: the connection broke after {total} bytes: {_reason(error)}") from None
         if not piece:
             return

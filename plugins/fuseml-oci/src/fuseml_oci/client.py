@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -365,11 +364,15 @@ def _checked_digest(data: bytes, wanted: str, what: str) -> str:
 
 
 def _media_type(data: bytes, response: requests.Response, what: str) -> str:
+    """The type of a manifest, on which header and body must agree (image-spec, manifest.md and CVE-2021-41190)."""
     header = response.headers.get("Content-Type", "").partition(";")[0].strip()
     try:
-        body = json.loads(data).get("mediaType") or ""
-    except (ValueError, AttributeError, RecursionError):
-        raise Permanent(f"{what}: the manifest is not a JSON object") from None
+        document = read_object(data, what)
+    except InvalidInput as error:
+        raise Permanent(f"{error.message}: the manifest is not a JSON object that can be trusted") from None
+    body = document.get("mediaType") or ""
     if body and header and body != header:
         raise Permanent(f"{what}: the header says {header[:100]!r}, the manifest {str(body)[:100]!r}")
+    if "manifests" in document and ("layers" in document or "config" in document):
+        raise Permanent(f"{what}: the manifest could be taken for an index, too: it has both manifests and layers")
     return str(body or header)

@@ -70,12 +70,31 @@ def read_object(data: bytes, where: str) -> dict[str, Any]:
     """Read a JSON object of unknown origin.
 
     Raises:
-        InvalidInput: It is not JSON, or not an object.
+        InvalidInput: It is not JSON, not an object, or has a key twice: programs differ in which one they see.
     """
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_pairs_hook=_once, parse_constant=_refuse_constant)
+    except _Duplicate as error:
+        raise InvalidInput(f"{where} has the key {str(error)[:60]!r} twice in one object") from None
     except (ValueError, RecursionError):
         raise InvalidInput(f"{where} is not JSON") from None
     if not isinstance(value, dict):
         raise InvalidInput(f"{where} is not a JSON object")
     return value
+
+
+class _Duplicate(Exception):
+    """A key occurs twice in an object."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen: set[str] = set()
+        raise _Duplicate(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    """NaN and Infinity are no JSON (RFC 8259, 6)."""
+    raise ValueError(name)

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from fuseml_oci.credentials import Credentials
 from fuseml_oci.descriptor import read_object
-from fuseml_oci.origin import Origin, origin_of
+from fuseml_oci.origin import Origin, check_redirect, origin_of
 from fuseml_sdk.errors import InvalidInput, Permanent
 
 #: What token servers are told about who asks.
@@ -123,6 +123,7 @@ class Authorizer:
 
     def _check_transport(self, realm: str) -> None:
         target = origin_of(realm)
+        check_redirect(self._origin, target)
         if target.scheme != "https" and not (self._origin.scheme == "http" and target.host == self._origin.host):
             raise Permanent(f"registry {self._origin} names the token server {target}, which is not encrypted")
 

@@ -15,13 +15,12 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NoReturn
 
 import requests
-import requests.adapters
 import requests.utils
 from oras.provider import Registry  # type: ignore[import-untyped]
 
 from fuseml_oci.bodies import read_body
+from fuseml_oci.connections import Adapter
 from fuseml_oci.credentials import Credentials, find_credentials
-from fuseml_oci.digests import BUFFER
 from fuseml_oci.origin import check_redirect, joined, origin_of, registry_origin
 from fuseml_oci.reference import check_registry
 from fuseml_oci.retries import RETRY_STATUSES, Patience, RetryPolicy
@@ -114,7 +113,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
         self.session = _PlainSession()
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.session.trust_env = False  # else ~/.netrc would add credentials to any host
-        adapter = _WideAdapter(pool_connections=8, pool_maxsize=16, max_retries=0)
+        adapter = Adapter(pool_connections=8, pool_maxsize=16, max_retries=0)
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, adapter)
         self.session.headers.update({"Accept-Encoding": "identity", "User-Agent": "fuseml-oci"})
@@ -248,21 +247,6 @@ class _PlainSession(requests.Session):
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """See nothing to follow."""
-
-
-class _WideAdapter(requests.adapters.HTTPAdapter):
-    """Sends files in large blocks; http.client's 16 KiB cost a third of the throughput."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, blocksize=BUFFER)
-
-    def close(self) -> None:
-        """Close the connections now; urllib3 leaves that to the garbage collector."""
-        for key in self.poolmanager.pools.keys():  # noqa: SIM118 - it is no mapping that could be iterated
-            pool = self.poolmanager.pools.get(key)
-            if pool is not None:
-                pool.close()
-        super().close()
 
 
 def _shown(url: str) -> str:
