@@ -206,7 +206,7 @@ def test_the_wait_doubles_up_to_a_bound_and_ends():
     waits = []
     for _ in range(FREE + 12):
         throttle.failed("a")
-        waits.append(throttle.wait("a", "b"))
+        waits.append(throttle.wait("a"))
     assert waits[:FREE - 1] == [0.0] * (FREE - 1)
     assert waits[FREE - 1:FREE + 3] == [1.0, 2.0, 4.0, 8.0]
     assert waits[-1] == LONGEST
@@ -223,6 +223,28 @@ def test_the_throttle_remembers_no_more_than_it_may():
     for number in range(20_000):
         throttle.failed(f"address {number}")
     assert len(throttle._failures) <= 10_000
+
+
+def test_an_address_that_tries_many_names_waits_whatever_passwords_it_knows(users, serve, tmp_path, http, monkeypatch):
+    monkeypatch.setattr("fuseml_registry.access.login.FREE_OF_ADDRESS", 10)
+    with serve(tmp_path, auth={"method": "basic", "users": users}) as running:
+        statuses = []
+        for number in range(12):
+            statuses.append(http.get(f"{running.url}/", auth=(f"name{number}", "password")).status_code)
+            assert http.get(f"{running.url}/", auth=ALICE).status_code == 200
+    assert statuses[:10] == [401] * 10
+    assert 429 in statuses[10:]
+
+
+def test_a_damaged_file_of_users_lets_nobody_in_and_is_no_secret_to_the_log(serve, tmp_path, http, caplog):
+    Accounts(tmp_path / "users").add("alice", "long-enough")
+    with serve(tmp_path / "r", auth={"method": "basic", "users": tmp_path / "users"}) as running:
+        (tmp_path / "users").write_text("damaged\n")
+        answer = http.get(f"{running.url}/", auth=("alice", "long-enough"))
+    assert answer.status_code == 500
+    assert answer.json()["errors"][0]["code"] == "UNKNOWN"
+    assert "line 1" in caplog.text
+    assert "line 1" not in answer.text
 
 
 # Tokens

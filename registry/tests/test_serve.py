@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import ipaddress
 import json
 import os
@@ -15,6 +16,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urljoin
 
 import pytest
@@ -24,6 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fuseml_oci.digests import digest_bytes
+from fuseml_registry.commands import main
 from fuseml_registry.configuration import configure, read_file
 from fuseml_registry.quantities import seconds, size
 from fuseml_sdk.errors import InvalidInput
@@ -36,9 +39,25 @@ def environment():
     return {k: v for k, v in os.environ.items() if not k.startswith("FUSEML_") and k != "PYTHONDONTWRITEBYTECODE"}
 
 
-def run(*arguments, stdin="", **variables):
-    return subprocess.run([COMMAND, *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=60,
-                          env={**environment(), **variables})
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command in this process, which is much faster, as if it were one of its own."""
+    def ran(*arguments, stdin="", **variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([*map(str, arguments)])
+        return Done(stop.value.code or 0, *capsys.readouterr())
+
+    return ran
 
 
 @contextmanager
@@ -60,7 +79,7 @@ def served(*arguments, **variables):
 
 
 @pytest.fixture
-def users(tmp_path):
+def users(tmp_path, run):
     path = tmp_path / "users"
     assert run("user", "add", "alice", "--users", path, stdin=f"{PASSWORD}\n").returncode == 0
     return path
@@ -139,7 +158,7 @@ def test_environment_and_options_win_over_the_file(tmp_path, http):
     (["--root", "x", "--anonymous-pull"], "no effect without authentication"),
     (["--config", "missing.toml"], "cannot be read"), (["--root", "x", "--host", "256.1.1.1", "--allow-insecure"], "cannot listen"),
 ])
-def test_what_cannot_or_should_not_be_served_is_refused_with_the_way_out(tmp_path, users, certificate, arguments, message):
+def test_what_cannot_or_should_not_be_served_is_refused_with_the_way_out(tmp_path, run, users, certificate, arguments, message):
     places = {"USERS": users, "CERT": certificate / "cert.pem", "KEY": certificate / "key.pem", "x": tmp_path / "x"}
     done = run("serve", "--port", "0", *(places.get(a, a) for a in arguments))
     assert done.returncode == 2
@@ -150,6 +169,20 @@ def test_what_cannot_or_should_not_be_served_is_refused_with_the_way_out(tmp_pat
 def test_strangers_are_let_in_when_that_is_said_explicitly(tmp_path, http):
     with served("--root", tmp_path, "--host", "0.0.0.0", "--allow-insecure") as (_, url):
         assert http.get(f"{url.replace('0.0.0.0', '127.0.0.1')}/v2/").status_code == 200
+
+
+@pytest.mark.parametrize(("proxies", "address"), [('["127.0.0.1"]', "203.0.113.7"), ("[]", "127.0.0.1")])
+def test_proxies_are_believed_if_they_are_named(tmp_path, users, http, proxies, address):
+    (tmp_path / "c.toml").write_text(f'root = "data"\n[listen]\nproxies = {proxies}\n[auth]\nmethod = "token"\n'
+                                     'users = "users"\n')
+    with served("--config", tmp_path / "c.toml") as (_, url):
+        headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+        answer = http.get(f"{url}/v2/", headers=headers)
+        realm = "https://127.0.0.1" if address != "127.0.0.1" else "http://127.0.0.1"
+        assert f'realm="{realm}' in answer.headers["WWW-Authenticate"]
+        http.post(f"{url}/v2/a/blobs/uploads/", params={"digest": digest_bytes(b"x")}, data=b"x", headers=headers,
+                  auth=("alice", PASSWORD))
+    assert json.loads((tmp_path / "data/audit.jsonl").read_text().splitlines()[-1])["address"] == address
 
 
 def test_a_signal_lets_requests_finish(tmp_path, http):
@@ -265,7 +298,7 @@ def test_tricks_with_paths_end_in_errors(alone, http, method, path):
 
 # Users
 
-def test_users_are_added_listed_and_removed(tmp_path):
+def test_users_are_added_listed_and_removed(tmp_path, run, monkeypatch):
     file = tmp_path / "users"
     assert "Added bob" in run("user", "add", "bob", "--users", file, stdin="bobs-password\n").stdout
     assert "Changed the password of bob" in run("user", "add", "bob", "--users", file, stdin="another-one\n").stdout
@@ -278,24 +311,25 @@ def test_users_are_added_listed_and_removed(tmp_path):
     assert "no user 'bob'" in again.stderr
     assert "password" not in file.read_text()
     assert run("user", "add", "dave", "--users", file, stdin="short\n").returncode == 2
+    monkeypatch.delenv("FUSEML_REGISTRY_SERVE_USERS")
     assert "which file" in run("user", "list").stderr
 
 
 # Garbage
 
 @pytest.mark.parametrize("running", [True, False], ids=["server", "no-server"])
-def test_gc_reports_and_removes_with_and_without_a_server(tmp_path, pusher, http, running):
+def test_gc_reports_and_removes_with_and_without_a_server(tmp_path, run, pusher, http, running):
     with served("--root", tmp_path) as (_, url):
         repository = pusher(f"{url}/v2", "a")
         image, stray = repository.image("v1"), repository.blob(b"stray")
         if running:
-            check_gc(tmp_path, stray)
+            check_gc(run, tmp_path, stray)
             assert repository.has(image)
     if not running:
-        check_gc(tmp_path, stray)
+        check_gc(run, tmp_path, stray)
 
 
-def check_gc(root, stray):
+def check_gc(run, root, stray):
     plan = run("gc", "--root", root, "--dry-run", "--age", "0s")
     assert f"would remove a@{stray['digest']}" in plan.stdout
     report = json.loads(run("gc", "--root", root, "--age", "0s", "--output", "json").stdout)

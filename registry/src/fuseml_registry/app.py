@@ -70,9 +70,11 @@ class RegistryApp:
             problem = RegistryError(408, "BLOB_UPLOAD_INVALID", "the body came too slowly; what arrived is kept",
                                     headers={"Connection": "close"})
         except OSError as error:
-            if error.errno not in FULL:
-                raise
-            problem = storage_full("free space and send the request again")
+            problem = storage_full("free space and send the request again") if error.errno in FULL else _failure()
+        except ClientDisconnect:
+            raise
+        except Exception:
+            problem = _failure()
         if exchange.status:
             raise ClientDisconnect  # the answer has begun: all that can be done is to end it
         exchange.code = problem.code
@@ -97,6 +99,12 @@ class RegistryApp:
             await self._gate.admit(request, need)
         if self._config.read_only and need and request.method in _CHANGES:
             raise RegistryError(405, "UNSUPPORTED", "this registry is read-only", headers={"Allow": "GET, HEAD"})
+
+
+def _failure() -> RegistryError:
+    """Say in the log what went wrong, and to the client only that it did."""
+    log.exception("a request failed")
+    return RegistryError(500, "UNKNOWN", "the registry failed; its log says why")
 
 
 def create_app(config: Mapping[str, Any]) -> RegistryApp:

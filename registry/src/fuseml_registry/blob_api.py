@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from fuseml_registry import checks
 from fuseml_registry.errors import RegistryError, blob_unknown
 from fuseml_registry.ranges import Unsatisfiable, read_range
-from fuseml_registry.storage import Storage, touch
+from fuseml_registry.storage import Storage
 from fuseml_registry.streams import FileAnswer
 
 #: Content never changes under a digest.
@@ -54,10 +54,7 @@ class BlobApi:
     def _find(self, name: str, digest: str) -> tuple[Path, int]:
         path = self._storage.blob_path(digest)
         try:
-            # A client that hears that it is here will not push it again: let it stay for a while.
-            with self._storage.repository_lock(name):
-                found = touch(self._storage.link_path(name, "_blobs", digest))
-            if found:
+            if self._storage.renew(name, "_blobs", digest):
                 return path, path.stat().st_size
         except FileNotFoundError:
             pass

@@ -45,6 +45,7 @@ class Listen(_Part):
         certificate, key: PEM files for TLS; both or none.
         allow_insecure: Listen beyond loopback without TLS or without authentication.
         external_url: Base URL that clients use, when a proxy stands before the registry.
+        proxies: Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
     """
 
     host: str = "127.0.0.1"
@@ -53,6 +54,7 @@ class Listen(_Part):
     key: Path | None = None
     allow_insecure: bool = False
     external_url: str = ""
+    proxies: tuple[str, ...] = ()
 
 
 class Auth(_Part):

@@ -12,7 +12,7 @@ from fuseml_oci.descriptor import Descriptor, read_descriptor, read_object
 from fuseml_oci.digests import HEX_LENGTH, digest_bytes, is_digest
 from fuseml_registry.errors import RegistryError, digest_invalid, manifest_invalid, manifest_unknown
 from fuseml_registry.referrers import Referrers, artifact_type_of
-from fuseml_registry.storage import Storage, touch
+from fuseml_registry.storage import Storage
 from fuseml_registry.tags import Tags
 from fuseml_sdk.errors import InvalidInput
 
@@ -45,8 +45,7 @@ class Manifests:
         digest = reference if is_digest(reference) else self._tags.get(name, reference)
         link = self._storage.link_path(name, "_manifests", digest)
         try:
-            with self._storage.repository_lock(name):
-                touch(link)
+            self._storage.renew(name, "_manifests", digest)
             media_type = link.read_text()
         except FileNotFoundError:
             raise manifest_unknown(name, reference) from None
@@ -112,7 +111,7 @@ class Manifests:
         """Demand that config and layers are there. An index may name manifests that are not (sparse index)."""
         if media_type in media.INDEXES:
             for digest in contents_of(document, media_type):
-                touch(self._storage.link_path(name, "_manifests", digest))
+                self._storage.renew(name, "_manifests", digest)
             return
         missing = [d.digest for d in _contents(document) if d.media_type not in media.NON_DISTRIBUTABLE
                    and not self._renew(name, d.digest)]
@@ -121,7 +120,7 @@ class Manifests:
                                 "the manifest names; push blobs first", detail={"digests": missing[:20]})
 
     def _renew(self, name: str, digest: str) -> bool:
-        return touch(self._storage.link_path(name, "_blobs", digest)) and self._storage.blob_path(digest).exists()
+        return self._storage.renew(name, "_blobs", digest) and self._storage.blob_path(digest).exists()
 
 
 def contents_of(document: dict[str, Any], media_type: str) -> list[str]:

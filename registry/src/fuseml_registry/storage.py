@@ -46,6 +46,7 @@ class Storage:
         self._repositories = root / "repositories"
         self._temporary = root / "tmp"
         self._repository_locks = [threading.RLock() for _ in range(STRIPES)]
+        self._link_locks = [threading.RLock() for _ in range(STRIPES)]
         self._content_locks = [threading.RLock() for _ in range(STRIPES)]
         for path in (self.uploads, self._blobs, self._repositories, self._temporary):
             path.mkdir(parents=True, exist_ok=True)
@@ -56,11 +57,15 @@ class Storage:
             leftover.unlink(missing_ok=True)
 
     def repository_lock(self, name: str) -> threading.RLock:
-        """The lock for changes of a repository's manifests, tags and links. Taken before that of a content."""
+        """The lock for changes of a repository's manifests and tags; the first to be taken."""
         return self._repository_locks[zlib.crc32(name.encode()) % STRIPES]
 
+    def link_lock(self, name: str, digest: str) -> threading.RLock:
+        """The lock for renewing or removing what a repository holds; taken after the repository's, one at a time."""
+        return self._link_locks[zlib.crc32(f"{name}@{digest}".encode()) % STRIPES]
+
     def content_lock(self, digest: str) -> threading.RLock:
-        """The lock for linking a content, and for removing it because nothing links it."""
+        """The lock for linking a content, and for removing it because nothing links it; the last to be taken."""
         return self._content_locks[zlib.crc32(digest.encode()) % STRIPES]
 
     @property
@@ -90,7 +95,7 @@ class Storage:
     def take_blob(self, name: str, source: Path, digest: str) -> None:
         """Make a verified, synchronised file a blob of a repository; `source` may be gone afterwards."""
         target = self.blob_path(digest)
-        with self.content_lock(digest):
+        with self.link_lock(name, digest), self.content_lock(digest):
             if not touch(target):
                 self._directory(target.parent)
                 source.replace(target)
@@ -99,16 +104,24 @@ class Storage:
 
     def share_blob(self, name: str, digest: str) -> bool:
         """Let a repository hold a blob that is here already; False if it is not."""
-        with self.content_lock(digest):
+        with self.link_lock(name, digest), self.content_lock(digest):
             if not touch(self.blob_path(digest)):
                 return False
             self.link(name, "_blobs", digest)
             return True
 
+    def renew(self, name: str, kind: str, digest: str) -> bool:
+        """Keep what a repository holds from being collected for a while; False if it does not hold it.
+
+        A client that hears that something is here will not push it again.
+        """
+        with self.link_lock(name, digest):
+            return touch(self.link_path(name, kind, digest))
+
     def take_manifest(self, name: str, digest: str, data: bytes, media_type: str) -> None:
         """Store a manifest and let a repository hold it."""
         target = self.blob_path(digest)
-        with self.content_lock(digest):
+        with self.link_lock(name, digest), self.content_lock(digest):
             if not touch(target):
                 self.write(target, data)
             self.link(name, "_manifests", digest, media_type.encode())

@@ -20,6 +20,8 @@ from fuseml_registry.errors import RegistryError
 REMEMBER, MOST = 300.0, 1000
 #: Passwords hashed at the same time; each takes 16 MiB.
 HASHING = 2
+#: Wrong passwords of one address, whatever the user, before it waits; several people may share an address.
+FREE_OF_ADDRESS = 50
 
 
 class Login:
@@ -27,12 +29,13 @@ class Login:
 
     Args:
         accounts: The users.
-        throttle: Counts wrong guesses.
     """
 
-    def __init__(self, accounts: Accounts, throttle: Throttle | None = None) -> None:
+    def __init__(self, accounts: Accounts) -> None:
         self.accounts = accounts
-        self._throttle = throttle or Throttle()
+        # Neither may one address try many names, nor many addresses keep a user out. A right password shall not make an
+        # address forget how often it guessed those of others.
+        self._of_user, self._of_address = Throttle(), Throttle(free=FREE_OF_ADDRESS)
         self._slots = asyncio.Semaphore(HASHING)
         self._nobody = hash_password(secrets.token_hex(16))
         self._secret = secrets.token_bytes(32)
@@ -49,28 +52,28 @@ class Login:
         Raises:
             RegistryError: TOOMANYREQUESTS after too many wrong ones.
         """
-        # Neither may one address try many names, nor many addresses keep a user out.
-        keys = (f"address {address}", f"user {name[:100]} {address}")
         hashed = await asyncio.to_thread(self.accounts.hash_of, name)
         ticket = hmac.digest(self._secret, f"{name}\0{hashed}\0{password}".encode(), hashlib.sha256)
         if hashed and self._right.get(ticket, 0.0) > time.monotonic():
             return True
-        if wait := self._throttle.wait(*keys):
-            raise too_many(wait)
-        if len(password.encode()) > MAX_PASSWORD:
-            self._throttle.failed(*keys)
-            return False
+        key = f"{name[:100]} {address}"
+        self._demand_patience(key, address)
         async with self._slots:
             # Guesses sent all at once, before the first had failed, wait here; they count too.
-            if wait := self._throttle.wait(*keys):
-                raise too_many(wait)
-            right = await asyncio.to_thread(check_password, password, hashed or self._nobody)
+            self._demand_patience(key, address)
+            right = len(password.encode()) <= MAX_PASSWORD and await asyncio.to_thread(
+                check_password, password, hashed or self._nobody)
             if not right or not hashed:
-                self._throttle.failed(*keys)
+                self._of_user.failed(key)
+                self._of_address.failed(address)
                 return False
-        self._throttle.succeeded(*keys)
+        self._of_user.succeeded(key)
         self._remember(ticket)
         return True
+
+    def _demand_patience(self, key: str, address: str) -> None:
+        if wait := max(self._of_user.wait(key), self._of_address.wait(address)):
+            raise too_many(wait)
 
     def _remember(self, ticket: bytes) -> None:
         now = time.monotonic()

@@ -108,7 +108,7 @@ class _Collection:
 
     def _remove_manifest(self, name: str, held: Held, gone: list[str]) -> bool:
         """Remove a manifest with its tags, unless somebody used it since it was marked, or its subject came back."""
-        with self._storage.repository_lock(name):
+        with self._storage.repository_lock(name), self._storage.link_lock(name, held.digest):
             if not self._is_old(self._storage.link_path(name, "_manifests", held.digest)):
                 return False
             if any(self._storage.link_path(name, "_manifests", subject).exists() for subject in gone):
@@ -119,7 +119,7 @@ class _Collection:
         return True
 
     def _remove_blob(self, name: str, digest: str, link: Path) -> bool:
-        with self._storage.repository_lock(name):
+        with self._storage.link_lock(name, digest):
             if not self._is_old(link):
                 return False
             if not self._report.dry_run:

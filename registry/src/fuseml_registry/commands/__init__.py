@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 
 
-def main() -> None:
-    """Run `fuseml-registry`."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run `fuseml-registry`; ends the process with 2 when the command line is wrong, 1 when the work failed.
+
+    Args:
+        arguments: What was typed; by default that of the process.
+    """
     import click
 
     from fuseml_registry.commands.gc import gc
@@ -16,7 +20,7 @@ def main() -> None:
 
     group = click.Group("fuseml-registry", commands=[serve, gc, user], help="A registry of OCI artifacts.")
     try:
-        group(standalone_mode=True)
+        group.main(arguments, prog_name="fuseml-registry")
     except PluginError as error:
         click.echo(f"Error: {error.message}", err=True)
         if error.hint:

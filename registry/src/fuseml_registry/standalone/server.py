@@ -99,7 +99,9 @@ def _uvicorn(config: Configuration) -> uvicorn.Config:
     try:
         made = uvicorn.Config(
             Site(config), http=protocol(), ws="none", lifespan="on", log_config=None, access_log=False,
-            server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE, timeout_keep_alive=KEEP_ALIVE,
+            server_header=False, proxy_headers=bool(config.listen.proxies),
+            forwarded_allow_ips=[*config.listen.proxies],
+            timeout_graceful_shutdown=GRACE, timeout_keep_alive=KEEP_ALIVE,
             limit_concurrency=config.limits.requests + CONNECTIONS,
             ssl_certfile=config.listen.certificate and os.fspath(config.listen.certificate),
             ssl_keyfile=config.listen.key and os.fspath(config.listen.key))
