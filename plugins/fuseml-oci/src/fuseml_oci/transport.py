@@ -236,10 +236,12 @@ class SafeRegistry(Registry):  # type: ignore[misc]
         self.close()
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise Unsupported("this method of oras-py verifies nothing and is closed",
+        raise Unsupported("this method of oras-py verifies or bounds nothing and is closed",
                           hint="use the methods of RegistryClient")
 
-    pull = push = login = download_blob = upload_blob = put_upload = chunked_upload = upload_manifest = _refuse
+    pull = push = login = logout = set_header = get_blob = get_tags = blob_exists = delete_tags = _refuse
+    download_blob = upload_blob = put_upload = chunked_upload = upload_manifest = _do_paginated_request = _refuse
+    _download_blob = _upload_blob = _put_upload = _chunked_upload = _upload_manifest = _refuse
 
 
 class _PlainSession(requests.Session):
