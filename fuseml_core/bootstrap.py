@@ -151,7 +151,7 @@ def _client(settings: Settings, reference: Reference | None = None) -> RegistryC
 
 def _bundles(settings: Settings, records: SqlExtensions, catalogs: CatalogCopies) -> RegistryBundles:
     return RegistryBundles(lambda: _registry(settings), settings.path("extensions", "content"), records,
-                           trust=_trust(settings), marketplaces=catalogs,
+                           trust=_trust(settings), marketplaces=catalogs, relocations=relocations(settings),
                            proxy=settings.proxy, ca_bundle=settings.ca_bundle)
 
 

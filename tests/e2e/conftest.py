@@ -261,7 +261,8 @@ class Project:
             self("pipeline", "add", "mean-serving", "--name", "serving-pipeline", "--input", "model=model://*")
 
 
-def _new_project(fuseml: Fuseml, tmp_path: Path) -> Project:
+def new_project(fuseml: Fuseml, tmp_path: Path) -> Project:
+    """A project with an empty folder for code."""
     name = f"p{next(_projects)}"
     fuseml("project", "create", name)
     folder = tmp_path / "code"
@@ -272,12 +273,12 @@ def _new_project(fuseml: Fuseml, tmp_path: Path) -> Project:
 @pytest.fixture
 def project(numbers: Fuseml, tmp_path: Path) -> Project:
     """A new project with an empty folder for code, in the installation with `numbers`."""
-    return _new_project(numbers, tmp_path)
+    return new_project(numbers, tmp_path)
 
 
 @pytest.fixture
 def mlflow(shared: Fuseml, tmp_path: Path) -> Project:
     """A new project in the installation with `mlflow` and `kserve`; whatever is pushed is trained."""
-    made = _new_project(shared, tmp_path)
+    made = new_project(shared, tmp_path)
     made("pipeline", "add", "mlflow-training", "--name", "training-pipeline", "--input", "mlflow_code=code://*")
     return made

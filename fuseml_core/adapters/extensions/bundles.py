@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from fuseml_core.adapters.extensions.airgap.relocations import Relocations
 from fuseml_core.adapters.extensions.errors import translated
 from fuseml_core.adapters.extensions.trust import PolicyTrust
 from fuseml_core.domain.errors import FusemlError, Unavailable
@@ -69,21 +70,22 @@ class RegistryBundles:
         marketplaces: Catalogs.
         proxy: URL of an HTTP proxy for other registries; by default as the environment says.
         ca_bundle: PEM file with the certificate authorities to trust; by default as the environment says.
+        relocations: What was imported: it lies in the embedded registry and is asked for by where it came from.
     """
 
     def __init__(self, registry: Callable[[], str], content: Path, records: InstalledExtensions, *,
                  trust: PolicyTrust | None = None, marketplaces: Marketplaces | None = None, proxy: str = "",
-                 ca_bundle: str = "") -> None:
+                 ca_bundle: str = "", relocations: Relocations | None = None) -> None:
         self._registry, self._content, self._records = registry, content, records
         self._trust, self._marketplaces = trust, marketplaces
-        self._proxy, self._ca_bundle = proxy, ca_bundle
+        self._proxy, self._ca_bundle, self._relocations = proxy, ca_bundle, relocations
 
     # -- finding ---------------------------------------------------------------------------------------------------
 
     def find(self, reference: str, wish: Wish) -> FoundBundle:
         """Look a bundle up; a name stands for its best version in the embedded registry, else in a marketplace."""
         with translated():
-            parsed = self._reference(reference)
+            parsed = self._relocated(self._reference(reference), wish)
             if is_local(reference) and not self._has(parsed):
                 located = self._located(parsed, wish)
                 if located is not None:
@@ -105,6 +107,7 @@ class RegistryBundles:
                 if not self._has(own) and self._marketplaces is not None:
                     return list(self._marketplaces.versions(name, wish.channel))
                 reference = own
+            reference = self._moved(reference) if wish.offline else reference
             if wish.offline and not self._is_embedded(reference):
                 return [Available(record.version) for record in self._kept(reference)]
             return [Available(version) for version in self._tags(reference, self._client(reference), wish)]
@@ -181,6 +184,21 @@ class RegistryBundles:
             raise InvalidInput(f"{reference} contains the extension {found.descriptor.name!r}",
                                hint="A bundle lies in a repository that ends with its name.")
         return _found(found)
+
+    def _relocated(self, reference: Reference, wish: Wish) -> Reference:
+        """Where a bundle lies now: the same bytes if a digest names it; by its version only if no registry is asked."""
+        if self._relocations is None or self._is_embedded(reference) or not (reference.digest or wish.offline):
+            return reference
+        if not reference.locator:
+            return self._moved(reference)
+        found = self._relocations.local(reference)
+        return reference if found is None else Reference(self._embedded(), found.local, "", found.digest)
+
+    def _moved(self, reference: Reference) -> Reference:
+        """The repository that holds what was imported from another one."""
+        found = [] if self._relocations is None or self._is_embedded(reference) \
+            else self._relocations.versions(reference)
+        return Reference(self._embedded(), found[0].local) if found else reference
 
     def _located(self, wanted: Reference, wish: Wish) -> FoundBundle | None:
         """What the marketplaces mean by a name; None when they do not know it."""

@@ -70,7 +70,8 @@ def open_contents(folder: Path) -> Contents:
     except InvalidInput as error:
         raise InvalidInput(f"the archive is refused: {error.message}", hint=error.hint or "Export it again.") from None
     except (NotFound, UnicodeDecodeError) as error:
-        raise InvalidInput(f"the archive is incomplete: {error}", hint="Export it again.") from None
+        lacking = str(error).replace(f"{folder} holds no ", "it lacks ").partition(": ")[0]
+        raise InvalidInput(f"the archive is incomplete: {lacking}", hint="Export it again.") from None
     return contents
 
 
