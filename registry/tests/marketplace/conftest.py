@@ -20,7 +20,7 @@ from fuseml_oci import media
 from fuseml_oci.bundles import build, push
 from fuseml_oci.bundles.build import BuiltBundle
 from fuseml_oci.catalog.contents import Contents, assemble
-from fuseml_oci.catalog.format import Package
+from fuseml_oci.catalog.format import History, Package
 from fuseml_oci.catalog.publish import publish
 from fuseml_oci.client import RegistryClient
 from fuseml_oci.descriptor import canonical_json
@@ -95,12 +95,15 @@ class Market:
         self.client.push_manifest(repository, tag, document, media.MANIFEST)
         return Reference(self.host, repository, tag, digest_bytes(document))
 
-    def push_catalog(self, repository: str, version: int, key: keys.PrivateKey, *packages: Mapping[str, Any]) -> None:
+    def push_catalog(self, repository: str, version: int, key: keys.PrivateKey, *packages: Mapping[str, Any],
+                     histories: Mapping[str, list[dict[str, Any]]] | None = None) -> None:
         """Publish a catalog, signed."""
         read = [Package.model_validate({"api_version": "fuseml.io/catalog/v1", "namespace": "demo", **package})
                 for package in packages]
-        artifact = assemble(Contents({package.name: package for package in read}), name="demo", version=version,
-                            issued="2026-11-23T00:00:00Z", expires="2036-11-23T00:00:00Z")
+        decided = {name: History.model_validate({"api_version": "fuseml.io/catalog/v1", "package": name,
+                                                 "decisions": decisions}) for name, decisions in (histories or {}).items()}
+        artifact = assemble(Contents({package.name: package for package in read}, histories=decided), name="demo",
+                            version=version, issued="2026-11-23T00:00:00Z", expires="2036-11-23T00:00:00Z")
         publish(artifact, Reference(self.host, repository), self.client,
                 lambda reference: sign(self.client, reference, key) and None)
 
@@ -172,7 +175,10 @@ def market(open_market: Callable[[], Market], key: keys.PrivateKey,
         "versions": [{"version": "1.2.0", "digest": market.client.get_manifest("team/base", "1.2.0")[2], **entry}],
         "channels": {"stable": [{"version": "1.2.0"}]},
         "deprecations": [{"message": "use something newer", "replacement": "churn", "by": "ann",
-                          "at": "2026-11-03T00:00:00Z"}]})
+                          "at": "2026-11-03T00:00:00Z"}]}, histories={"churn": [
+            {"action": "accepted", "by": "ann", "at": "2026-11-01T00:00:00Z", "why": "reads well", "version": "1.0.0",
+             "checks": [{"name": "lint", "outcome": "passed"}, {"name": "tests", "outcome": "failed", "text": "2 of 7"}]},
+            {"action": "promoted", "by": "ben", "at": "2026-11-02T00:00:00Z", "version": "1.0.0", "channel": "stable"}]})
     return market
 
 

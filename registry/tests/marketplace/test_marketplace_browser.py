@@ -138,7 +138,7 @@ def tab_to(browser: Chrome, script: str) -> int:
     raise AssertionError(f"the keyboard does not reach {script}")
 
 
-def test_r65_search_as_you_type_and_filters(browser, market):
+def test_r169_search_as_you_type_and_filters(browser, market):
     """Results change without another page; the address can be shared; the focus stays where it is."""
     browser.get(f"{market.url}/")
     browser.execute_script("window.same = true")

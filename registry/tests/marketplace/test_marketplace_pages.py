@@ -30,7 +30,7 @@ def _table(page: str, caption: str) -> list[list[str]]:
             for row in re.findall(r"<tr>(.*?)</tr>", found[0], re.DOTALL)]
 
 
-def test_r65_search_finds_words_in_names_summaries_and_contents(market):
+def test_r169_search_finds_words_in_names_summaries_and_contents(market):
     """All words must occur; the best match comes first; what is only similar is suggested."""
     assert _names(market.json("/search?q=mlflow"))[0] == "mlflow"
     assert _names(market.json("/search?q=open+inference")) == ["kserve"]
@@ -66,7 +66,7 @@ def test_order_and_pages_of_results(market):
         assert market.json(f"/search?{odd}")["page"] == 1
 
 
-def test_a_package_shows_what_it_is(market):
+def test_r128_r170_r172_a_package_shows_what_it_is(market):
     """README without its own title, install command, contents with inputs and parameters, needs."""
     page = market.page("/packages/extensions/mlflow")
     assert "fuseml extension install mlflow</code>" in page
@@ -105,7 +105,7 @@ def test_what_does_not_fit_says_why(market):
     assert "needs the extension mlflow &gt;=9, which this registry does not have" in market.page("/packages/alone/needy")
 
 
-def test_r65_r172_catalogs_say_channels_yanks_and_deprecations(market):
+def test_r169_catalogs_say_channels_yanks_and_deprecations(market):
     """A yanked version is passed over and named as such; who said so and why is shown."""
     about = market.json("/packages/team/churn")
     assert (about["version"], about["latest"]) == ("1.0.0", "1.0.0")
@@ -120,6 +120,16 @@ def test_r65_r172_catalogs_say_channels_yanks_and_deprecations(market):
     assert "use something newer" in deprecated
     assert "<strong>churn</strong> instead" in deprecated
     assert "! Deprecated" in market.page("/?q=base")
+
+
+def test_reviews_are_shown_with_their_checks(market):
+    """Who, when and why; the newest first; of another version nothing."""
+    history = market.json("/packages/team/churn")["history"]
+    assert [(entry["action"], entry["by"], entry["channel"]) for entry in history] == [
+        ("promoted", "ben", "stable"), ("accepted", "ann", "")]
+    rows = _table(market.page("/packages/team/churn"), "Checks when it was accepted, 2026-11-01")
+    assert rows[1:] == [["lint", "✓ passed", ""], ["tests", "✕ failed", "2 of 7"]]
+    assert market.json("/packages/team/churn/-/1.1.0")["history"] == []
 
 
 def test_a_catalog_that_nobody_known_signed_is_said_to_be_so(market, key):
@@ -138,7 +148,7 @@ def test_a_catalog_that_nobody_known_signed_is_said_to_be_so(market, key):
     assert market.json("/packages/extensions/mlflow")["versions"][0]["advice"] == ""
 
 
-def test_r171_signatures_are_checked_against_known_keys(market, key):
+def test_signatures_are_checked_against_known_keys(market, key):
     """In both layouts; a stranger's signature is named apart."""
     about = market.json("/packages/extensions/mlflow")
     assert {(entry["layout"], entry["name"], entry["key"]) for entry in about["signatures"]["good"]} == {
@@ -179,7 +189,7 @@ def test_bills_of_materials_and_provenance_are_tables_and_downloads(market, key)
     market.page(f"/packages/attached/thing/-/1.0.0/attachments/sha256:{'0' * 64}", 404)
 
 
-def test_r128_versions_and_what_changed_between_them(market):
+def test_versions_and_what_changed_between_them(market):
     """Permissions and dependencies that came with a version stand out; the list of versions is complete."""
     assert [entry["version"] for entry in market.json("/packages/team/churn")["versions"]] == ["2.0.0-rc.1", "1.1.0", "1.0.0"]
     changed = market.json("/packages/team/churn/-/1.1.0/diff/1.0.0")
@@ -286,6 +296,10 @@ def test_the_standalone_registry_leads_to_its_pages(serve, tmp_path, source):
         about = requests.get(f"http://{alone.host}/marketplace/api/packages/extensions/lonely", timeout=20).json()
         assert about["fit"]["fits"] is None
         assert about["install"] == f"fuseml extension install oci://{alone.host}/extensions/lonely:1.0.0"
+    with serve(tmp_path / "root", listen={"external_url": "https://packages.example"}) as proxied:
+        about = requests.get(f"http://{proxied.host}/marketplace/api/packages/extensions/lonely", timeout=20).json()
+        assert about["url"] == "https://packages.example/marketplace/packages/extensions/lonely/-/1.0.0"
+        assert about["install"] == "fuseml extension install oci://packages.example/extensions/lonely:1.0.0"
 
 
 def test_pages_show_nobody_what_they_may_not_pull(serve, tmp_path, source):

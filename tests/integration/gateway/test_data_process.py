@@ -38,7 +38,7 @@ def test_r137_git_and_registry_are_mounted_in_the_data_process(data):
     assert (status, about["process"], about["pid"]) == (200, "data", data.process.pid)
 
 
-def test_r65_the_marketplace_is_mounted_and_knows_its_server(data):
+def test_r169_the_marketplace_is_mounted_and_knows_its_server(data):
     """Pages of the registry's contents, which is empty yet; they know where they are and which FuseML asks."""
     status, headers, body = data.request("GET", "/marketplace/")
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")

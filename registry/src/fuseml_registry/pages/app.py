@@ -26,10 +26,11 @@ class MarketplaceApp:
         storage: Of the registry.
         engine: Version of the FuseML server, empty for a registry that stands alone.
         keys: Folder of public keys that the server knows; None for none.
+        external_url: Base URL that visitors use; empty takes that of each request.
     """
 
-    def __init__(self, storage: Storage, engine: str, keys: Path | None) -> None:
-        self._make = functools.partial(_load, storage, engine, keys)
+    def __init__(self, storage: Storage, engine: str, keys: Path | None, external_url: str) -> None:
+        self._make = functools.partial(_load, storage, engine, keys, external_url)
         self._app: ASGIApp | None = None
         self._lock = threading.Lock()
 
@@ -52,13 +53,16 @@ def create_app(config: Mapping[str, Any]) -> MarketplaceApp:
 
     Args:
         config: `root`: directory of the registry. `engine`: version of the FuseML server that has it built in
-            (default: it stands alone). `keys`: folder of public keys (`*.pub`) that the server knows.
+            (default: it stands alone). `keys`: folder of public keys (`*.pub`) that the server knows. `external_url`:
+            base URL that visitors use, when a proxy stands before it.
     """
     keys = config.get("keys")
-    return MarketplaceApp(Storage(Path(config["root"])), str(config.get("engine") or ""), Path(keys) if keys else None)
+    return MarketplaceApp(Storage(Path(config["root"])), str(config.get("engine") or ""), Path(keys) if keys else None,
+                          str(config.get("external_url") or ""))
 
 
-def _load(storage: Storage, engine: str, keys: Path | None) -> ASGIApp:
+def _load(storage: Storage, engine: str, keys: Path | None, external_url: str) -> ASGIApp:
     from fuseml_registry.pages.routes import make_routes
 
-    return make_routes(storage, engine, keys, ThreadPoolExecutor(THREADS, thread_name_prefix="marketplace"))
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="marketplace")
+    return make_routes(storage, engine, keys, external_url, pool)

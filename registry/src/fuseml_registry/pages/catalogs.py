@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fuseml_oci import media
-from fuseml_oci.catalog.format import Blob, Package
+from fuseml_oci.catalog.format import Blob, Decision, Package
 from fuseml_oci.catalog.reading import Catalog, open_catalog
 from fuseml_registry.pages.holdings import Holdings
 from fuseml_registry.pages.keys import KnownKey, known_keys, signers
@@ -61,6 +61,7 @@ class Listed:
 
     listing: Listing
     package: Package
+    decisions: tuple[Decision, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,9 @@ class Catalogs:
             if read is None or read.catalog is None:
                 continue
             try:
-                found.append(Listed(listing, read.catalog.read_package(listing.name, listing.document)))
+                package = read.catalog.read_package(listing.name, listing.document)
+                history = read.catalog.history(package)
+                found.append(Listed(listing, package, history.decisions if history else ()))
             except PluginError as error:
                 log.warning("the catalog in %s says nothing usable about %s: %s", listing.repository, place, error)
         return tuple(found)

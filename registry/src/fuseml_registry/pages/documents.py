@@ -100,6 +100,7 @@ class Documents:
             "layers": [{"kind": layer.kind, "title": layer.title, "size": layer.size, "digest": layer.digest}
                        for layer in descriptor.layers],
             "catalogs": [_listed(entry, chosen, bundle.digest) for entry in listed],
+            "history": _history(listed, chosen)[:contents.LIMIT],
             "versions": self.versions(repository)[:SHOWN_VERSIONS],
             "version_count": len(ordered(self.holdings.tags(repository))),
             "signatures": self._signatures(source, bundle.digest, known),
@@ -198,6 +199,16 @@ def install_command(links: Links, repository: str, version: str, current: str) -
     plain = version == current and not parse_version(version).pre
     reference = links.reference(repository, "" if plain and links.embedded else version)
     return f"fuseml extension install {reference}"
+
+
+def _history(listed: tuple[Listed, ...], version: str) -> list[dict[str, Any]]:
+    """What curators decided about a version, and about the package as a whole; the newest first."""
+    found = [{"catalog": entry.listing.catalog, "action": decision.action, "by": decision.by, "at": decision.at,
+              "why": decision.why, "version": decision.version, "channel": decision.channel,
+              "checks": [{"name": check.name, "outcome": check.outcome, "text": check.text}
+                         for check in decision.checks[:contents.LIMIT]]}
+             for entry in listed for decision in entry.decisions if decision.version in ("", version)]
+    return sorted(found, key=lambda decision: str(decision["at"]), reverse=True)
 
 
 def _listed(entry: Listed, version: str, digest: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -27,6 +28,8 @@ from fuseml_registry.routing import local_path
 from fuseml_registry.storage import Storage
 from fuseml_sdk.errors import InvalidInput, NotFound
 
+log = logging.getLogger(__name__)
+
 #: Answers a request; called in a thread, with what the path contains.
 Handler = Callable[..., Response]
 _REPOSITORY = r"(?P<repository>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
@@ -43,12 +46,15 @@ class Routes:
         table: Pattern of a path below the application, and its handler.
         views: Makes the pages for errors.
         embedded: Whether a FuseML server has the registry built in.
+        external_url: Scheme and host for whoever comes through a proxy; empty takes those of the request.
         pool: Where handlers run.
     """
 
-    def __init__(self, table: list[tuple[str, Handler]], views: Views, embedded: bool, pool: Executor) -> None:
+    def __init__(self, table: list[tuple[str, Handler]], views: Views, embedded: bool, external_url: str,
+                 pool: Executor) -> None:
         self._table = [(re.compile(pattern), handler) for pattern, handler in table]
         self._views, self._embedded, self._pool = views, embedded, pool
+        self._external_url = external_url.rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -78,13 +84,18 @@ class Routes:
         except InvalidInput as error:
             return answers.problem(422, error.message, error.hint) if is_api \
                 else self._views.error(422, error.message, links)
+        except Exception:
+            log.exception("the page %s cannot be made", path[:200])
+            message = "The server could not make this page; its log says why"
+            return answers.problem(500, message) if is_api else self._views.error(500, message, links)
 
     def _links(self, request: Request) -> Links:
         base = str(request.scope.get("root_path", "")).rstrip("/")
-        return Links(base, f"{request.url.scheme}://{request.url.netloc}", self._embedded)
+        origin = self._external_url or f"{request.url.scheme}://{request.url.netloc}"
+        return Links(base, origin, self._embedded)
 
 
-def make_routes(storage: Storage, engine: str, keys: Path | None, pool: Executor) -> ASGIApp:
+def make_routes(storage: Storage, engine: str, keys: Path | None, external_url: str, pool: Executor) -> ASGIApp:
     """Put the application together; see `app.create_app` for the arguments."""
     holdings = Holdings(storage)
     catalogs = Catalogs(holdings, keys)
@@ -110,4 +121,4 @@ def make_routes(storage: Storage, engine: str, keys: Path | None, pool: Executor
         (rf"/api/packages/{_REPOSITORY}", api.package),
         (rf"/api/packages/{_REPOSITORY}/-/{_VERSION}", api.package),
         (rf"/api/packages/{_REPOSITORY}/-/{_VERSION}/diff/(?P<old>[0-9][0-9A-Za-z.-]{{0,127}})", api.difference),
-    ], views, bool(engine), pool)
+    ], views, bool(engine), external_url, pool)

@@ -24,8 +24,8 @@ from fuseml_registry.pages.source import StorageSource
 from fuseml_registry.pages.visibility import VisibleSets
 from fuseml_sdk.errors import InvalidInput, NotFound
 
-#: Rendered READMEs that are kept.
-_KEPT = 64
+#: Rendered READMEs that are kept, and characters that they may have together.
+_KEPT, _KEPT_SIZE = 64, 8 << 20
 #: Versions on one page of them.
 _VERSIONS_PAGE = 100
 
@@ -113,6 +113,6 @@ class Views:
         rendered = render(data, name=about["name"])
         with self._lock:
             self._readmes[key] = rendered
-            while len(self._readmes) > _KEPT:
+            while len(self._readmes) > _KEPT or sum(len(html) for html, _ in self._readmes.values()) > _KEPT_SIZE:
                 self._readmes.popitem(last=False)
         return rendered

@@ -33,7 +33,8 @@ class Site:
         parts = make_parts(config)
         self._gate = parts.gate
         self._registry: ASGIApp = RegistryApp(config, parts)
-        self._pages: ASGIApp = create_pages({"root": config.root, "keys": config.root / "keys"})
+        self._pages: ASGIApp = create_pages({"root": config.root, "keys": config.root / "keys",
+                                             "external_url": config.listen.external_url})
         # Without authentication, a page in a browser of this machine could do everything (DNS rebinding).
         self._private = config.auth.method == "none" and config.listen.host in _LOOPBACK
 
