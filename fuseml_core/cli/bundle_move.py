@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fuseml_core.cli.bars import transfer
 from fuseml_core.cli.bundle_places import (
     Wheels,
     check_name,
@@ -15,7 +16,6 @@ from fuseml_core.cli.bundle_places import (
     locate,
     newest_of,
     open_for_push,
-    say,
     wheel_options,
 )
 from fuseml_core.cli.cells import size
@@ -52,7 +52,8 @@ def push(source: Path, reference: str | None, dev: bool, attest: bool, key: str 
     opened = open_for_push(source, dev=dev, wheels=wheels)
     place, client = locate(reference or opened.descriptor.name)
     check_name(place, opened.descriptor)
-    pushed = push_bundle(opened, place, client, say)
+    with transfer("uploading") as report:
+        pushed = push_bundle(opened, place, client, report=report)
     attached = _attach(opened, source, pushed, client, key) if attest else []
     signer = sign_pushed(pushed)
     item = {"reference": str(pushed), "name": opened.descriptor.name, "version": opened.descriptor.version,
@@ -87,8 +88,9 @@ def pull(reference: str, target: Path | None, unpack: Path | None, output: str) 
         where = _unpack(found.reference, client, unpack)
     else:
         where = target or Path(f"{found.descriptor.name}-{found.descriptor.version}.oci.tar")
-        copy(found.reference, LayoutEntry(where, found.reference.tag or found.descriptor.version),
-             progress=_lines("downloading"), connect=lambda _reference: client)
+        with transfer("downloading") as progress:
+            copy(found.reference, LayoutEntry(where, found.reference.tag or found.descriptor.version),
+                 progress=progress, connect=lambda _reference: client)
     item = {"reference": str(found.reference), "name": found.descriptor.name, "version": found.descriptor.version,
             "digest": found.digest, "path": str(where)}
     if output != "table":
@@ -129,8 +131,9 @@ def copy(source: str, target: str, tag: str, no_referrers: bool, output: str) ->
     goal = _target(target, descriptor.name, clients)
     if not isinstance(goal, LayoutEntry):
         check_name(goal, descriptor)
-    report = copy_artifact(origin, goal, tag=name, referrers=not no_referrers, progress=_lines("copying"),
-                           connect=lambda reference: clients[reference.registry])
+    with transfer("copying") as progress:
+        report = copy_artifact(origin, goal, tag=name, referrers=not no_referrers, progress=progress,
+                               connect=lambda reference: clients[reference.registry])
     item: dict[str, Any] = {"source": source, "target": str(goal), "digest": digest, "tag": name,
                             "referrers": report.referrers, "sent": report.sent, "mounted": report.mounted,
                             "present": report.present, "size": report.size}
@@ -160,7 +163,9 @@ def _unpack(reference: Reference, client: RegistryClient, folder: Path) -> Path:
     if folder.exists():
         raise Invalid(f"{folder} is there already.", hint="Choose another folder; nothing is overwritten.")
     with tempfile.TemporaryDirectory(prefix="fuseml-pull-") as content:
-        return unpack_source(pull_bundle(reference, client, Path(content), say), folder)
+        with transfer("downloading") as report:
+            pulled = pull_bundle(reference, client, Path(content), report=report)
+        return unpack_source(pulled, folder)
 
 
 def _target(text: str, name: str, clients: dict[str, RegistryClient]) -> Reference | LayoutEntry:
@@ -171,9 +176,3 @@ def _target(text: str, name: str, clients: dict[str, RegistryClient]) -> Referen
     place, client = locate(f"{text}{name}" if text.endswith("/") else text)
     clients.setdefault(place.registry, client)
     return place
-
-
-def _lines(verb: str) -> Any:
-    from fuseml_oci.progress import lines
-
-    return lines(verb, say)
