@@ -126,6 +126,14 @@ def manifest() -> str:
                    m.LintException)
 
 
+def lint_rules() -> str:
+    """Every rule of `bundle lint`."""
+    from fuseml_oci.bundles.lint import RULES
+
+    rows = ((f"`{r.id}` {r.name}", str(r.severity), r.title, r.reason, r.fix) for _, r in sorted(RULES.items()))
+    return _table(("rule", "severity", "what holds", "why", "what to do"), rows)
+
+
 def commands() -> str:
     """Every command with its usage, arguments and options."""
     from fuseml_core.cli.commands import SECTIONS
@@ -182,6 +190,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "runnable": runnable,
     "template": template,
     "manifest": manifest,
+    "lint-rules": lint_rules,
     "commands": commands,
     "routes": routes,
 }
