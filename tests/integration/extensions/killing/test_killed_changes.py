@@ -143,7 +143,7 @@ def test_a_sample_of_the_steps_on_postgresql(zygote, place, home, postgresql_url
         steps = zygote(home, place, make(f"used_{name}", f"kept_{name}"), "change", **change)["steps"]
         shutil.rmtree(home)
         shutil.copytree(saved, home, symlinks=True)
-    for step in range(1, steps + 1, max(1, steps // 8)):
+    for step in range(1, steps + 1, max(1, steps // 3)):
         shutil.rmtree(home)
         shutil.copytree(saved, home, symlinks=True)
         used = make(f"used_{name}", f"kept_{name}")
