@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
+from pathlib import Path
 
 import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fuseml_oci.bundles import build, push
+from fuseml_oci.client import RegistryClient
 from fuseml_oci.digests import digest_bytes
+from fuseml_oci.reference import Reference
 from fuseml_registry.access.accounts import Accounts
 from fuseml_registry.access.passwords import check_password, hash_password
 from fuseml_registry.access.permissions import Permissions
@@ -26,6 +30,7 @@ RULES = [
     {"users": ["*"], "repositories": ["shared/*"], "actions": ["pull"]},
     {"users": ["anonymous"], "repositories": ["public/**"], "actions": ["pull"]},
 ]
+BUNDLE = Path(__file__).resolve().parents[2] / "bundles/mlflow-end-to-end"
 DATA = b"some content"
 DIGEST = digest_bytes(DATA)
 CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
@@ -155,6 +160,23 @@ def test_a_mount_gives_no_blob_that_one_may_not_pull(tmp_path, users, serve, htt
         assert answer.status_code == 202
         assert http.head(f"{running.url}/team-b/new/blobs/{DIGEST}", auth=BOB).status_code == 404
         assert http.post(f"{running.url}/team-b/new/blobs/uploads/", params=query, auth=ALICE).status_code == 201
+
+
+def test_the_pages_show_visitors_what_they_may_pull(users, serve, tmp_path, http):
+    with serve(tmp_path) as running, RegistryClient(running.host) as client:
+        for namespace in ("public", "team-b"):
+            push(build(BUNDLE), Reference(running.host, f"{namespace}/tour-of-{namespace}"), client)
+        assert "tour-of-team-b" in http.get(f"http://{running.host}/marketplace/").text
+    with serve(tmp_path, auth={"method": "token", "users": users}, access=RULES) as running:
+        url = f"http://{running.host}/marketplace/"
+        assert http.get(url).status_code == 200
+        assert "tour-of-public" in http.get(url).text
+        assert "tour-of-team-b" not in http.get(url).text
+        assert "tour-of-team-b" in http.get(url, auth=BOB).text
+        assert challenge(http.get(url, auth=("bob", "wrong-password")))[0] == "Basic"
+    with serve(tmp_path, auth={"method": "token", "users": users}) as running:
+        assert challenge(http.get(f"http://{running.host}/marketplace/"))[0] == "Basic"
+        assert http.get(f"http://{running.host}/marketplace/", auth=ROBOT).status_code == 200
 
 
 # Basic
