@@ -33,7 +33,10 @@ def pushed(shared, tmp_path_factory) -> dict:
     folder = tmp_path_factory.mktemp("page-turner")
     (folder / "extension.toml").write_text(MANIFEST)
     (folder / "README.md").write_text("# page-turner\n\nIt turns *pages*.\n")
-    return shared.json("bundle", "push", str(folder), "--output", "json")
+    (folder / "runnables").mkdir()
+    (folder / "runnables/turn.yaml").write_text(
+        "kind: custom\nname: turn\ncommand: ['true']\noutputs: [{name: page, kind: value}]\n")
+    return shared.json("bundle", "push", str(folder))
 
 
 def test_r169_what_is_pushed_is_shown_with_the_command_that_installs_it(shared, pushed):
@@ -50,7 +53,7 @@ def test_r169_what_is_pushed_is_shown_with_the_command_that_installs_it(shared, 
     assert about["install"] == "fuseml extension install page-turner"
     assert {entry["name"] for entry in about["signatures"]["good"]} == {"registry"}
     shared(*about["install"].split()[1:])
-    assert "page-turner" in [entry["name"] for entry in shared.json("extension", "list", "--output", "json")]
+    assert "page-turner" in [entry["name"] for entry in shared.json("extension", "list")]
     shared("extension", "uninstall", "page-turner")
 
 
