@@ -34,7 +34,7 @@ def published(numbers, tmp_path_factory) -> Path:
     return folder
 
 
-def test_r38_r65_r128_the_page_for_authors_works(numbers, published, tmp_path):
+def test_r38_r168_r170_the_page_for_authors_works(numbers, published, tmp_path):
     """A new bundle is checked, built, pushed, installed, compared and fetched; then its template runs."""
     (installed,) = [e for e in numbers.json("extension", "list") if e["name"] == "word-count"]
     built = numbers.json("bundle", "inspect", str(published / "word-count-0.1.0.oci.tar"))
@@ -66,7 +66,7 @@ def test_r169_signatures_travel_with_a_copy(numbers, published):
         assert (found["verified"], {s["key"] for s in found["signatures"]}) == (True, {key["fingerprint"]})
 
 
-def test_r65_a_new_store_is_installed_and_runs(numbers, tmp_path):
+def test_r168_a_new_store_is_installed_and_runs(numbers, tmp_path):
     """The other kind of new bundle: its own test passes, and its plugin is an agent of the server at once."""
     numbers("bundle", "new", "notes", "--kind", "store", cwd=tmp_path)
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"], timeout=120,
@@ -84,7 +84,7 @@ def test_r65_a_new_store_is_installed_and_runs(numbers, tmp_path):
         numbers("extension", "uninstall", "notes", code=None)
 
 
-def test_r65_differences_are_shown_between_folders_files_and_references(numbers, published, tmp_path):
+def test_r168_differences_are_shown_between_folders_files_and_references(numbers, published, tmp_path):
     changed = shutil.copytree(published / "fetched", tmp_path / "word-count")
     text = (changed / "extension.toml").read_text().replace('version = "0.1.0"', 'version = "0.2.0"')
     (changed / "extension.toml").write_text(text)
@@ -96,7 +96,7 @@ def test_r65_differences_are_shown_between_folders_files_and_references(numbers,
     assert "Nothing differs" in numbers("bundle", "diff", "word-count:0.1.0", str(published / "fetched")).out
 
 
-def test_r128_mistakes_are_told_with_rule_and_fix(numbers, tmp_path):
+def test_r168_mistakes_are_told_with_rule_and_fix(numbers, tmp_path):
     numbers("bundle", "new", "broken", cwd=tmp_path)
     (tmp_path / "broken/files/id_rsa").write_text("-----BEGIN " + "RSA PRIVATE KEY-----\n")
     result = numbers("bundle", "lint", "broken", cwd=tmp_path, code=1)

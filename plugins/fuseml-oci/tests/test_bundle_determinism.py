@@ -102,18 +102,18 @@ def expected(folder) -> tuple[Path, tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("what", VARIANTS)
-def test_r65_r170_the_same_bundle_under_other_circumstances(expected, folder, what):
+def test_r170_the_same_bundle_under_other_circumstances(expected, folder, what):
     source, wanted = expected
     assert run(Path(sys.executable), source, folder / what.replace(" ", "-"), **VARIANTS[what]) == wanted
 
 
-def test_r65_r170_the_same_bundle_from_files_made_in_another_order_and_time(expected, tmp_path):
+def test_r170_the_same_bundle_from_files_made_in_another_order_and_time(expected, tmp_path):
     source = write_source(tmp_path / "elsewhere", backwards=True, old=True)
     assert run(Path(sys.executable), source, tmp_path / "out") == expected[1]
 
 
 @pytest.mark.full
-def test_r65_r170_the_same_bundle_by_every_python_that_is_installed(expected, tmp_path):
+def test_r170_the_same_bundle_by_every_python_that_is_installed(expected, tmp_path):
     """Minor and patch versions differ in zlib, tarfile, zipfile and json; none of it may show."""
     tried = [inspect_python(Path(sys.executable)).version]
     for minor in ("3.11", "3.12", "3.13", "3.14"):

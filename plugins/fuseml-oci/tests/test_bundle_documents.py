@@ -49,7 +49,7 @@ def built(store):
     return build(store)
 
 
-def test_r65_the_bill_of_materials_is_valid_and_complete(built):
+def test_r168_the_bill_of_materials_is_valid_and_complete(built):
     """Against the published schema of CycloneDX 1.6."""
     made = document(built.descriptor, built.digest, lock_of(built))
     folder = importlib.resources.files("cyclonedx.schema") / "_res"
@@ -66,7 +66,7 @@ def test_r65_the_bill_of_materials_is_valid_and_complete(built):
     assert pydantic["hashes"]
 
 
-def test_r65_provenance_names_commit_builder_and_materials_but_no_machine(store, built, tmp_path):
+def test_r168_provenance_names_commit_builder_and_materials_but_no_machine(store, built, tmp_path):
     source = shutil.copytree(store, tmp_path / "repository" / "extensions" / "notes")
 
     def git(*arguments: str) -> None:
@@ -98,7 +98,7 @@ def test_remotes_are_named_without_users_and_paths(remote, shown):
     assert where_from._without_secrets(remote) == shown
 
 
-def test_r65_documents_travel_with_a_file_and_are_attached_in_a_registry(store, built, registry, tmp_path, monkeypatch):
+def test_r168_documents_travel_with_a_file_and_are_attached_in_a_registry(store, built, registry, tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     made = documents(built.descriptor, built.digest, lock_of(built), store)
     write_with(built, tmp_path / "notes.oci.tar", made)
@@ -116,7 +116,7 @@ def test_r65_documents_travel_with_a_file_and_are_attached_in_a_registry(store, 
         assert {each.predicate_type for each in found} == {"https://cyclonedx.org/bom", "https://slsa.dev/provenance/v1"}
 
 
-def test_r65_a_difference_names_part_and_change(store, built, tmp_path):
+def test_r168_a_difference_names_part_and_change(store, built, tmp_path):
     other = shutil.copytree(store, tmp_path / "other")
     text = (other / "extension.toml").read_text()
     for old, new in (('version = "0.1.0"', 'version = "0.2.0"'), (">=1,<2", ">=1,<3"), ('name = "network"', 'name = "disk"')):
@@ -140,7 +140,7 @@ def test_r65_a_difference_names_part_and_change(store, built, tmp_path):
     assert compare(built.descriptor, built.descriptor, "a==1", "a==1") == []
 
 
-def test_r65_r170_an_unpacked_bundle_builds_to_the_same_digest(built, registry, tmp_path):
+def test_r170_an_unpacked_bundle_builds_to_the_same_digest(built, registry, tmp_path):
     with RegistryClient(registry.host) as client:
         place = push(open_layout(write(built, tmp_path / "x.oci.tar")), read_reference("notes", registry.host), client)
         folder = unpack_source(pull(place, client, tmp_path / "content"), tmp_path / "again")
@@ -157,7 +157,7 @@ def test_what_is_written_as_toml_reads_back(value):
     assert tomllib.loads(toml_of(value)) == value
 
 
-def test_r65_the_schemas_are_those_of_the_code_and_accept_our_bundles(store, built):
+def test_r168_the_schemas_are_those_of_the_code_and_accept_our_bundles(store, built):
     assert schemas.main([]) == 0, "run: python -m fuseml_oci.bundles.schemas --write"
     jsonschema.validate(tomllib.loads((store / "extension.toml").read_text()), schemas.schema("extension"))
     jsonschema.validate(json.loads(built.descriptor.encode()), schemas.schema("descriptor"))

@@ -92,7 +92,7 @@ def source(tmp_path) -> Source:
     return Source(tmp_path / "good")
 
 
-def test_r65_r128_a_good_bundle_has_no_findings(source):
+def test_r168_a_good_bundle_has_no_findings(source):
     report, built = source.lint(published=["0.1.0", "0.1.1", "latest"])
     assert report.findings == ()
     assert report.passes(strict=True)
@@ -203,7 +203,7 @@ def test_every_rule_has_a_test():
 
 
 @pytest.mark.parametrize("id_", SPOILED)
-def test_r65_r128_a_rule_finds_what_it_is_for_and_only_that(source, id_):
+def test_r168_a_rule_finds_what_it_is_for_and_only_that(source, id_):
     change, word = SPOILED[id_]
     change(source)
     report, built = source.lint(make=None)
@@ -292,7 +292,7 @@ def test_secrets_are_not_repeated_in_messages(source):
 
 
 @pytest.mark.parametrize("kind", ["runnable", "store"])
-def test_r65_what_bundle_new_makes_needs_only_words(tmp_path, kind):
+def test_r168_what_bundle_new_makes_needs_only_words(tmp_path, kind):
     folder = tmp_path / "new-thing"
     create(folder, "new-thing", kind)
     report, built = lint_source(folder)

@@ -170,7 +170,7 @@ def source_of(folder: Path, lock: str) -> Path:
     return folder
 
 
-def test_r65_r170_an_environment_is_made_of_carried_wheels_without_an_index(index, registry, tmp_path):
+def test_r170_an_environment_is_made_of_carried_wheels_without_an_index(index, registry, tmp_path):
     """Built with the index, pushed, pulled, unpacked; then the index is gone and the cache of uv is empty."""
     source = source_of(tmp_path / "source", index.lock("fast", "pure"))
     wheels = vendor(source, tmp_path / "cache", pythons=["3.11", "3.12"], platforms=["linux-x86_64"], index=settings(index))

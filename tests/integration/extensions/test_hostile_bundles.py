@@ -228,7 +228,7 @@ def test_our_registry_does_not_take_a_manifest_of_two_meanings(world, tmp_path, 
 
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name not in NOT_TAKEN])
-def test_r128_r170_a_hostile_bundle_is_refused_whole(world, tmp_path, name):
+def test_r170_a_hostile_bundle_is_refused_whole(world, tmp_path, name):
     spoil, said = ATTACKS[name]
     attack = Attack(tmp_path / "source")
     spoil(attack)

@@ -28,7 +28,7 @@ def _push(world, source: Path, wheels: list[Path]) -> None:
         push(built, place, client)
 
 
-def test_r65_r170_carried_wheels_need_no_index(world, lock, tmp_path, monkeypatch):
+def test_r170_carried_wheels_need_no_index(world, lock, tmp_path, monkeypatch):
     source = world.greeter(tmp_path / "source", lock)
     wheels = vendor(source, tmp_path / "vendored")
     assert len(wheels) > 3

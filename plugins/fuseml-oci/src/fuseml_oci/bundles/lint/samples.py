@@ -55,8 +55,8 @@ def mismatch(value: Any, spec: ParameterSpec | TemplateParameter) -> str:
 
 def rendered(runnable: RunnableDescriptor) -> list[str]:
     """The command as it would be run, with samples for inputs, outputs and parameters."""
-    values = {f"input.{spec.name}": f"/work/inputs/{spec.name}" for spec in runnable.inputs}
-    values |= {f"output.{spec.name}": f"/work/outputs/{spec.name}" for spec in runnable.outputs}
+    values = {f"input.{spec.name}": f"/inputs/{spec.name}" for spec in runnable.inputs}
+    values |= {f"output.{spec.name}": f"/outputs/{spec.name}" for spec in runnable.outputs}
     values |= {f"parameter.{spec.name}": str(sample_of(spec)) for spec in runnable.parameters}
     values |= {"python": "/env/bin/python", "runnable": "/runnable"}
     return [re.sub(r"\{([a-z]+(?:\.[^{}]*)?)\}", lambda m: values.get(m[1], m[0]), argument)
