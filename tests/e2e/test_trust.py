@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +97,51 @@ def test_r169_rejected_and_wrongly_signed_bundles_are_refused_whatever_is_said(n
     assert "bad-numbers" not in [e["name"] for e in numbers.json("extension", "list")]
 
 
+@pytest.fixture
+def foreign(tmp_path):
+    """`host:port` of a docker-registry: somebody else's, without the referrers API."""
+    command = shutil.which("docker-registry")
+    if command is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("docker-registry is not installed: apt-get install it")
+    with socket.create_server(("127.0.0.1", 0)) as chosen:
+        host = f"127.0.0.1:{chosen.getsockname()[1]}"
+    config = {"version": 0.1, "log": {"level": "error"}, "http": {"addr": host},
+              "storage": {"filesystem": {"rootdirectory": str(tmp_path / "data")}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    process = subprocess.Popen([command, "serve", str(tmp_path / "config.json")], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(host.split(":")[1])), 1):
+                break
+            time.sleep(0.05)
+        yield host
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_r169_a_bundle_of_a_foreign_registry_is_installed_when_its_author_is_trusted(numbers, policy, foreign, tmp_path):
+    """Signatures lie under the fallback tag there."""
+    place = f"oci://{foreign}/team/foreign-numbers"
+    numbers.environment["FUSEML_KEY_PASSWORD"] = "correct horse"
+    try:
+        pushed = numbers.json("bundle", "push", str(_with_name(tmp_path, "foreign-numbers")), place)
+        numbers("key", "generate", "author", "--directory", str(tmp_path))
+        refused = numbers("extension", "install", place, code=REFUSED)
+        assert "fuseml marketplace add" in refused.err
+        policy(f'version = 1\n[[rule]]\nmatch = "{foreign}/team/*"\nkeys = ["{tmp_path}/author.pub"]\n')
+        assert "is not signed" in numbers("extension", "install", place, code=REFUSED).err
+        numbers("bundle", "sign", pushed["reference"], "--key", str(tmp_path / "author.key"))
+        (trust,) = [numbers.json("policy", "check", place)]
+        assert (trust["allowed"], trust["rule"]) == (True, f'rule 1 ("{foreign}/team/*", line 2)')
+        numbers("extension", "install", place)
+    finally:
+        del numbers.environment["FUSEML_KEY_PASSWORD"]
+        numbers("extension", "uninstall", "foreign-numbers", code=None)
+
+
 def test_the_server_signs_only_what_lies_in_its_registry(numbers):
     for body, code in (({"reference": "extensions/numbers:0.1.0"}, 400), ({"reference": "../x@sha256:00"}, 400),
                        ({"reference": "extensions/numbers@sha256:" + "0" * 64}, 404),
@@ -106,7 +154,7 @@ def test_the_server_signs_only_what_lies_in_its_registry(numbers):
 
 def test_r169_the_pages_commands_work(numbers, tmp_path, policy):
     """Every command of the page in its order, the policy of the page included."""
-    _with_name(tmp_path, "counting")
+    _with_name(tmp_path, "measuring")
     (tmp_path / "bom.json").write_text(json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": []}))
     (tmp_path / "report.html").write_text("<p>All is well.</p>")
     numbers.environment["FUSEML_KEY_PASSWORD"] = "correct horse"
@@ -117,15 +165,15 @@ def test_r169_the_pages_commands_work(numbers, tmp_path, policy):
                 policy(re.search(r"^```toml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)[1])
             arguments = [str(keys / "team.pub") if word == "team.pub" else word for word in shlex.split(command)]
             numbers(*arguments, cwd=tmp_path)
-        (trust,) = [e["trust"] for e in numbers.json("extension", "list") if e["name"] == "counting"]
+        (trust,) = [e["trust"] for e in numbers.json("extension", "list") if e["name"] == "measuring"]
         assert len(trust["signers"]) == 2
         assert trust["attestations"] == ["https://cyclonedx.org/bom"]
-        found = numbers.json("bundle", "verify", "counting", "--key", "team")
+        found = numbers.json("bundle", "verify", "measuring", "--key", "team")
         assert found["verified"]
         assert {entry["name"] for entry in found["signatures"]} == {"team"}
     finally:
         del numbers.environment["FUSEML_KEY_PASSWORD"]
-        numbers("extension", "uninstall", "counting", code=None)
+        numbers("extension", "uninstall", "measuring", code=None)
         for path in keys.glob("*team*"):
             path.unlink()
 
