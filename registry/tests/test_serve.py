@@ -210,11 +210,13 @@ def test_a_signal_lets_requests_finish(tmp_path, http):
 
 def test_two_servers_never_work_on_one_directory(tmp_path, monkeypatch):
     with served("--root", tmp_path) as (first, _):
+        (tmp_path / "tmp/being-written").write_bytes(b"x")
         program = ("import fuseml_registry.keeper as k; k.PREDECESSOR = 0.5; from fuseml_registry.commands import main; "
                    "main()")
         second = subprocess.run([sys.executable, "-c", program, "serve", "--root", str(tmp_path), "--port", "0"],
                                 capture_output=True, text=True, timeout=60, env=environment())
     assert second.returncode == 1
+    assert (tmp_path / "tmp/being-written").exists()
     assert "could not start" in second.stderr
     assert f"process {first.pid} works on {tmp_path} already" in second.stderr
 

@@ -18,6 +18,7 @@ from fuseml_registry.access.token_api import TokenApi
 from fuseml_registry.access.tokens import Tokens, signing_key
 from fuseml_registry.audit import AuditLog
 from fuseml_registry.blob_api import BlobApi
+from fuseml_registry.collection.ownership import Ownership
 from fuseml_registry.collection.sweep import Collector
 from fuseml_registry.configuration import Configuration
 from fuseml_registry.errors import RegistryError
@@ -48,7 +49,7 @@ class Parts:
 def make_parts(config: Configuration) -> Parts:
     """Make the parts of a registry. Files in its directory that a crash left unfinished are removed."""
     storage = Storage(config.root)
-    storage.clear_leftovers()
+    _clear_leftovers(storage)
     metrics = Metrics(config.root)
     audit = AuditLog(config.audit.file or config.root / "audit.jsonl", config.audit.record, config.audit.max_size,
                      config.audit.files)
@@ -76,6 +77,14 @@ def make_parts(config: Configuration) -> Parts:
         route("blobs", r"/(?P<name>.+)/blobs/(?P<digest>[^/]+)", GET=blob.read, DELETE=blob.delete),
     ]
     return Parts(routes, gate, metrics, audit, keeper)
+
+
+def _clear_leftovers(storage: Storage) -> None:
+    """Remove what a crash left, unless another process is at work here; the keeper then says so."""
+    ownership = Ownership(storage.root)
+    if ownership.take():
+        storage.clear_leftovers()
+        ownership.release()
 
 
 def _make_gate(config: Configuration) -> tuple[Gate | None, list[Route]]:
