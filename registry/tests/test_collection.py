@@ -127,6 +127,11 @@ def test_referrers_of_a_deleted_subject_go_or_stay_by_rule(running, repository, 
     assert repository.has(named), "it has a tag of its own"
     listed = repository.http.get(f"{repository.url}/referrers/{subject['digest']}").json()["manifests"]
     assert {d["digest"] for d in listed} == {named["digest"]} | ({signature["digest"]} if rule == "keep" else set())
+    repository.delete(named)
+    for _ in range(3):
+        later(running.root)
+        collect(running.root, referrers="remove")
+    assert not [path for path in (running.root / "repositories").rglob("_deleted/*/*") if path.is_file()]
 
 
 def test_a_subject_that_comes_back_has_its_referrers(running, repository):

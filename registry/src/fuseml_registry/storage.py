@@ -159,6 +159,7 @@ class Storage:
         """Rename a small file durably; needs no room on a full disk."""
         self._directory(target.parent)
         source.replace(target)
+        touch(target)
         sync_directory(target.parent)
         sync_directory(source.parent)
 

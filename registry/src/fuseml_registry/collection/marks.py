@@ -69,7 +69,7 @@ def reachable(manifests: dict[str, Held], deleted: frozenset[str], policy: Colle
     """
     referrers: dict[str, list[str]] = {}
     for held in manifests.values():
-        for subject in _subjects(held, manifests, deleted):
+        for subject in attached_to(held, manifests, deleted):
             referrers.setdefault(subject, []).append(held.digest)
     waiting = [held.digest for held in manifests.values() if _is_root(held, manifests, deleted, policy, oldest)]
     found: set[str] = set()
@@ -95,7 +95,7 @@ def removal_order(manifests: dict[str, Held], doomed: set[str], deleted: frozens
         held = manifests[digest]
         if held.is_index:
             below[digest].update(doomed.intersection(held.names))
-        for subject in doomed.intersection(_subjects(held, manifests, deleted)):
+        for subject in doomed.intersection(attached_to(held, manifests, deleted)):
             below[subject].add(digest)
     order: list[str] = []
     seen: set[str] = set()
@@ -124,7 +124,7 @@ def _closure(start: str, below: dict[str, set[str]]) -> set[str]:
 
 def is_left_over(held: Held, present: dict[str, Held], deleted: frozenset[str]) -> bool:
     """Whether a manifest belongs to a subject that was here and is gone: by its field, or by all of its tags."""
-    subjects = _subjects(held, present, deleted)
+    subjects = attached_to(held, present, deleted)
     return bool(subjects) and not _plain(held) and all(s in deleted and s not in present for s in subjects)
 
 
@@ -138,14 +138,14 @@ def _is_root(held: Held, manifests: dict[str, Held], deleted: frozenset[str], po
         return policy.referrers == "keep"
     if held.tags or held.subject:
         # It goes and stays with a subject that is here; one that never was here is somewhere else.
-        present = any(subject in manifests for subject in _subjects(held, manifests, deleted))
+        present = any(subject in manifests for subject in attached_to(held, manifests, deleted))
         return not present or policy.referrers == "keep" or policy.untagged == "keep"
     return policy.untagged == "keep"
 
 
 def subjects_that_are_gone(held: Held, manifests: dict[str, Held], deleted: frozenset[str]) -> list[str]:
     """Return the digests a manifest is attached to that are not here."""
-    return [subject for subject in _subjects(held, manifests, deleted) if subject not in manifests]
+    return [subject for subject in attached_to(held, manifests, deleted) if subject not in manifests]
 
 
 def _plain(held: Held) -> list[str]:
@@ -153,7 +153,7 @@ def _plain(held: Held) -> list[str]:
     return [tag for tag in held.tags if not _ATTACHED.fullmatch(tag)]
 
 
-def _subjects(held: Held, manifests: dict[str, Held], deleted: frozenset[str]) -> list[str]:
+def attached_to(held: Held, manifests: dict[str, Held], deleted: frozenset[str]) -> list[str]:
     """The digests that a manifest is attached to: by its field `subject`, or by a tag made of a digest."""
     found = [held.subject] if held.subject else []
     for tag in held.tags:

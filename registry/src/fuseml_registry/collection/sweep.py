@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fuseml_registry.collection.marks import (
     Held,
+    attached_to,
     linked,
     manifests_of,
     reachable,
@@ -85,6 +86,8 @@ class _Collection:
             if digest in named or not self._remove_blob(name, digest, link):
                 self._held.add(_key(digest))
         self._remove_entries(name, kept)
+        self._remove_markers(name, {subject for digest in kept for subject in attached_to(
+            manifests[digest], manifests, deleted)})
 
     def contents(self) -> None:
         """Remove the contents that no repository holds."""
@@ -149,6 +152,15 @@ class _Collection:
                 if not self._report.dry_run:
                     self._storage.remove(path)
             self._report.add("referrers", f"{name}@{digest}")
+
+    def _remove_markers(self, name: str, subjects: set[str]) -> None:
+        """Forget manifests that were deleted and that nothing here is attached to any more."""
+        for digest, marker in linked(self._storage, name, "_deleted"):
+            if digest in subjects or self._report.dry_run:
+                continue
+            with self._storage.repository_lock(name):
+                if self._is_old(marker):
+                    self._storage.remove(marker)
 
     def _is_old(self, path: Path) -> bool:
         try:
