@@ -88,6 +88,7 @@ def pull(reference: str, target: Path | None, unpack: Path | None, output: str) 
         where = _unpack(found.reference, client, unpack)
     else:
         where = target or Path(f"{found.descriptor.name}-{found.descriptor.version}.oci.tar")
+        _refuse_other(where, found.digest)
         with transfer("downloading") as progress:
             copy(found.reference, LayoutEntry(where, found.reference.tag or found.descriptor.version),
                  progress=progress, connect=lambda _reference: client)
@@ -154,6 +155,14 @@ def _attach(opened: BuiltBundle | Layout, source: Path, pushed: Reference, clien
     built_here = source if (source / "extension.toml").is_file() else None
     made = documents(opened.descriptor, opened.digest, lock_of(opened), built_here)
     return push_documents(client, pushed, made, open_private(key, password_stdin=False) if key else None)
+
+
+def _refuse_other(where: Path, digest: str) -> None:
+    """A place with another bundle in it would hold two afterwards, and nobody could say which one is meant."""
+    from fuseml_oci.bundles import open_layout
+
+    if where.exists() and not (where.is_dir() and not any(where.iterdir())) and open_layout(where).digest != digest:
+        raise Invalid(f"{where} holds another bundle.", hint="Choose another place, or delete it.")
 
 
 def _unpack(reference: Reference, client: RegistryClient, folder: Path) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fuseml_oci.bundles import build, open_layout, push, write
+from fuseml_oci.bundles.lint import lint_source
 from fuseml_oci.bundles.references import read_reference
 from fuseml_oci.bundles.targets import PLATFORMS, best_wheel, target
 from fuseml_oci.bundles.transfer import pull
@@ -214,5 +215,20 @@ def test_hashes_are_read_by_normalised_name():
 def test_a_bundle_without_a_lock_has_nothing_to_carry(index, tmp_path):
     source = source_of(tmp_path / "source", "")
     (source / "requirements.lock").unlink()
-    with pytest.raises(InvalidInput, match="has no requirements.lock"):
+    with pytest.raises(InvalidInput, match="has no lock"):
         vendor(source, tmp_path / "cache", index=settings(index))
+
+
+def test_locks_of_runnables_are_carried_too(index, tmp_path):
+    """Also in a bundle without an environment of its own; the runnable's environment is then made without an index."""
+    source = source_of(tmp_path / "source", index.lock("pure"))
+    (source / "requirements.lock").unlink()
+    (source / "extension.toml").write_text('name = "carrier"\nversion = "1.0.0"\nsummary = "Carries wheels."\n')
+    (source / "files/train.lock").write_text(index.lock("pure"))
+    (source / "runnables/x.json").write_text(json.dumps(
+        {"name": "x", "command": ["{python}", "-V"], "environment": {"lock": "files/train.lock"}}))
+    wheels = vendor(source, tmp_path / "cache", index=settings(index))
+    report, built = lint_source(source, vendored=wheels)
+    assert [path.name for path in wheels] == ["pure-1.0-py3-none-any.whl"]
+    assert "vendored/pure-1.0-py3-none-any.whl" in [file.path for file in built.descriptor.files]
+    assert report.passes()

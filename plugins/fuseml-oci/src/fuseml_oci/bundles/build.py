@@ -197,8 +197,6 @@ def _bundled(manifest: ExtensionManifest, runnables: list[Document[RunnableDescr
              vendored: list[FileEntry]) -> ExtensionManifest:
     """The manifest as the bundle carries it: contents listed, wheels by file name."""
     environment = manifest.environment
-    if vendored and environment is None:
-        raise InvalidInput(f"{MANIFEST_FILE}: environment: only an extension with an environment can carry wheels")
     if environment is not None:
         environment = environment.model_copy(update={"lock": LOCK_FILE if locked else "",
                                                      "wheels": [wheel.filename for wheel in wheels],

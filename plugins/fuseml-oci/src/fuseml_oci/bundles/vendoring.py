@@ -21,16 +21,17 @@ from urllib.request import url2pathname
 import requests
 from packaging.utils import canonicalize_name
 
-from fuseml_oci.bundles.build import LOCK_FILE, MANIFEST_FILE
+from fuseml_oci.bundles.build import LOCK_FILE, read_source_manifest
 from fuseml_oci.bundles.checks import check_lock
 from fuseml_oci.bundles.descriptor import MAX_LAYER
+from fuseml_oci.bundles.documents import read_documents
 from fuseml_oci.bundles.targets import Target, best_wheel, target
-from fuseml_oci.bundles.tree import read_file
+from fuseml_oci.bundles.tree import read_tree
 from fuseml_oci.digests import BUFFER, digest_file
 from fuseml_sdk.environments import IndexSettings
 from fuseml_sdk.environments.tool import run_uv
 from fuseml_sdk.errors import InvalidInput, NotReady, PluginError, Retryable
-from fuseml_sdk.manifest import parse_manifest
+from fuseml_sdk.types import RunnableDescriptor
 
 Progress = Callable[[str], None]
 _RESOLVE_SECONDS, _CONNECT_SECONDS, _READ_SECONDS = 300.0, 10.0, 60.0
@@ -87,7 +88,7 @@ def collect(lock: Path, python: str, destination: Path, index: IndexSettings | N
 
 def vendor(source: Path, destination: Path, *, pythons: Sequence[str] = (), platforms: Sequence[str] = (),
            index: IndexSettings | None = None, progress: Progress | None = None) -> list[Path]:
-    """Fetch the wheels of a bundle's lock for several targets, for `build(…, vendored=…)`.
+    """Fetch the wheels of a bundle's locks for several targets, for `build(…, vendored=…)`.
 
     Args:
         source: Folder with extension.toml.
@@ -100,16 +101,31 @@ def vendor(source: Path, destination: Path, *, pythons: Sequence[str] = (), plat
     Raises:
         InvalidInput: As :func:`collect`, or the bundle has no lock.
     """
-    text = read_file(source, MANIFEST_FILE, limit=1 << 20, field="bundle").data.decode(errors="replace")
-    environment = parse_manifest(text).environment
-    lock = source / (environment.lock if environment else LOCK_FILE)
-    if environment is None or not lock.is_file():
-        raise InvalidInput(f"{source}: the bundle has no {lock.name}, so there are no wheels to carry",
+    locks = locks_of(source)
+    if not locks:
+        raise InvalidInput(f"{source}: the bundle has no lock, so there are no wheels to carry",
                            hint="Lock what the extension needs: uv pip compile --universal --generate-hashes "
                                 "--no-emit-index-url requirements.in -o requirements.lock")
-    found = {path for python in pythons or ("",) for platform in platforms or ("",)
+    found = {path for lock in locks for python in pythons or ("",) for platform in platforms or ("",)
              for path in collect(lock, python, destination, index, platform=platform, progress=progress)}
     return sorted(found)
+
+
+def locks_of(source: Path) -> list[Path]:
+    """The locks of a bundle's source: that of the extension, and those that its runnables name.
+
+    Raises:
+        InvalidInput: Manifest or runnables cannot be read.
+    """
+    manifest = read_source_manifest(source)
+    named = {manifest.environment.lock} if manifest.environment else set[str]()
+    runnables = read_documents(read_tree(source, "runnables", limit=MAX_LAYER["runnables"]), manifest.runnables,
+                               "runnables", RunnableDescriptor)
+    for document in runnables:
+        lock = document.model.environment.lock
+        if lock and not (lock == LOCK_FILE and manifest.environment):  # the extension's own has this name in the bundle
+            named.add(lock)
+    return [source / name for name in sorted(named) if (source / name).is_file()]
 
 
 def hashes_of(lock: str) -> dict[str, frozenset[str]]:

@@ -45,7 +45,7 @@ def lock_has_what_wheels_require(bundle: Subject) -> Found:
       fix="Build with --with-wheels again after locking.")
 def vendored_wheels_are_locked(bundle: Subject) -> Found:
     """Every vendored wheel has a hash that the lock allows."""
-    allowed = hashes_of(bundle.lock)
+    allowed = hashes_of(bundle.locks)
     for wheel in bundle.vendored:
         if bundle.hashes.get(wheel.filename) not in allowed.get(wheel.distribution, ()):
             yield f"vendored/{wheel.filename}", "the lock does not have its hash"

@@ -97,6 +97,13 @@ class Subject:
         return self.text(self.manifest.environment.lock) or "" if self.manifest.environment else ""
 
     @property
+    def locks(self) -> str:
+        """The lock of the extension and those that its runnables name, one after the other."""
+        named = {runnable.environment.lock for runnable in self.runnables.values()}
+        own = self.manifest.environment.lock if self.manifest.environment else ""
+        return "\n".join(self.text(path) or "" for path in sorted({own, *named} - {"", None}, key=str) if path)
+
+    @property
     def pins(self) -> dict[str, set[str]]:
         """Versions in the lock by normalised name; several when they depend on the platform."""
         found: dict[str, set[str]] = {}
