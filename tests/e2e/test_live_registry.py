@@ -103,25 +103,26 @@ def test_an_extension_is_installed_from_another_repository_of_the_server(host, n
     known = numbers.json("extension", "list")
 
     same = numbers("extension", "install", f"{host}/other/numbers:0.1.0")
-    assert "already installed" in same.err
+    assert "Nothing changed" in same.out
     renamed = numbers("extension", "install", f"{host}/other/letters:0.1.0", code=2)
     assert "contains the extension 'numbers'" in renamed.err
     missing = numbers("extension", "install", f"{host}/other/numbers:9.9.9", code=3)
     assert "other/numbers:9.9.9" in missing.err
-    stranger = numbers("extension", "install", f"{host.replace('127.0.0.1', '127.0.0.2')}/other/numbers:0.1.0", code=5)
-    assert "--allow-unsigned" in stranger.err
     assert numbers.json("extension", "list") == known
 
 
 @pytest.mark.full
 def test_a_copied_bundle_is_installed_where_it_is_new(fuseml, tmp_path):
-    """Another server gets the extension by `skopeo` alone and installs it from a repository of its choice."""
+    """Another server gets the extension by `skopeo`, signs it and installs it from a repository of its choice."""
     fuseml("bundle", "build", "tests/e2e/bundles/numbers", "-o", str(tmp_path / "numbers.oci.tar"))
     fuseml("server", "start")
     host = urlsplit(fuseml.base_url).netloc
     _skopeo("copy", "--dest-tls-verify=false", f"oci-archive:{tmp_path}/numbers.oci.tar:0.1.0",
             f"docker://{host}/other/numbers:0.1.0")
 
+    refused = fuseml("extension", "install", f"{host}/other/numbers:0.1.0", code=5)
+    assert f"fuseml bundle sign oci://{host}/other/numbers:0.1.0@sha256:" in refused.err
+    fuseml("bundle", "sign", f"{host}/other/numbers:0.1.0")
     fuseml("extension", "install", f"{host}/other/numbers:0.1.0")
 
     (extension,) = fuseml.json("extension", "list")

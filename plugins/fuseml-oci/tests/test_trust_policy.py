@@ -227,7 +227,7 @@ def test_r169_unsigned_is_refused_with_what_to_do(world):
     assert f"fuseml bundle sign {world.place} --key FILE" in refused.hint
     assert "--allow-unsigned" in refused.hint
     ours = world.decide('[[rule]]\nmatch = "embedded/**"\nkeys = ["keys/registry.pub"]\n', embedded=True)
-    assert f"Sign it: fuseml bundle sign tool@{world.place.digest}" in ours.hint
+    assert f"Sign it: fuseml bundle sign {world.place}\n" in ours.hint
 
 
 def test_r169_signed_by_a_key_of_the_rule_is_allowed(world):

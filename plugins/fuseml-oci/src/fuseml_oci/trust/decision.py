@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _MENTIONED = 3
 #: Name of the public key of a server's own registry.
 OWN_KEY = "registry.pub"
+#: Where that registry keeps what goes by its bare name.
+NAMESPACE = "extensions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,10 @@ class _Case:
         """The command that signs it; the server's own key signs once only."""
         if not self.is_ours:
             return f"fuseml bundle sign {self.pinned} --key FILE"
-        name = self.reference.repository.rpartition("/")[2]
+        namespace, _, name = self.reference.repository.rpartition("/")
+        short = f"{name}@{self.digest}" if namespace == NAMESPACE else self.pinned
         key = "" if self.is_own_key_enough and not again else " --key FILE"
-        return f"fuseml bundle sign {name}@{self.digest}{key}"
+        return f"fuseml bundle sign {short}{key}"
 
 
 class _Judgement:
