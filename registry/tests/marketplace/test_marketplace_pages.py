@@ -132,6 +132,18 @@ def test_reviews_are_shown_with_their_checks(market):
     assert market.json("/packages/team/churn/-/1.1.0")["history"] == []
 
 
+def test_a_mirrored_catalog_is_recognised_by_what_it_lists(market, key):
+    """Bundles of a mirror lie in other repositories than the catalog names, with the same digests."""
+    reference = market.push_raw("mirror/copied", {"name": "copied"})
+    market.push_catalog("mirror/catalog", 1, key, {
+        "name": "copied", "repository": "oci://origin.example/somewhere/copied",
+        "versions": [{"version": "1.0.0", "digest": reference.digest, "published_at": "2026-11-01T00:00:00Z",
+                      "published_by": "ann"}], "channels": {"edge": [{"version": "1.0.0"}]}})
+    time.sleep(1.2)
+    assert market.json("/search?q=copied&channel=edge")["total"] == 1
+    assert market.json("/packages/mirror/copied")["catalogs"][0]["channels"] == ["edge"]
+
+
 def test_a_catalog_that_nobody_known_signed_is_said_to_be_so(market, key):
     """Whoever may push could push a catalog; what it says about other contents counts for nothing."""
     digest = market.client.get_manifest("team/future", "0.3.0")[2]

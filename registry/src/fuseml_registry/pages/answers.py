@@ -20,7 +20,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    "Cache-Control": "no-cache",
+    "Cache-Control": "private, no-cache",
 }
 #: What never changes under its address.
 FOREVER = "public, max-age=31536000, immutable"

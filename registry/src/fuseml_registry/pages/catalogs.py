@@ -72,6 +72,7 @@ class _Read:
     catalog: Catalog | None = None
     by_document: dict[str, Listing] = field(default_factory=dict)
     by_place: dict[str, Listing] = field(default_factory=dict)
+    by_digest: dict[str, Listing] = field(default_factory=dict)
 
 
 class Catalogs:
@@ -103,15 +104,23 @@ class Catalogs:
         self._read = loaded
         return bool(changed or gone)
 
-    def listings(self, place: str) -> tuple[Listing, ...]:
-        """The catalogs that list a repository; signed ones first."""
-        found = [read.by_place[place] for _, read in sorted(self._read.items()) if place in read.by_place]
+    def listings(self, place: str, digests: Iterable[str] = ()) -> tuple[Listing, ...]:
+        """The catalogs that list a repository, or in another place (a mirror's) a bundle in it; signed ones first.
+
+        Args:
+            place: The repository.
+            digests: Of bundles in it.
+        """
+        wanted = tuple(digests)
+        found = [listing for _, read in sorted(self._read.items())
+                 if (listing := read.by_place.get(place) or next(
+                     (read.by_digest[digest] for digest in wanted if digest in read.by_digest), None))]
         return tuple(sorted(found, key=lambda listing: not listing.signed))
 
-    def listed(self, place: str) -> tuple[Listed, ...]:
+    def listed(self, place: str, digests: Iterable[str] = ()) -> tuple[Listed, ...]:
         """The same with everything the catalogs say, read from the storage."""
         found = []
-        for listing in self.listings(place):
+        for listing in self.listings(place, digests):
             read = self._read.get(listing.repository)
             if read is None or read.catalog is None:
                 continue
@@ -151,6 +160,7 @@ class Catalogs:
                 if listing is None or listing.signed != signed:
                     listing = _listing(catalog, repository, signed, name, blob)
                 read.by_document[blob.digest] = read.by_place[listing.place] = listing
+                read.by_digest.update(dict.fromkeys(listing.versions, listing))
         except PluginError as error:
             log.warning("the catalog in %s cannot be used: %s", repository, error)
             return _Read(digest)

@@ -48,7 +48,7 @@ class Documents:
         Raises:
             NotFound: There is no bundle in the repository.
         """
-        listings = self.catalogs.listings(repository)
+        listings = self.catalogs.listings(repository, self._digests(repository))
         fallback: Version | None = None
         for version, _ in self.holdings.candidates(repository, MAX_TRIED, keep=True):
             if curated(version.digest, listings).advice != "yanked":
@@ -78,7 +78,7 @@ class Documents:
         current = self.current(repository)
         chosen = version or current.version
         bundle, found = self.bundle(repository, chosen)
-        listed = self.catalogs.listed(repository)
+        listed = self.catalogs.listed(repository, self._digests(repository))
         descriptor, manifest = bundle.descriptor, bundle.descriptor.manifest
         source = StorageSource(self.holdings, repository)
         known = [*keys.known_keys(self.keys), *endorsed(listed)]
@@ -111,8 +111,8 @@ class Documents:
 
     def versions(self, repository: str) -> list[dict[str, Any]]:
         """All versions of a package, the highest first, with the one before each that it can be compared with."""
-        listings = self.catalogs.listings(repository)
         found = self.holdings.versions(repository)
+        listings = self.catalogs.listings(repository, [entry.digest for entry in found])
         return [{"version": entry.version, "digest": entry.digest, "pushed_at": moment_text(entry.pushed),
                  "channels": list(told.channels), "advice": told.advice,
                  "pre_release": bool(parse_version(entry.version).pre),
@@ -123,6 +123,10 @@ class Documents:
         """The version before one; empty if it is the first."""
         tags = ordered(self.holdings.tags(repository))
         return next((tag for tag in tags if parse_version(tag) < parse_version(version)), "")
+
+    def _digests(self, repository: str) -> list[str]:
+        """Digests of the highest versions, by which catalogs of other places know them."""
+        return [entry.digest for entry in self.holdings.versions(repository, SHOWN_VERSIONS)]
 
     def _needs(self, bundle: Bundle, listed: tuple[Listed, ...]) -> dict[str, Any]:
         """What the bundle needs, as catalogs corrected it after publication."""

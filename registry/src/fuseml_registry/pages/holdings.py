@@ -83,10 +83,10 @@ class Holdings:
             raise NotFound(f"{repository} has no tag {tag!r}") from None
         return Version(tag, digest, pushed)
 
-    def versions(self, repository: str) -> list[Version]:
-        """All tags that are versions, the highest first; several tags of one digest are several versions."""
+    def versions(self, repository: str, limit: int | None = None) -> list[Version]:
+        """The tags that are versions, the highest first; several tags of one digest are several versions."""
         found = []
-        for tag in ordered(self.tags(repository)):
+        for tag in ordered(self.tags(repository))[:limit]:
             try:
                 found.append(self.tagged(repository, tag))
             except NotFound:  # deleted meanwhile

@@ -108,7 +108,7 @@ class Scanner:
 
     def _shown(self, name: str, entry: Entry) -> Entry:
         """Add what catalogs say; instead of a yanked version the one before it is shown."""
-        listings = self.catalogs.listings(name)
+        listings = self.catalogs.listings(name, (entry.digest,))
         if curated(entry.digest, listings).advice == "yanked":
             for version, bundle in self.holdings.candidates(name, MAX_TRIED):
                 if curated(bundle.digest, listings).advice != "yanked":
