@@ -64,8 +64,7 @@ def bootstrap(settings: Settings) -> UseCases:
     Args:
         settings: Where everything lies and how much there may be.
     """
-    structlog.configure(processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
-                        logger_factory=structlog.stdlib.LoggerFactory(), wrapper_class=structlog.stdlib.BoundLogger)
+    _log_by_standard_library()
     database = open_database(settings.database_url)
     ledger, records = SqlLedger(database), SqlExtensions(database)
     host = PluginHost(runtime_dir=settings.runtime_dir, log_dir=settings.path("logs", "extensions"))
@@ -82,17 +81,9 @@ def bootstrap(settings: Settings) -> UseCases:
     catalogs = _catalogs(settings)
     bundles, lock = _bundles(settings, records, catalogs), SqlChangeLock(database)
     components = HostedComponents(host, settings.path("extensions", "state"), configured.values)
-    extensions = Extensions(
-        records=records, generations=SqlGenerations(database), lock=lock, settings=configured,
-        bundles=bundles, environments=UvEnvironments(settings),
-        host=components,
-        store=settings.path("extensions", "store"), engine=__version__, users=_users(ledger),
-        pinned=lambda digest: digest in pinned_bundles(ledger),
-        followers={"redetect": codesets.redetect}, keep=settings.extension_generations,
-        grace=settings.extension_grace)
-    catalog = ExtensionCatalog(records)
-    marketplaces = Marketplaces(Offers(catalogs, EmbeddedRows(lambda: _client(settings))), records, __version__,
-                                0.0 if settings.offline else settings.marketplace_seconds)
+    extensions = _extensions(settings, SqlGenerations(database), ledger, records=records, lock=lock, bundles=bundles,
+                             settings=configured, host=components, followers={"redetect": codesets.redetect})
+    catalog, marketplaces = ExtensionCatalog(records), _marketplaces(settings, catalogs, records)
     pipelines = Pipelines(ledger, catalog, projects, reconciler.wake, services.stop_of_pipeline)
     watcher = StoreWatcher(ledger, plugins, codesets.observe)
     care = make_care(Parts(
@@ -133,6 +124,23 @@ def bootstrap(settings: Settings) -> UseCases:
         describe=lambda: describe(settings, started_at), start=start, stop=stop, activity=reconciler.activity,
         stop_workloads=lambda jobs: reconciler.stop_workloads(cancel_jobs=jobs),
         alive=lambda: time.monotonic() - reconciler.heartbeat < 60.0, started_at=started_at)
+
+
+def _log_by_standard_library() -> None:
+    structlog.configure(processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+                        logger_factory=structlog.stdlib.LoggerFactory(), wrapper_class=structlog.stdlib.BoundLogger)
+
+
+def _extensions(server: Settings, generations: SqlGenerations, ledger: SqlLedger, **parts: Any) -> Extensions:
+    return Extensions(
+        generations=generations, environments=UvEnvironments(server), store=server.path("extensions", "store"),
+        engine=__version__, users=_users(ledger), pinned=lambda digest: digest in pinned_bundles(ledger),
+        keep=server.extension_generations, grace=server.extension_grace, **parts)
+
+
+def _marketplaces(settings: Settings, catalogs: CatalogCopies, records: SqlExtensions) -> Marketplaces:
+    return Marketplaces(Offers(catalogs, EmbeddedRows(lambda: _client(settings))), records, __version__,
+                        0.0 if settings.offline else settings.marketplace_seconds)
 
 
 def _catalogs(settings: Settings) -> CatalogCopies:

@@ -26,6 +26,7 @@ from sqlmodel import Field, SQLModel
 from fuseml_core.adapters.sql.extensions import ExtensionRow, ExtensionSettingRow
 from fuseml_core.adapters.sql.rows import table_of
 from fuseml_core.adapters.sql.tables import Json
+from fuseml_core.domain.errors import Conflict
 from fuseml_core.domain.extensions import (
     ExtensionState,
     Generation,
@@ -104,7 +105,7 @@ class SqlGenerations:
         """Make a new generation and put it in force, with everything that belongs to it, in one transaction."""
         now = time.time()
         with self._engine.begin() as connection:
-            number = (connection.execute(select(func.max(_GENERATIONS.c.number))).scalar() or 0) + 1
+            number = _next_number(connection, change.base)
             made = Generation(number, change.cause, now, tuple(sorted(change.members, key=lambda m: m.name)),
                               GenerationState.NEW if change.watched else GenerationState.SETTLED, change.note)
             connection.execute(update(_GENERATIONS).where(_GENERATIONS.c.state == GenerationState.NEW.value).values(
@@ -152,7 +153,9 @@ class SqlGenerations:
         with self._engine.connect().execution_options(fuseml_read_only=True) as connection:
             rows = connection.execute(query).all()
             wanted = _MEMBERS.c.generation.in_([row.number for row in rows])
-            members = connection.execute(select(_MEMBERS).where(wanted).order_by(_MEMBERS.c.name)).all()
+            members = connection.execute(select(_MEMBERS).where(wanted)).all()
+        # Databases sort names each in its own way.
+        members = sorted(members, key=lambda member: str(member.name))
         return [Generation(row.number, row.cause, row.created_at,
                            tuple(_member(m) for m in members if m.generation == row.number),
                            GenerationState(row.state), row.note) for row in rows]
@@ -160,6 +163,14 @@ class SqlGenerations:
 
 #: Kind of work that stands for the change that runs now; see `change_lock`.
 CHANGE = "change"
+
+
+def _next_number(connection: Connection, base: int) -> int:
+    """Whoever loses the race of two servers finds either another newest number or its own taken."""
+    newest = int(connection.execute(select(func.max(_GENERATIONS.c.number))).scalar() or 0)
+    if newest != base:
+        raise Conflict("the extensions were changed meanwhile", hint="Try again.")
+    return newest + 1
 
 
 def _activate(connection: Connection, records: Sequence[InstalledExtension], active: Collection[str]) -> None:

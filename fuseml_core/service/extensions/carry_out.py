@@ -97,7 +97,8 @@ class Changer:
                     self._check(item.record, progress)
             made = self._switch(plan, prepared, forget, failure)
         except BaseException:
-            self._undo(prepared, {change.old.digest for change in plan.changes if change.old is not None})
+            if self._is_in_force(current):
+                self._undo(prepared, {change.old.digest for change in plan.changes if change.old is not None})
             raise
         self._finish(plan, prepared, progress)
         return made
@@ -144,11 +145,19 @@ class Changer:
     def _switch(self, plan: Plan, prepared: Sequence[_Prepared], forget: bool, failure: Failure | None) -> Generation:
         gone = [change.name for change in plan.changes if change.action is Action.REMOVE]
         return self._generations.switch(Switch(
-            plan.cause, plan.members, [item.record for item in prepared if item.is_new_record],
+            plan.cause, plan.members, plan.base, [item.record for item in prepared if item.is_new_record],
             settings=plan.settings, forget=gone if forget else (),
             work=tuple(self._followers) if prepared else (),
             watched=failure is None and any(item.record.components for item in prepared),
             failed=failure.number if failure else 0, note=failure.note if failure else ""))
+
+    def _is_in_force(self, generation: Generation) -> bool:
+        """Whether nothing was switched. If the database cannot be asked, the next start removes what is left over."""
+        try:
+            return self._generations.current().number == generation.number
+        except Exception:
+            log.exception("it is not known whether the change was made")
+            return False
 
     def _undo(self, prepared: Sequence[_Prepared], before: set[str]) -> None:
         """Remove what was made. What was active before, even of the same digest, stays registered."""

@@ -49,6 +49,7 @@ class Switch:
     Attributes:
         cause: Why, such as `install mlflow`.
         members: The whole new set.
+        base: Number of the generation that it was planned from; another one in force now is a conflict.
         records: Versions that are not yet in the database.
         settings: Values to set, by extension.
         forget: Extensions whose settings are dropped.
@@ -60,6 +61,7 @@ class Switch:
 
     cause: str
     members: Sequence[Member]
+    base: int
     records: Sequence[InstalledExtension] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     forget: Collection[str] = ()
@@ -85,7 +87,11 @@ class Generations(Protocol):
         ...
 
     def switch(self, change: Switch) -> Generation:
-        """Make a new generation and put it in force, with everything that belongs to it, in one transaction."""
+        """Make a new generation and put it in force, with everything that belongs to it, in one transaction.
+
+        Raises:
+            Conflict: Another generation is in force than the one that it was planned from.
+        """
         ...
 
     def settle(self, number: int) -> None:

@@ -361,3 +361,25 @@ def test_files_that_were_taken_away_are_brought_back_by_installing_again(kept, t
         kept.extensions.rollback()
     with pytest.raises(FusemlError):
         kept.extensions.rollback(1)
+
+
+def test_a_plan_that_another_server_overtook_changes_nothing(kept, tmp_path):
+    kept.push(kept.data_only(tmp_path / "a", "alpha"))
+    kept.push(kept.data_only(tmp_path / "b", "beta"))
+    overtaken = kept.extensions._planner.install(["alpha"], Options())
+    kept.install("beta")
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        kept.extensions._changer.carry_out(overtaken, lambda _text: None)
+    assert versions(kept) == {"beta": "0.1.0"}
+    assert [path.name for path in (kept.home / "extensions/store").iterdir()] == [kept.records.get("beta").digest[7:]]
+
+
+def test_asking_for_a_dependency_makes_it_stay(kept, tmp_path):
+    kept.push(kept.data_only(tmp_path / "base", "base"))
+    kept.push(kept.data_only(tmp_path / "top", "top", more=needs("base", "*")))
+    kept.install("top")
+    assert not kept.extensions.get("base")["requested"]
+    done = kept.extensions.install(["base"])
+    assert (done["plan"]["changes"], done["generation"]) == ([], 2)
+    kept.extensions.uninstall(["top"], prune=True)
+    assert versions(kept) == {"base": "0.1.0"}
