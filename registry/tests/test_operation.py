@@ -47,6 +47,7 @@ def test_r65_changes_logins_and_refusals_are_recorded_without_secrets(serve, tmp
         query = {"service": "fuseml-registry", "scope": "repository:team/a:pull", "offline_token": "true"}
         tokens = http.get(f"http://{running.host}/token", params=query).json()
         http.auth = None
+        http.get(f"http://{running.host}/token", auth=("", ""))  # anonymous: nobody logged in
         http.get(f"{running.url}/team/a/tags/list")  # told to log in: nothing to record
         http.get(f"{running.url}/team/a/tags/list", headers={"Authorization": f"Bearer {tokens['token']}x"})
         http.post(f"{running.url}/team/a/blobs/uploads/", headers={"Authorization": f"Bearer {tokens['token']}"})
@@ -65,6 +66,7 @@ def test_r65_changes_logins_and_refusals_are_recorded_without_secrets(serve, tmp
     assert found[0]["received"] == 2
     assert found[3]["reference"] == image["digest"]
     assert [r.get("error", "") for r in found[5:]] == ["UNAUTHORIZED"] * 3
+    assert (found[-1]["user"], found[-1]["auth"]) == ("alice", "failed")
     assert log.stat().st_mode & 0o777 == 0o600
 
 

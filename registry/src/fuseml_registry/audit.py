@@ -43,7 +43,7 @@ class AuditLog:
         """Whether a request belongs into the log: changes, logins and refusals, or everything."""
         if self._record == "off" or exchange.noun in ("metrics", "health"):
             return False
-        if self._record == "all" or exchange.status in (401, 403, 429) or exchange.noun == "token":
+        if self._record == "all" or exchange.status in (401, 403, 429) or _is_login(exchange):
             return not _is_challenge(exchange)
         return exchange.scope["method"] not in _READ and not _is_middle(exchange)
 
@@ -124,6 +124,12 @@ def _action(exchange: Exchange, query: Mapping[str, list[str]]) -> str:
         return "mount-blob" if "mount" in query else "cancel-upload" if method == "DELETE" else "push-blob"
     verb = "read" if method in _READ else "delete" if method == "DELETE" else "push"
     return f"{verb}-{noun.removesuffix('s')}"
+
+
+def _is_login(exchange: Exchange) -> bool:
+    """Whether somebody with a name has asked for a token."""
+    identity: Identity = exchange.scope.get(SCOPE_KEY) or Identity()
+    return exchange.noun == "token" and identity.method != "anonymous"
 
 
 def _is_middle(exchange: Exchange) -> bool:

@@ -75,6 +75,8 @@ class Gate:
         if given == ("", ""):
             return Identity(method="anonymous")  # containers/image answers a Basic challenge so without credentials
         address = request.client.host if request.client else ""
+        # For the audit log, also when the answer is that there were too many guesses.
+        request.scope[SCOPE_KEY] = Identity(given[0], "failed")
         if not await self.login.check(*given, address):
             raise self._unauthorized(request, need, "name or password is wrong")
         return Identity(given[0], "basic")

@@ -15,7 +15,7 @@ class Identity:
 
     Attributes:
         user: Name; empty is anonymous.
-        method: `none` (no authentication here), `anonymous`, `basic` or `token`.
+        method: `none` (no authentication here), `anonymous`, `basic`, `token`, or `failed` when the password was wrong.
         grants: What a token grants: repository -> actions; None when the rules decide.
         catalog: Whether a token grants the list of repositories.
     """

@@ -57,9 +57,9 @@ class TokenApi:
         self._check_service(query.get("service"))
         header, user = request.headers.get("Authorization", ""), ""
         if header and (given := read_basic(header)) != ("", ""):
-            if given is None or not await self.login.check(*given, _address(request)):
+            if given is None:
                 raise self._wrong()
-            user = given[0]
+            user = await self._checked(request, *given)
         request.scope[SCOPE_KEY] = Identity(user, "basic" if user else "anonymous")
         answer = self._token(user, query.getlist("scope"))
         answer["token"] = answer["access_token"]
@@ -74,9 +74,7 @@ class TokenApi:
         self._check_service(form.get("service"))
         kind = form.get("grant_type")
         if kind == "password":
-            user = form.get("username", "")
-            if not user or not await self.login.check(user, form.get("password", ""), _address(request)):
-                raise self._wrong()
+            user = await self._checked(request, form.get("username", ""), form.get("password", ""))
         elif kind == "refresh_token":
             user = self._refreshed(form.get("refresh_token", ""))
         else:
@@ -88,6 +86,13 @@ class TokenApi:
         elif form.get("access_type") == "offline":
             answer["refresh_token"] = self._refresh(user)
         return _uncached(answer)
+
+    async def _checked(self, request: Request, user: str, password: str) -> str:
+        """Return the user if the password is right."""
+        request.scope[SCOPE_KEY] = Identity(user, "failed")
+        if not await self.login.check(user, password, request.client.host if request.client else ""):
+            raise self._wrong()
+        return user
 
     def _token(self, user: str, scopes: list[str]) -> dict[str, Any]:
         """Grant what is both asked for and allowed; nothing of it is fine: the registry then refuses."""
@@ -142,10 +147,6 @@ class TokenApi:
     def _wrong(self, message: str = "name or password is wrong") -> RegistryError:
         return RegistryError(401, "UNAUTHORIZED", message, headers={
             "WWW-Authenticate": f'Basic realm="{self.auth.service}", charset="UTF-8"'})
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 def _uncached(answer: dict[str, Any]) -> Response:

@@ -49,8 +49,9 @@ class Ownership:
                     return False
                 time.sleep(POLL)
             else:
-                os.ftruncate(handle, 0)
-                os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+                with contextlib.suppress(OSError):  # only for messages; a full disk shall keep no server from starting
+                    os.ftruncate(handle, 0)
+                    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
                 self._handle = handle
                 return True
 
