@@ -7,7 +7,9 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import socket
+import subprocess
 import tarfile
 import threading
 import time
@@ -26,6 +28,7 @@ from fuseml_oci import media
 from fuseml_oci.bundles import build, push
 from fuseml_oci.bundles.references import read_reference
 from fuseml_oci.client import RegistryClient
+from fuseml_oci.copying import copy
 from fuseml_oci.layout import ImageLayout
 from fuseml_oci.reference import Reference, parse
 from fuseml_oci.signing import attest, generate, sign
@@ -54,6 +57,31 @@ def serving(root: Path):
         finally:
             server.should_exit = True
             thread.join(20)
+
+
+@contextlib.contextmanager
+def docker_registry(folder: Path):
+    """Debian's docker-registry: no referrers API, so that clients keep lists of referrers under tags."""
+    command = shutil.which("docker-registry")
+    if command is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("docker-registry is not installed: apt-get install it")
+    with socket.create_server(("127.0.0.1", 0)) as chosen:
+        place = f"127.0.0.1:{chosen.getsockname()[1]}"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({
+        "version": 0.1, "log": {"level": "error", "accesslog": {"disabled": True}}, "http": {"addr": place},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}}}))
+    process = subprocess.Popen([command, "serve", str(folder / "config.json")], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(place.split(":")[1])), 1):
+                break
+            time.sleep(0.05)
+        yield place
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 class Exporter:
@@ -370,3 +398,20 @@ def test_an_export_that_is_unknown_or_was_cleaned_away_is_not_found(exporter, tm
     next((tmp_path / "blobs/sha256").iterdir()).unlink()
     with pytest.raises(FusemlError, match="cleaned away"):
         list(exports.open(made.id)[1])
+
+
+def test_a_registry_without_the_referrers_api_gives_and_takes_the_same(exporter, data, keys, tmp_path):
+    with docker_registry(tmp_path / "docker-registry") as place:
+        there = Reference(place, "extensions/numbers")
+        copy(parse(exporter.found.reference), there.with_tag("0.1.0"))
+        found = FoundBundle(str(there.with_digest(exporter.found.digest)), exporter.found.digest, exporter.found.descriptor)
+        exports = LayoutExports(tmp_path / "t", tmp_path, RegistryClient.for_reference,
+                                lambda _r: exporter.exports._origin(parse(exporter.found.reference)), _no_wheels)
+        made = exports.make([ExportItem(found, True)], "version = 1\n", Target(), lambda _t: None)
+        assert b"".join(exports.open(made.id)[1]) == data
+    with docker_registry(tmp_path / "another") as place:
+        importer = Importer(tmp_path / "home", place)
+        [bundle] = importer.take(data, pem(keys[0]))
+        with RegistryClient(place, insecure=True) as client:
+            assert len(client.referrers("extensions/numbers", bundle.digest)) == 2
+            assert client.resolve("extensions/numbers", "0.1.0").digest == bundle.digest
