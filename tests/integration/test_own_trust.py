@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fuseml_core.adapters.extensions.bundles import RegistryBundles
 from fuseml_core.adapters.extensions.trust import PolicyTrust, RegistrySigner, establish
 from fuseml_core.domain.errors import Invalid, NotFound, Refused
+from fuseml_core.service.extensions.ports import Wish
 from fuseml_oci.reference import Reference
 from fuseml_oci.signing import generate, load_private, load_public
 
@@ -109,6 +111,17 @@ def test_the_policy_is_read_at_every_decision(home):
     assert not allowed()
     (home / "policy.toml").write_text('version = 1\n[[rule]]\nmatch = "ghcr.io/**"\naction = "allow"\n')
     assert allowed()
+
+
+def test_a_rejected_place_is_not_even_asked(home):
+    (home / "policy.toml").write_text('version = 1\n[[rule]]\nmatch = "evil.example/**"\naction = "reject"\nreason = "No."\n')
+    checked = trust(home).check("oci://evil.example/a/tool:1.0.0")
+    assert (checked["name"], checked["version"], checked["allowed"], checked["overridable"]) == ("tool", "1.0.0", False, False)
+    assert "No." in checked["reason"]
+    assert trust(home).check("oci://good.example/a/tool:1.0.0") is None
+    bundles = RegistryBundles(lambda: EMBEDDED, home, None, trust=trust(home))
+    with pytest.raises(Refused, match="rejects it: No."):  # the host does not exist
+        bundles.find("oci://evil.example/a/tool:1.0.0", Wish())
 
 
 def test_rules_are_shown_with_fingerprints_and_with_what_is_wrong(home):

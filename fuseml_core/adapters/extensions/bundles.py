@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from fuseml_core.adapters.extensions.airgap.relocations import Relocations
 from fuseml_core.adapters.extensions.errors import translated
 from fuseml_core.adapters.extensions.trust import PolicyTrust
-from fuseml_core.domain.errors import FusemlError, Unavailable
+from fuseml_core.domain.errors import FusemlError, Refused, Unavailable
 from fuseml_core.domain.errors import NotFound as NothingThere
 from fuseml_core.domain.extensions import InstalledExtension, TrustDecision
 from fuseml_core.service.extensions.ports import Available, FoundBundle, InstalledExtensions, Progress, Wish
@@ -83,9 +83,15 @@ class RegistryBundles:
     # -- finding ---------------------------------------------------------------------------------------------------
 
     def find(self, reference: str, wish: Wish) -> FoundBundle:
-        """Look a bundle up; a name stands for its best version in the embedded registry, else in a marketplace."""
+        """Look a bundle up; a name stands for its best version in the embedded registry, else in a marketplace.
+
+        What the policy rejects is not even asked for.
+        """
         with translated():
-            parsed = self._relocated(self._reference(reference), wish)
+            asked = self._reference(reference)
+            if self._trust is not None and (rejection := self._trust.rejection(asked)) is not None:
+                raise Refused(f"{asked} is not trusted: {rejection.reason}", hint=rejection.hint)
+            parsed = self._relocated(asked, wish)
             if is_local(reference) and not self._has(parsed):
                 located = self._located(parsed, wish)
                 if located is not None:

@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -13,8 +14,9 @@ from urllib.parse import urlsplit
 from fuseml_core.adapters.extensions.errors import translated
 from fuseml_core.domain.errors import Invalid, Refused
 from fuseml_core.domain.extensions import TrustDecision
+from fuseml_oci.bundles.references import read_reference
 from fuseml_oci.reference import Reference, check_repository
-from fuseml_oci.trust.decision import decide
+from fuseml_oci.trust.decision import Decision, decide, rejection
 from fuseml_oci.trust.policy import default_policy, read_policy
 from fuseml_sdk.durable import write_durably
 from fuseml_sdk.errors import PluginError
@@ -78,8 +80,24 @@ class PolicyTrust:
                           embedded=urlsplit(self._embedded()).netloc, endorsed=endorsed)
         except PluginError as error:
             return TrustDecision(False, reason=f"the trust policy cannot be used: {error.message}", hint=error.hint)
-        return TrustDecision(made.allowed, made.rule, made.reason, made.hint, made.signers, made.attestations,
-                             made.overridable)
+        return _in_our_words(made)
+
+    def rejection(self, reference: Reference) -> TrustDecision | None:
+        """The refusal of a place that a rule rejects, so that nothing is fetched from there; None for any other."""
+        try:
+            made = rejection(read_policy(self._policy), reference, embedded=urlsplit(self._embedded()).netloc)
+        except PluginError:
+            return None  # nothing is allowed, which the decision says
+        return _in_our_words(made) if made is not None else None
+
+    def check(self, reference: str) -> dict[str, Any] | None:
+        """The same for what somebody wrote, with what is known of the bundle without asking for it."""
+        with translated():
+            place = read_reference(reference, urlsplit(self._embedded()).netloc)
+        made = self.rejection(place)
+        return None if made is None else {
+            "reference": str(place), "name": place.repository.rpartition("/")[2], "version": place.tag,
+            "digest": place.digest, **asdict(made)}
 
     def show(self) -> dict[str, Any]:
         """The rules in order, each with the fingerprints of its keys or what is wrong with them."""
@@ -135,6 +153,11 @@ class RegistrySigner:
                           hint="Move it away together with its .pub file and start the server again, which makes "
                                "another one; or sign with it yourself: fuseml bundle sign REFERENCE --key FILE")
         return load_private(path, unencrypted=True)
+
+
+def _in_our_words(made: Decision) -> TrustDecision:
+    return TrustDecision(made.allowed, made.rule, made.reason, made.hint, made.signers, made.attestations,
+                         made.overridable)
 
 
 def _place(reference: str, registry: str) -> Reference:

@@ -32,6 +32,10 @@ class PolicyFile(Protocol):
         """`path` and `rules`; raises Invalid or NotFound when it cannot be read."""
         ...
 
+    def check(self, reference: str) -> dict[str, Any] | None:
+        """The refusal of a place that a rule rejects whatever lies there, as :meth:`Trust.check` shows it."""
+        ...
+
 
 class Trust:
     """Show the trust policy, ask what it decides, sign what lies in the embedded registry.
@@ -67,9 +71,11 @@ class Trust:
         Raises:
             Invalid, NotFound, Unavailable, Failed: The bundle cannot be looked up.
         """
-        wish = wish or Wish()
-        found = self._bundles.find(reference, wish)
-        decision = asdict(self._bundles.decide(found, wish))
-        decision.pop("overridden")
-        return {"reference": found.reference, "name": found.name, "version": found.version, "digest": found.digest,
-                **decision}
+        checked = self._policy.check(reference)
+        if checked is None:
+            wish = wish or Wish()
+            found = self._bundles.find(reference, wish)
+            checked = {"reference": found.reference, "name": found.name, "version": found.version,
+                       "digest": found.digest, **asdict(self._bundles.decide(found, wish))}
+        checked.pop("overridden")
+        return checked

@@ -73,14 +73,30 @@ def decide(policy: Policy, reference: Reference, digest: str, source: ManifestSo
     if rule is None:
         return Decision(False, "", f"no rule of {policy.path} matches {subject}", _how_to_allow(policy, subject))
     if rule.action == actions.REJECT:
-        because = f": {rule.reason}" if rule.reason else ""
-        return Decision(False, rule.name, f"{rule.name} of {policy.path} rejects it{because}",
-                        "Only the policy can change that; --allow-unsigned does not.")
+        return _rejected(policy, rule)
     if rule.action == actions.ALLOW:
         return Decision(True, rule.name, f"{rule.name} of {policy.path} allows it without asking for signatures")
     own = any(path.name == OWN_KEY for path in rule.keys)
     case = _Case(reference, digest, subject, is_embedded(reference.registry, embedded), own)
     return _Judgement(policy, rule, case, source, endorsed).decision()
+
+
+def rejection(policy: Policy, reference: Reference, *, embedded: str) -> Decision | None:
+    """Decide what can be decided without looking at the bundle: the refusal of a place that a rule rejects, else None.
+
+    Args:
+        policy: The rules.
+        reference: Where a bundle would come from.
+        embedded: `host:port` of the embedded registry, empty if there is none.
+    """
+    rule = policy.rule_for(subject_of(reference, embedded))
+    return _rejected(policy, rule) if rule is not None and rule.action == actions.REJECT else None
+
+
+def _rejected(policy: Policy, rule: Rule) -> Decision:
+    because = f": {rule.reason}" if rule.reason else ""
+    return Decision(False, rule.name, f"{rule.name} of {policy.path} rejects it{because}",
+                    "Only the policy can change that; --allow-unsigned does not.")
 
 
 @dataclass(frozen=True, slots=True)
