@@ -13,7 +13,7 @@ from fuseml_oci.descriptor import Descriptor, canonical_json, descriptor_of
 from fuseml_oci.digests import digest_bytes
 from fuseml_oci.layout import ImageLayout, write_layout
 from fuseml_oci.reference import Reference
-from fuseml_oci.signing import Fault, PrivateKey, attestations, generate, legacy, verify
+from fuseml_oci.signing import Fault, PrivateKey, attestations, candidates, generate, legacy, verify
 from fuseml_oci.signing import bundle as bundles
 from fuseml_oci.signing.payloads import PAYLOAD_TYPE, SIGNATURE, make_legacy_payload, make_statement, pae
 from fuseml_oci.signing.verify import MAX_CANDIDATES, MAX_SIGNATURE
@@ -212,6 +212,17 @@ def test_thousands_of_signatures_cost_a_bounded_effort(shelf):
     assert [f.reason for f in wanted if "only" in f.reason] == [
         f"only {MAX_CANDIDATES} of {MAX_CANDIDATES + 50} candidates were looked at",
         f"only {MAX_CANDIDATES} of 1000 signatures were looked at"]
+
+
+def test_a_registry_that_is_slow_on_purpose_ends_somewhere(shelf, monkeypatch):
+    for _ in range(3):
+        shelf.referrer(bundles.make(STATEMENT, KEY))
+    payload = make_legacy_payload("x/y", DIGEST)
+    shelf.older((payload, KEY.sign(payload)))
+    monkeypatch.setattr(candidates, "MAX_SECONDS", 0.0)
+    count, faults = shelf.judge()
+    assert count == 0
+    assert [(fault.layout, "was not looked at" in fault.reason) for fault in faults] == [("bundle", True), ("legacy", True)]
 
 
 def test_more_layers_than_cosign_reads_are_refused_at_once(shelf):

@@ -1,7 +1,8 @@
-"""What lies where signatures and attestations lie, fetched but not yet judged; bounded in number and size."""
+"""What lies where signatures and attestations lie, fetched but not yet judged; bounded in number, size and time."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from fuseml_oci.descriptor import Descriptor, read_descriptor, read_object
@@ -15,6 +16,8 @@ from fuseml_sdk.errors import InvalidInput, PluginError
 MAX_CANDIDATES = 256
 #: Largest signature that is read: payload or bundle, in bytes. Attestations may be as large as a blob in memory.
 MAX_SIGNATURE, MAX_ATTESTATION = 64 << 10, 4 << 20
+#: Seconds after which no further candidate of a layout is fetched: a registry that is slow on purpose ends somewhere.
+MAX_SECONDS = 120.0
 
 
 def referring(source: ManifestSource, digest: str, say: Report, *, attestations: bool) -> Iterator[tuple[str, bytes]]:
@@ -29,8 +32,10 @@ def referring(source: ManifestSource, digest: str, say: Report, *, attestations:
     Yields:
         (digest of the referring manifest, the bundle).
     """
-    limit = MAX_ATTESTATION if attestations else MAX_SIGNATURE
+    limit, end = MAX_ATTESTATION if attestations else MAX_SIGNATURE, time.monotonic() + MAX_SECONDS
     for place in _places(source, digest, say, attestations=attestations):
+        if _is_late(end, BUNDLE, say):
+            return
         try:
             yield place, _content(source, place, limit)
         except PluginError as error:
@@ -48,6 +53,7 @@ def tagged(source: ManifestSource, tag: str, media_type: str, limit: int,
         limit: Bytes that a layer may have.
         say: Told of what is no such layer.
     """
+    end = time.monotonic() + MAX_SECONDS
     try:
         data = source.tagged(tag) if tag else None
         layers = legacy.read_layers(data) if data is not None else []
@@ -57,6 +63,8 @@ def tagged(source: ManifestSource, tag: str, media_type: str, limit: int,
     if len(layers) > MAX_CANDIDATES:
         say(Fault(LEGACY, "", f"only {MAX_CANDIDATES} of {len(layers)} signatures were looked at"))
     for layer in layers[:MAX_CANDIDATES]:
+        if _is_late(end, LEGACY, say):
+            return
         try:
             described = read_descriptor(layer, "the layer")
             if described.media_type != media_type:
@@ -66,6 +74,13 @@ def tagged(source: ManifestSource, tag: str, media_type: str, limit: int,
             yield described, source.blob(described)
         except PluginError as error:
             say(Fault(LEGACY, str(layer.get("digest"))[:200], error.message))
+
+
+def _is_late(end: float, layout: str, say: Report) -> bool:
+    late = time.monotonic() >= end
+    if late:
+        say(Fault(layout, "", f"the registry needed more than {MAX_SECONDS:.0f} s; the rest was not looked at"))
+    return late
 
 
 def _places(source: ManifestSource, digest: str, say: Report, *, attestations: bool) -> Iterator[str]:
