@@ -9,10 +9,12 @@ import os
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from fuseml_sdk.errors import InvalidInput, Permanent
 
 #: 1980-01-01, the earliest time a zip file can hold. https://reproducible-builds.org/specs/source-date-epoch/
 SOURCE_DATE_EPOCH = 315532800
+#: What zipfile raises at damaged archives.
+UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError, KeyError, IndexError, struct.error,
+              zlib.error)
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _BUILD_TIMEOUT = 900.0
 #: What lies in project folders without being source.
@@ -81,7 +86,7 @@ def check_names(filename: str, source: Path | bytes) -> None:
     try:
         with zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source)) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise InvalidInput(f"{filename} is not a wheel: {error}") from None
     seen: set[str] = set()
     for entry in entries:
@@ -112,7 +117,7 @@ def normalise(filename: str, data: bytes) -> Wheel:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = {info.filename: (archive.read(info), bool(info.external_attr >> 16 & 0o100))
                        for info in archive.infolist() if not info.is_dir()}
-    except (zipfile.BadZipFile, RuntimeError, ValueError) as error:
+    except UNREADABLE as error:
         raise InvalidInput(f"{filename} is not a wheel: {error}") from None
     record = next((name for name in entries if name.count("/") == 1 and name.endswith(".dist-info/RECORD")), None)
     if record is None:

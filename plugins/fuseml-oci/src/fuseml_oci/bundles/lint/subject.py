@@ -15,7 +15,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from fuseml_oci.bundles.descriptor import MAX_FILES, MAX_TOTAL, TAR_KINDS, BundleLayer, ExtensionDescriptor
-from fuseml_oci.bundles.wheels import check_names
+from fuseml_oci.bundles.wheels import UNREADABLE, check_names
 from fuseml_sdk import archives
 from fuseml_sdk.manifest import ExtensionManifest
 from fuseml_sdk.templates import PipelineTemplate
@@ -171,7 +171,7 @@ def _read_some(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     try:
         with archive.open(name) as stream:
             return stream.read(limit)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError):
+    except UNREADABLE:
         return b""
 
 
