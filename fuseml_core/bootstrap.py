@@ -88,8 +88,8 @@ def bootstrap(settings: Settings) -> UseCases:
     watcher = StoreWatcher(ledger, plugins, codesets.observe)
     care = make_care(Parts(
         settings, database, records, extensions, bundles, components, plugins, marketplaces,
-        lambda reference: _client(settings, reference), lambda digest: digest in pinned_bundles(ledger), __version__,
-        lock))
+        catalogs.locate, lambda reference: _client(settings, reference),
+        lambda digest: digest in pinned_bundles(ledger), __version__, lock))
     started_at = time.time()
 
     def start() -> None:

@@ -37,6 +37,7 @@ from fuseml_core.adapters.sql.change_lock import SqlChangeLock
 from fuseml_core.adapters.sql.generations import SqlGenerations
 from fuseml_core.adapters.sql.migration import pending
 from fuseml_core.adapters.sql.usage import SqlUsage
+from fuseml_core.domain.errors import FusemlError
 from fuseml_core.service.extensions import Extensions
 from fuseml_core.service.extensions.care import ExtensionCare
 from fuseml_core.service.extensions.care_ports import Leftover, Leftovers, Target
@@ -46,15 +47,23 @@ from fuseml_core.service.extensions.doctor import Doctor
 from fuseml_core.service.extensions.exporting import Exporter
 from fuseml_core.service.extensions.importing import Importer
 from fuseml_core.service.extensions.options import Options
-from fuseml_core.service.extensions.ports import Bundles, ComponentHost, InstalledExtensions, Progress, Wish
+from fuseml_core.service.extensions.ports import (
+    Bundles,
+    ComponentHost,
+    FoundBundle,
+    InstalledExtensions,
+    Progress,
+    Wish,
+)
 from fuseml_core.service.extensions.store import BundleStore
 from fuseml_core.service.extensions.verification import VerificationTools, Verifier
 from fuseml_core.service.marketplaces import Marketplaces
 from fuseml_core.settings import Settings
 from fuseml_oci.bundles import vendoring
 from fuseml_oci.client import RegistryClient
-from fuseml_oci.reference import Reference
+from fuseml_oci.reference import Reference, parse
 from fuseml_sdk.environments import IndexSettings
+from fuseml_sdk.errors import PluginError
 
 #: Kinds of leftovers that the doctor counts: what is expensive to count is left to `gc`.
 _COUNTED = ("generation", "bundle", "environment", "layer", "transfer")
@@ -73,6 +82,7 @@ class Parts:
         host: Their components in the plugin host.
         plugins: Stores and agents.
         marketplaces: Catalogs.
+        located: Returns the reference of a version in a catalog, with digest; empty when none has it.
         connect: Returns a client for the registry of a reference, None: the embedded one.
         pinned: Whether a pipeline needs the files of a bundle digest.
         engine: Version of FuseML.
@@ -87,6 +97,7 @@ class Parts:
     host: ComponentHost
     plugins: HostedPlugins
     marketplaces: Marketplaces
+    located: Callable[[str, str], str]
     connect: Callable[[Reference | None], RegistryClient]
     pinned: Callable[[str], bool]
     engine: str
@@ -104,7 +115,7 @@ def make_care(parts: Parts) -> ExtensionCare:
     store, moved = BundleStore(settings.path("extensions", "store")), relocations(settings)
     exports = LayoutExports(settings.path("extensions", "transfers"), settings.path("extensions", "content"),
                             parts.connect, Origins(lambda: parts.connect(None).registry, settings.path("keys"), moved),
-                            lambda: WheelCollector(_wheels(settings)))
+                            lambda: WheelCollector(_wheels(settings)), _catalogs_of(parts))
     imports = LayoutImports(settings.path("extensions", "imports"), lambda: parts.connect(None),
                             Judge(settings.policy), moved, WheelFolder(settings.path("wheels")))
     sources = _sources(parts, store)
@@ -125,6 +136,21 @@ def make_care(parts: Parts) -> ExtensionCare:
         importer=Importer(imports, _install(parts.extensions), parts.lock), doctor=Doctor(examinations(patient)),
         collector=collector,
         quiet=QuietCollector(collector(None), settings.gc_seconds, settings.gc_age))
+
+
+def _catalogs_of(parts: Parts) -> Callable[[FoundBundle], Mapping[str, Reference]]:
+    """The catalogs in which a bundle can be found, if one of them names exactly this one."""
+    def catalogs(found: FoundBundle) -> Mapping[str, Reference]:
+        try:
+            located = parts.located(found.name, found.version)
+        except (FusemlError, PluginError):
+            return {}
+        if not located or parse(located).digest != found.digest:
+            return {}
+        return {entry["name"]: parse(entry["reference"]).with_digest(entry["digest"])
+                for entry in parts.marketplaces.list() if entry["digest"]}
+
+    return catalogs
 
 
 def _sources(parts: Parts, store: BundleStore) -> Callable[[int], Mapping[str, Leftovers]]:

@@ -257,3 +257,34 @@ def test_r169_mlflow_is_installed_without_a_network(shared: Fuseml, island, tmp_
     assert there.json("extension", "verify")["ok"]
 
 
+
+
+@pytest.mark.full
+def test_a_catalog_travels_and_its_keys_count_on_the_other_side(island, tmp_path: Path):
+    """The other machine follows the catalog that the archive brought, and needs no key for the bundle itself."""
+    there, _proxy = island
+    with installation(FUSEML_KEY_PASSWORD="only for tests") as here:
+        for key in ("curator", "ana"):
+            here("key", "generate", key)
+        here("server", "start")
+        place = f"oci://{here.base_url.removeprefix('http://')}"
+        shop = str(tmp_path / "shop")
+        here("catalog", "init", shop, "--reference", f"{place}/shop/catalog", "--namespace", "tools", "--by", "Cora")
+        here("catalog", "owner", "-C", shop, "tools", "Ana", "--key", "ana")
+        here("bundle", "push", NUMBERS, f"{place}/tools/numbers")
+        here("bundle", "sign", f"{place}/tools/numbers:0.1.0", "--key", "ana")
+        here("catalog", "add", "-C", shop, f"{place}/tools/numbers:0.1.0", "--channel", "stable", "--namespace", "tools")
+        here("catalog", "publish", "-C", shop, "--key", "curator")
+        here("marketplace", "add", "shop", f"{place}/shop/catalog", "--key", "curator")
+        here("extension", "install", "numbers")
+        archive = tmp_path / "numbers.tar"
+        here("extension", "export", "numbers", "-o", str(archive))
+        shutil.copy(here.home / "fz/keys/curator.pub", tmp_path / "curator.pub")
+        ana = here.home / "fz/keys/ana.pub"
+        told = there("extension", "import", str(archive), "--key", str(ana), "--no-install").err
+        command = told.partition("can be followed: fuseml ")[2].splitlines()[0].split()
+        there(*command[:-1], str(tmp_path / "curator.pub"))
+    there("extension", "install", "numbers", "--offline")
+    assert there.json("marketplace", "list")[0]["state"] == "current"
+    assert there.json("extension", "list")[0]["name"] == "numbers"
+

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fuseml_core.adapters.extensions.airgap import archive, document
@@ -14,7 +14,7 @@ from fuseml_core.adapters.extensions.airgap.wheels import WheelCollector
 from fuseml_core.adapters.extensions.errors import translated
 from fuseml_core.domain.errors import NotFound
 from fuseml_core.service.extensions.care_ports import Export, ExportItem, Target
-from fuseml_core.service.extensions.ports import Progress
+from fuseml_core.service.extensions.ports import FoundBundle, Progress
 from fuseml_oci.client import RegistryClient
 from fuseml_oci.descriptor import Descriptor
 from fuseml_oci.reference import Reference, parse
@@ -32,12 +32,14 @@ class LayoutExports:
         connect: Returns a client for the registry of a reference.
         origin: Turns a reference as this server knows it into one that means the same elsewhere.
         wheels: Returns what collects the wheels of locks for one archive.
+        catalogs: Returns the catalogs that know a bundle, by the names of the marketplaces here.
     """
 
     def __init__(self, folder: Path, content: Path, connect: Callable[[Reference], RegistryClient],
-                 origin: Callable[[Reference], Reference], wheels: Callable[[], WheelCollector]) -> None:
+                 origin: Callable[[Reference], Reference], wheels: Callable[[], WheelCollector],
+                 catalogs: Callable[[FoundBundle], Mapping[str, Reference]] = lambda _found: {}) -> None:
         self._folder, self._content, self._connect = folder, content, connect
-        self._origin, self._wheels = origin, wheels
+        self._origin, self._wheels, self._catalogs = origin, wheels, catalogs
 
     def make(self, items: Sequence[ExportItem], lock: str, target: Target, progress: Progress) -> Export:
         """Fetch everything; see the port."""
@@ -56,8 +58,15 @@ class LayoutExports:
                 entries += collector.collect(found, blobs, wanted, progress)
                 bundles.append(document.ExportedBundle(found.name, found.version, found.digest,
                                                        str(self._origin(reference)), item.requested))
+            catalogs = {name: place for item in items for name, place in self._catalogs(item.found).items()}
+            for name, place in sorted(catalogs.items()):
+                progress(f"gathering the catalog of {name}")
+                with self._connect(place) as client:
+                    entries += gather(place, f"catalog-{name}", client, blobs)
             used = wanted if collector.collected else Target()
-            described = document.Document(tuple(bundles), (), used.platform, used.python)
+            named = tuple(document.ExportedCatalog(name, str(self._origin(place)), place.digest)
+                          for name, place in sorted(catalogs.items()))
+            described = document.Document(tuple(bundles), named, used.platform, used.python)
             entry, own = document.make_manifest(described, lock.encode())
             for data in own.values():
                 blobs.put(data)

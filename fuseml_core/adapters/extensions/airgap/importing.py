@@ -13,7 +13,7 @@ from fuseml_core.adapters.extensions.airgap import archive
 from fuseml_core.adapters.extensions.airgap.blobs import Blobs
 from fuseml_core.adapters.extensions.airgap.contents import Contents, open_contents
 from fuseml_core.adapters.extensions.airgap.judging import Judge
-from fuseml_core.adapters.extensions.airgap.placing import place
+from fuseml_core.adapters.extensions.airgap.placing import place, place_catalog
 from fuseml_core.adapters.extensions.airgap.relocations import Relocation, Relocations
 from fuseml_core.adapters.extensions.airgap.wheels import WheelFolder
 from fuseml_core.adapters.extensions.errors import translated
@@ -78,6 +78,10 @@ class LayoutImports:
                     self._relocations.add([Relocation(bundle.digest, bundle.reference, f"{NAMESPACE}/{bundle.name}",
                                                       bundle.version, terms.keys)])
                     place(contents, bundle, client)
+                for catalog in contents.document.catalogs:
+                    here = f"oci://{client.registry}/{place_catalog(contents, catalog, client)}"
+                    progress(f"the catalog of {catalog.name} can be followed: fuseml marketplace add {catalog.name} "
+                             f"{here} --key KEY.pub")
             for filename, path, wheel in contents.wheels():
                 self._wheels.put(filename, path, wheel)
             return [ImportedBundle(bundle.name, bundle.version, bundle.digest, bundle.reference,
