@@ -57,7 +57,7 @@ class Holdings:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self._kept: OrderedDict[tuple[str, str], Bundle] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], tuple[Bundle, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def tags(self, repository: str) -> list[str]:
@@ -127,11 +127,12 @@ class Holdings:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                return self._kept[key]
+                return self._kept[key][0]
         found = self._read(repository, digest, link)
+        weight = _weight(found)
         with self._lock:
-            self._kept[key] = found
-            while len(self._kept) > _KEPT or sum(_weight(kept) for kept in self._kept.values()) > _KEPT_BYTES:
+            self._kept[key] = found, weight
+            while len(self._kept) > _KEPT or sum(kept for _, kept in self._kept.values()) > _KEPT_BYTES:
                 self._kept.popitem(last=False)
         return found
 

@@ -63,15 +63,15 @@ class Scanner:
     _entries: dict[str, Entry] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def index(self, *, fresh: bool = False) -> Index:
-        """The index, at most a second old; `fresh` looks at the folders now.
+    def index(self) -> Index:
+        """The index, at most a second old.
 
         Whoever comes while another thread renews it gets the older one, unless there is none yet.
         """
         began = time.monotonic()
-        if not fresh and began - self._age < MAX_AGE:
+        if began - self._age < MAX_AGE:
             return self._index
-        if self._lock.acquire(blocking=fresh or self._age < 0):
+        if self._lock.acquire(blocking=self._age < 0):
             try:
                 if self._age < began:
                     self._renew()
