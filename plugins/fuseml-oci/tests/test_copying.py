@@ -231,3 +231,30 @@ def test_a_layer_that_looks_like_a_manifest_stays_a_layer(ours, tmp_path):
     copy(LayoutEntry(tmp_path / "x"), at(ours, "copy/confusing-back"))
     assert ours.has_blob("copy/confusing-back", digest_bytes(layer))
     assert not ours.has_manifest("copy/confusing-back", digest_bytes(layer))
+
+
+@pytest.mark.parametrize("link", ["blobs", "blobs/sha256"])
+def test_links_in_a_layout_lead_nowhere(ours, tmp_path, link):
+    """GHSA-8xwf-rjm4-xvhv: nothing is written or read through a link in a layout that somebody else made."""
+    place, elsewhere = LayoutEntry(tmp_path / "x"), tmp_path / "elsewhere"
+    copy(at(ours, "copy/from:v1"), place)
+    (place.path / link).rename(elsewhere)
+    (place.path / link).symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    with pytest.raises(Permanent, match="is a link"):
+        copy(place, at(ours, "copy/never"))
+    with pytest.raises(InvalidInput, match="is a link"):
+        copy(at(ours, "copy/from:set"), place)
+    assert sorted(elsewhere.rglob("*")) == before
+
+
+def test_a_blob_that_is_a_link_is_replaced_and_not_followed(ours, tmp_path):
+    copy(at(ours, "copy/from:v1"), place := LayoutEntry(tmp_path / "x"))
+    blob = place.path / "blobs/sha256" / digest_bytes(LAYERS[0])[7:]
+    blob.rename(tmp_path / "kept")
+    blob.symlink_to(tmp_path / "kept")
+    with pytest.raises(NotFound, match="not a regular file"):
+        copy(place, at(ours, "copy/never"))
+    copy(at(ours, "copy/from:v1"), place)
+    assert not blob.is_symlink()
+    assert (tmp_path / "kept").read_bytes() == LAYERS[0]

@@ -16,6 +16,7 @@ from fuseml_oci.descriptor import Descriptor, read_object
 from fuseml_oci.digests import HEX_LENGTH, digest_bytes, is_digest, split_digest
 from fuseml_oci.origin import joined
 from fuseml_oci.progress import Watch
+from fuseml_oci.readers import VerifiedReader
 from fuseml_oci.reference import Reference, check_repository, check_tag
 from fuseml_oci.referring import (
     change_fallback,
@@ -31,7 +32,7 @@ from fuseml_oci.retries import RetryPolicy
 from fuseml_oci.sections import Source, open_source
 from fuseml_oci.transfers import Terms, download
 from fuseml_oci.transport import MAX_DOCUMENT, SafeRegistry, Timeouts
-from fuseml_oci.uploads import Upload, VerifiedReader
+from fuseml_oci.uploads import Upload
 from fuseml_sdk.errors import InvalidInput, NotFound, Permanent, PluginError, Retryable
 
 _ACCEPT = ", ".join((media.MANIFEST, media.INDEX, media.DOCKER_MANIFEST, media.DOCKER_INDEX))

@@ -122,6 +122,7 @@ class ImageLayout:
                 status = (self._path / name).lstat()
             except OSError as error:
                 raise NotFound(f"{self._path} holds no {name}: {error.strerror}") from None
+            refuse_links(self._path, name)
             if not stat.S_ISREG(status.st_mode):
                 raise NotFound(f"{self._path} holds no {name}: it is not a regular file")
             return Section(self._path / name, 0, status.st_size)
@@ -161,6 +162,17 @@ def write_layout(path: Path, manifests: Iterable[Descriptor], blobs: Mapping[str
             _write_folder(path, files)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def refuse_links(folder: Path, name: str) -> None:
+    """Check that no folder on the way to a file of a layout is a link, which could lead anywhere.
+
+    Raises:
+        InvalidInput: One is.
+    """
+    for parent in Path(name).parents:
+        if parent.parts and (folder / parent).is_symlink():
+            raise InvalidInput(f"{folder}: {parent} is a link, which a layout must not contain")
 
 
 def start_layout(folder: Path) -> None:
