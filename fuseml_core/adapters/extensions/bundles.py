@@ -149,6 +149,11 @@ class RegistryBundles:
             source = RepositorySource(self._client(reference), reference.repository)
             return self._trust.decide(reference, found.digest, source, endorsed)
 
+    def rejection(self, reference: str) -> TrustDecision | None:
+        """The refusal of a place that the policy rejects as such."""
+        with translated():
+            return self._trust.rejection(parse(reference)) if self._trust is not None else None
+
     def own_signers(self) -> Collection[str]:
         """The key of the embedded registry."""
         return self._trust.own_signers() if self._trust is not None else []

@@ -69,7 +69,7 @@ class Extensions:
         folder = BundleStore(store)
         self._planner = Planner(records, generations, bundles, settings, folder, engine)
         self._uninstaller = Uninstaller(records, generations, users)
-        self._rollbacks = Rollbacks(records, generations, settings, folder, self._uninstaller)
+        self._rollbacks = Rollbacks(records, generations, settings, folder, bundles, self._uninstaller)
         self._retention = Retention(records=records, generations=generations, settings=settings, bundles=bundles,
                                     environments=environments, host=host, store=folder, pinned=pinned, keep=keep)
         self._changer = Changer(generations=generations, bundles=bundles, environments=environments, host=host,

@@ -233,6 +233,10 @@ class Bundles(Protocol):
         """What the trust policy says about a bundle; a refusal is returned, not raised."""
         ...
 
+    def rejection(self, reference: str) -> TrustDecision | None:
+        """The refusal of a place that the policy rejects as such, without asking it; None for any other."""
+        ...
+
     def advice(self, reference: str, name: str, version: str) -> Sequence[str]:
         """What the catalog at hand says about a version: deprecated, yanked; asks no registry."""
         ...

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from fuseml_core.domain.errors import Conflict, NotFound, Unavailable
+from collections.abc import Sequence
+
+from fuseml_core.domain.errors import Conflict, NotFound, Refused, Unavailable
 from fuseml_core.domain.extensions import Generation, GenerationState, InstalledExtension, Member
 from fuseml_core.service.extensions.plan import Action, Plan, PlannedChange, action_of
 from fuseml_core.service.extensions.planning import is_whole, ordered
-from fuseml_core.service.extensions.ports import Generations, InstalledExtensions
+from fuseml_core.service.extensions.ports import Bundles, Generations, InstalledExtensions
 from fuseml_core.service.extensions.settings import ExtensionSettings
 from fuseml_core.service.extensions.store import BundleStore
 from fuseml_core.service.extensions.uninstall import Uninstaller
@@ -20,13 +22,14 @@ class Rollbacks:
         generations: Rows of generations.
         settings: What is set.
         store: Unpacked bundles.
+        bundles: Knows what the policy rejects by now.
         uninstaller: Knows who uses what would be taken away.
     """
 
     def __init__(self, records: InstalledExtensions, generations: Generations, settings: ExtensionSettings,
-                 store: BundleStore, uninstaller: Uninstaller) -> None:
+                 store: BundleStore, bundles: Bundles, uninstaller: Uninstaller) -> None:
         self._records, self._generations, self._settings = records, generations, settings
-        self._store, self._uninstaller = store, uninstaller
+        self._store, self._bundles, self._uninstaller = store, bundles, uninstaller
 
     def plan(self, to: int | None, *, force: bool, cause: str = "") -> Plan:
         """Plan a new generation with the members of an earlier one.
@@ -34,13 +37,14 @@ class Rollbacks:
         Args:
             to: Number of the generation; None: the last one before the one in force that was different and worked.
             force: Even if something uses what would be taken away.
-            cause: For the new generation; by default `rollback to N`.
+            cause: Of a rollback that the server makes by itself, which keeps what is there in any case.
 
         Raises:
             NotFound: The generation is not kept.
             Unavailable: Files of a member are gone.
             Conflict: There is nothing to go back to.
-            Refused, Invalid: Something uses what would be taken away; a setting that the old version needs is missing.
+            Refused: Something uses what would be taken away, or the policy rejects an old version by now.
+            Invalid: A setting that an old version needs is missing.
         """
         current, target = self._generations.current(), self._target(to)
         active = {record.name: record for record in self._records.list()}
@@ -48,12 +52,22 @@ class Rollbacks:
         needs = ordered(kept, lambda record: [dependency["name"] for dependency in record.dependencies])
         changes = [self._change(record, active.get(record.name), target) for record in needs
                    if active.get(record.name) is None or active[record.name].digest != record.digest]
+        if not cause:
+            self._check_rejections(changes)
         gone = [name for name in active if name not in kept]
         warnings = self._uninstaller.users_of(gone, active, force=force, doing="taken away") if gone else []
         for change in changes:
             warnings += self._settings.foresee(change, {})
         changes += [PlannedChange(name, Action.REMOVE, old=active[name]) for name in gone]
         return Plan(cause or f"rollback to {target.number}", current.number, changes, target.members, warnings)
+
+    def _check_rejections(self, changes: Sequence[PlannedChange]) -> None:
+        """What was signed when it was installed still is; but a place may be rejected by now."""
+        for change in changes:
+            rejection = self._bundles.rejection(change.member.reference) if change.member is not None else None
+            if rejection is not None and change.member is not None:
+                raise Refused(f"{change.name} {change.member.version} is not trusted any more: {rejection.reason}",
+                              hint=rejection.hint)
 
     def _target(self, to: int | None) -> Generation:
         kept = self._generations.list()

@@ -383,3 +383,27 @@ def test_asking_for_a_dependency_makes_it_stay(kept, tmp_path):
     assert (done["plan"]["changes"], done["generation"]) == ([], 2)
     kept.extensions.uninstall(["top"], prune=True)
     assert versions(kept) == {"base": "0.1.0"}
+
+
+def test_decisions_are_kept_with_the_generation_and_what_is_rejected_by_now_is_not_brought_back(kept, tmp_path):
+    from fuseml_core.adapters.extensions.trust import PolicyTrust
+
+    policy = tmp_path / "policy.toml"
+    policy.write_text('version = 1\n[[rule]]\nmatch = "**"\naction = "allow"\n')
+    trust = PolicyTrust(policy, lambda: f"http://{kept.place}", tmp_path)
+    kept.bundles = RegistryBundles(lambda: f"http://{kept.place}", kept.home / "extensions/content", kept.records, trust=trust)
+    kept.extensions = kept.start(keep=10)
+    with kept.registry(tmp_path / "elsewhere") as other:
+        for version in ("0.1.0", "0.2.0"):
+            push(build(kept.data_only(tmp_path / version, "alpha", version)), read_reference(f"oci://{other}/team/alpha", ""),
+                 RegistryClient(other, insecure=True))
+        kept.install(f"oci://{other}/team/alpha:0.1.0")
+        kept.install(f"oci://{other}/team/alpha:0.2.0")
+        assert 'rule 1 ("**"' in kept.extensions.get("alpha")["trust"]["rule"]
+        policy.write_text(f'version = 1\n[[rule]]\nmatch = "{other}/**"\naction = "reject"\nreason = "sold"\n')
+        with pytest.raises(Refused, match="sold"):
+            kept.extensions.rollback()
+        with pytest.raises(Refused, match="sold"):
+            kept.extensions.install([f"oci://{other}/team/alpha:0.1.0"])
+    assert versions(kept) == {"alpha": "0.2.0"}
+    assert 'rule 1 ("**"' in kept.extensions.history()[0]["members"][0]["trust"]["rule"], "as it was decided then"

@@ -86,6 +86,7 @@ def check(found, code, before, after, where):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", CHANGES)
 def test_r171_killed_at_every_durable_step(zygote, place, home, name):
     """Each step in turn, counted by a run that is left alone."""
@@ -123,6 +124,7 @@ def test_r171_killed_at_every_durable_step(zygote, place, home, name):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["install", "rollback"])
 def test_a_sample_of_the_steps_on_postgresql(zygote, place, home, postgresql_url, name):
     installs, change, before, after = CHANGES[name]
