@@ -35,9 +35,9 @@ SOURCE = {
 }
 
 
-def wheel(extra: dict[str, bytes] | None = None, *, link: str = "") -> bytes:
+def wheel(extra: dict[str, bytes] | None = None, *, link: str = "", packed: bool = False) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as archive:
         archive.writestr("good.py", "")
         archive.writestr("good-1.0.dist-info/METADATA", "Metadata-Version: 2.4\nName: good\nVersion: 1.0\n")
         archive.writestr("good-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
@@ -204,6 +204,7 @@ ATTACKS: dict[str, tuple[Callable[[Attack], Any], str]] = {
     "wheel-absolute": (lambda a: a.whl(extra={"/tmp/fuseml-pwned.py": b"x"}), "does not stay inside the wheel"),
     "wheel-data-traversal": (lambda a: a.whl(extra={"good-1.0.data/data/../../../x": b"x"}), "does not stay inside the wheel"),
     "wheel-link": (lambda a: a.whl(link="/etc/passwd"), "is a link"),
+    "wheel-bomb": (lambda a: a.whl(extra={"zeros": bytes(80 << 20)}, packed=True), "times its size"),
     "wheel-title-is-a-path": (lambda a: next(layer for layer in a.manifest["layers"] if "wheel" in layer["mediaType"])
                               ["annotations"].update({media.TITLE: "../good-1.0-py3-none-any.whl"}), "not a file name"),
     "icon-with-script": (lambda a: a.replace("icon", b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",

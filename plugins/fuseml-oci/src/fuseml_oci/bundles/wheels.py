@@ -26,6 +26,8 @@ SOURCE_DATE_EPOCH = 315532800
 #: What zipfile raises at damaged archives.
 UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError, KeyError, IndexError, struct.error,
               zlib.error)
+#: What a wheel may unpack to: files, bytes, and bytes for each byte of it.
+_MOST_FILES, _MOST_BYTES, _RATIO = 100_000, 8 << 30, 200
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _BUILD_TIMEOUT = 900.0
 #: What lies in project folders without being source.
@@ -78,16 +80,17 @@ def make_wheel(source: Path, *, constraints: Path | None = None) -> Wheel:
 
 
 def check_names(filename: str, source: Path | bytes) -> None:
-    """Refuse a wheel whose files would not all land below one folder, before anything installs it.
+    """Refuse a wheel whose files would not all land below one folder, or would fill it, before anything installs it.
 
     Raises:
-        InvalidInput: It is not a zip file, or a name in it is absolute, leads upwards, or occurs twice.
+        InvalidInput: It is not a zip file, a name in it is absolute, leads upwards or occurs twice, or it is a bomb.
     """
     try:
         with zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source)) as archive:
             entries = archive.infolist()
     except UNREADABLE as error:
         raise InvalidInput(f"{filename} is not a wheel: {error}") from None
+    _refuse_bomb(filename, entries)
     seen: set[str] = set()
     for entry in entries:
         # `filename` has lost what follows a NUL and `orig_filename` has not.
@@ -99,6 +102,15 @@ def check_names(filename: str, source: Path | bytes) -> None:
         if name in seen:
             raise InvalidInput(f"{filename}: {name[:200]!r} is there twice")
         seen.add(name)
+
+
+def _refuse_bomb(filename: str, entries: list[zipfile.ZipInfo]) -> None:
+    size, packed = sum(entry.file_size for entry in entries), sum(entry.compress_size for entry in entries)
+    if len(entries) > _MOST_FILES or size > _MOST_BYTES:
+        raise InvalidInput(f"{filename} has {len(entries)} files with {size} bytes; at most {_MOST_FILES} and "
+                           f"{_MOST_BYTES} are allowed")
+    if size > (64 << 20) and size > _RATIO * max(packed, 1):
+        raise InvalidInput(f"{filename} unpacks to more than {_RATIO} times its size")
 
 
 def normalise(filename: str, data: bytes) -> Wheel:

@@ -21,8 +21,8 @@ from fuseml_sdk.manifest import ExtensionManifest
 from fuseml_sdk.templates import PipelineTemplate
 from fuseml_sdk.types import RunnableDescriptor
 
-#: Bytes of each file that rules get to see.
-SEEN = 1 << 20
+#: Bytes of each file that rules get to see, and of all files of a layer or wheel together.
+SEEN, SEEN_TOGETHER = 1 << 20, 128 << 20
 _METADATA = 4 << 20
 _LIMITS = archives.Limits(members=MAX_FILES, size=MAX_TOTAL)
 _PIN = re.compile(r"(?m)^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;\\]+)")
@@ -156,12 +156,21 @@ def read_wheel(filename: str, source: bytes | Path, *, texts: bool = False) -> W
         names = frozenset(archive.namelist())
         metadata = next((name for name in names if name.count("/") == 1 and name.endswith(".dist-info/METADATA")), "")
         message = BytesParser().parsebytes(_read_some(archive, metadata, _METADATA), headersonly=True)
-        seen = {name: _read_some(archive, name, SEEN) for name in sorted(names)
-                if texts and not name.endswith("/") and ".dist-info/" not in name}
+        seen = _texts(archive, names) if texts else {}
     parts = filename.split("-")
     return WheelFacts(filename, canonicalize_name(parts[0]), str(message.get("Version") or parts[1]),
                       tuple(_requirements(message.get_all("Requires-Dist") or [])),
                       str(message.get("Requires-Python") or ""), names, seen)
+
+
+def _texts(archive: zipfile.ZipFile, names: frozenset[str]) -> dict[str, bytes]:
+    """The beginnings of the files of a wheel, as far as there is room."""
+    seen: dict[str, bytes] = {}
+    room = SEEN_TOGETHER
+    for name in sorted(name for name in names if not name.endswith("/") and ".dist-info/" not in name):
+        seen[name] = _read_some(archive, name, min(SEEN, room))
+        room -= len(seen[name])
+    return seen
 
 
 def _read_some(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
@@ -188,9 +197,11 @@ def _requirements(lines: Sequence[str]) -> list[Requirement]:
 
 
 def _read_tar(stream: IO[bytes], files: dict[str, bytes], sizes: dict[str, int]) -> None:
+    room = SEEN_TOGETHER
     for path, blocks in archives.read_files(stream, limits=_LIMITS):
-        kept, size = b"", 0
+        kept, size, wanted = b"", 0, min(SEEN, room)
         for block in blocks:
             size += len(block)
-            kept += block[:SEEN - len(kept)] if len(kept) < SEEN else b""
+            kept += block[:wanted - len(kept)] if len(kept) < wanted else b""
         files[path], sizes[path] = kept, size
+        room -= len(kept)
