@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from fuseml_oci import uploads
+from fuseml_oci import transfers, uploads
 from fuseml_oci.batches import download_all, upload_all
 from fuseml_oci.client import RegistryClient
 from fuseml_oci.descriptor import Descriptor
@@ -279,6 +279,26 @@ def test_a_download_that_was_lost_goes_on_next_time(registry, tmp_path):
             assert (tmp_path / "x").read_bytes() == DATA
     finally:
         proxy.close()
+
+
+def test_a_download_that_gets_on_is_not_given_up(evil, tmp_path, monkeypatch):
+    """Attempts and time are counted from the last break that brought nothing: large blobs take long and break often."""
+    monkeypatch.setattr(transfers, "BUFFER", 100_000)
+
+    def behave(handler):
+        offset = int(handler.headers.get("Range", "bytes=0-")[6:-1])
+        handler.send_response(206 if offset else 200)
+        handler.send_header("Content-Length", str(len(DATA) - offset))
+        handler.send_header("Content-Range", f"bytes {offset}-{len(DATA) - 1}/{len(DATA)}")
+        handler.end_headers()
+        handler.wfile.write(DATA[offset:offset + 150_000])
+        handler.close_connection = True
+
+    evil.behave = behave
+    with RegistryClient(evil.host, retries=RetryPolicy(attempts=2, base=0.001)) as client:
+        client.pull_blob("a/b", BLOB, tmp_path / "x")
+    assert len(evil.requests) == 20
+    assert (tmp_path / "x").read_bytes() == DATA
 
 
 def test_a_damaged_leftover_is_thrown_away(registry, tmp_path):
