@@ -171,6 +171,8 @@ def test_plain_oras_py_logs_in_pushes_and_pulls(guarded, tmp_path):
 @pytest.fixture
 def podman(run, tmp_path):
     """Run podman with storage of its own; it wants the path to be short."""
+    if os.geteuid() and not os.environ.get("CI"):
+        pytest.skip("only root can prepare the container as this test does")
     folder = tempfile.mkdtemp(prefix="fz")
     base = ("--root", f"{folder}/s", "--runroot", f"{folder}/r", "--storage-driver", "vfs",
             "--cgroup-manager", "cgroupfs", "--events-backend", "none")

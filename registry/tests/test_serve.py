@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -85,21 +86,25 @@ def users(tmp_path, run):
     return path
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
+def make_certificate(folder):
+    """Write cert.pem and key.pem for localhost."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
             .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=2))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost"),
-                                                        x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+            .not_valid_after(now + datetime.timedelta(days=2)).add_extension(names, False)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), True).sign(key, hashes.SHA256()))
     (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
     (folder / "key.pem").write_bytes(key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tls")
+    make_certificate(folder)
     return folder
 
 
@@ -169,6 +174,37 @@ def test_what_cannot_or_should_not_be_served_is_refused_with_the_way_out(tmp_pat
 def test_strangers_are_let_in_when_that_is_said_explicitly(tmp_path, http):
     with served("--root", tmp_path, "--host", "0.0.0.0", "--allow-insecure") as (_, url):
         assert http.get(f"{url.replace('0.0.0.0', '127.0.0.1')}/v2/").status_code == 200
+
+
+def test_a_renewed_certificate_is_taken_up_without_a_restart(tmp_path):
+    program = ("import fuseml_registry.standalone.server as s; s.RENEWAL = 0.2; "
+               "from fuseml_registry.commands import main; main()")
+    make_certificate(tmp_path)
+    arguments = ["serve", "--root", tmp_path / "r", "--port", "0", "--tls-certificate", tmp_path / "cert.pem",
+                 "--tls-key", tmp_path / "key.pem"]
+    process = subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, env=environment())
+    try:
+        port = int(re.search(r"127.0.0.1:(\d+) ", process.stdout.readline())[1])
+
+        def served_now():
+            return ssl.get_server_certificate(("127.0.0.1", port), timeout=10)
+
+        first = served_now()
+        assert first.strip() == (tmp_path / "cert.pem").read_text().strip()
+        (tmp_path / "key.pem").write_text("half of a renewal")
+        time.sleep(0.6)
+        assert served_now() == first
+        make_certificate(tmp_path)
+        deadline = time.monotonic() + 10
+        while served_now() == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert served_now().strip() == (tmp_path / "cert.pem").read_text().strip()
+    finally:
+        process.terminate()
+        _, errors = process.communicate(timeout=40)
+    assert "the old one stays" in errors
 
 
 @pytest.mark.parametrize(("proxies", "address"), [('["127.0.0.1"]', "203.0.113.7"), ("[]", "127.0.0.1")])

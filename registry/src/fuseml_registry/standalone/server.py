@@ -8,7 +8,9 @@ import os
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -24,14 +26,53 @@ log = logging.getLogger(__name__)
 GRACE, KEEP_ALIVE = 30, 75
 #: Connections at the same time, beyond the limit on requests.
 CONNECTIONS = 1000
+#: Seconds between looks for a renewed certificate.
+RENEWAL = 10.0
+
+
+class _Certificate:
+    """Takes up a renewed certificate for new connections, so that renewal needs no restart."""
+
+    def __init__(self, context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+        self._context, self._certificate, self._key = context, certificate, key
+        self._seen = self._state()
+
+    def refresh(self) -> None:
+        """Load the files again if they changed; a pair that does not fit leaves the old one in use."""
+        state = self._state()
+        if state == self._seen:
+            return
+        self._seen = state
+        try:
+            # First elsewhere: a certificate without its key would spoil the context in use.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._certificate, self._key)
+            self._context.load_cert_chain(self._certificate, self._key)
+        except (OSError, ssl.SSLError) as error:
+            log.error("the new certificate %s cannot be used, the old one stays: %s", self._certificate, error)
+        else:
+            log.info("the certificate %s was renewed", self._certificate)
+
+    def _state(self) -> list[int]:
+        try:
+            return [path.stat().st_mtime_ns for path in (self._certificate, self._key)]
+        except OSError:
+            return []
 
 
 class _Server(uvicorn.Server):
     """Uvicorn that says where it listens, and leaves with exit code 0 after a signal."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, certificate: _Certificate | None, ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._certificate, self._ready = certificate, ready
+        self._looked = time.monotonic()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look now and then whether the certificate was renewed; uvicorn calls this ten times a second."""
+        if self._certificate and time.monotonic() - self._looked > RENEWAL:
+            self._looked = time.monotonic()
+            self._certificate.refresh()
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell."""
@@ -84,8 +125,9 @@ def serve(config: Configuration, say: Callable[[str], None]) -> None:
         scheme = "https" if config.listen.certificate else "http"
         host = f"[{config.listen.host}]" if ":" in config.listen.host else config.listen.host
         url = config.listen.external_url or f"{scheme}://{host}:{listening.getsockname()[1]}"
-        server = _Server(_uvicorn(config), lambda: say(f"The registry listens on {url} and keeps everything in "
-                                                       f"{config.root}"))
+        made = _uvicorn(config)
+        line = f"The registry listens on {url} and keeps everything in {config.root}"
+        server = _Server(made, _certificate(made, config.listen), lambda: say(line))
         try:
             server.run(sockets=[listening])
         except SystemExit:  # uvicorn's way to say that the application refused to start
@@ -112,6 +154,12 @@ def _uvicorn(config: Configuration) -> uvicorn.Config:
     if made.ssl is not None:
         made.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
     return made
+
+
+def _certificate(made: uvicorn.Config, listen: Listen) -> _Certificate | None:
+    if made.ssl is None or listen.certificate is None or listen.key is None:
+        return None
+    return _Certificate(made.ssl, listen.certificate, listen.key)
 
 
 def _listen(listen: Listen) -> socket.socket:
