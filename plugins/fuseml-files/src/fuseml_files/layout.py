@@ -7,7 +7,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +50,19 @@ class Layout:
             os.utime(self.place(digest))
             return True
 
-    def take_away(self, place: Path, newest: float) -> Path | None:
-        """Move contents out of sight unless they are newer than a time; returns where they lie then."""
+    def take_away(self, place: Path, newest: float, forget: Callable[[], object]) -> Path | None:
+        """Move contents out of sight unless they are newer than a time; returns where they lie then.
+
+        Args:
+            place: Their directory.
+            newest: Seconds since the epoch.
+            forget: Removes what is written about them, before anybody can register them again.
+        """
         with self._locked():
             try:
                 if place.stat().st_mtime > newest:
                     return None
+                forget()
                 return place.rename(self.trash())
             except FileNotFoundError:
                 return None

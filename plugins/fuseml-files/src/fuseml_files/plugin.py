@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -130,10 +131,9 @@ class FileStore:
                 continue
             size = size_of(place)
             if not dry_run:
-                gone = layout.take_away(place, newest)
+                gone = layout.take_away(place, newest, partial(Index(layout).remove_digest, digest))
                 if gone is None:
                     continue
-                Index(layout).remove_digest(digest)
                 remove_tree(gone)
             removed.append(digest)
             freed += size
