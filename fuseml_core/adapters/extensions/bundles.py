@@ -154,6 +154,10 @@ class RegistryBundles:
         with translated():
             return self._trust.rejection(parse(reference)) if self._trust is not None else None
 
+    def embedded(self) -> str:
+        """`host:port` of the embedded registry now."""
+        return urlsplit(self._registry()).netloc
+
     def own_signers(self) -> Collection[str]:
         """The key of the embedded registry."""
         return self._trust.own_signers() if self._trust is not None else []
@@ -203,13 +207,13 @@ class RegistryBundles:
         if not reference.locator:
             return self._moved(reference)
         found = self._relocations.local(reference)
-        return reference if found is None else Reference(self._embedded(), found.local, "", found.digest)
+        return reference if found is None else Reference(self.embedded(), found.local, "", found.digest)
 
     def _moved(self, reference: Reference) -> Reference:
         """The repository that holds what was imported from another one."""
         found = [] if self._relocations is None or self._is_embedded(reference) \
             else self._relocations.versions(reference)
-        return Reference(self._embedded(), found[0].local) if found else reference
+        return Reference(self.embedded(), found[0].local) if found else reference
 
     def _located(self, wanted: Reference, wish: Wish) -> FoundBundle | None:
         """What the marketplaces mean by a name; None when they do not know it."""
@@ -303,13 +307,10 @@ class RegistryBundles:
             and parse(place).registry == reference.registry
 
     def _reference(self, text: str) -> Reference:
-        return read_reference(text, self._embedded())
-
-    def _embedded(self) -> str:
-        return urlsplit(self._registry()).netloc
+        return read_reference(text, self.embedded())
 
     def _is_embedded(self, reference: Reference) -> bool:
-        return is_embedded(reference.registry, self._embedded())
+        return is_embedded(reference.registry, self.embedded())
 
     def _client(self, reference: Reference) -> RegistryClient:
         own = urlsplit(self._registry())

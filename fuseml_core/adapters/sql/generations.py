@@ -65,7 +65,10 @@ class MemberRow(SQLModel, table=True):
 
 
 class WorkRow(SQLModel, table=True):
-    """What is being done or still to be done: `change` is the change that runs now, others follow a switch."""
+    """What is being done or still to be done: `change` is the change that runs now, others follow a switch.
+
+    `registry` is where the embedded registry was at the last start.
+    """
 
     __tablename__ = "extension_work"
     kind: str = Field(primary_key=True)
@@ -136,10 +139,25 @@ class SqlGenerations:
             connection.execute(delete(_MEMBERS).where(_MEMBERS.c.generation.in_(gone)))
             connection.execute(delete(_GENERATIONS).where(_GENERATIONS.c.number.in_(gone)))
 
+    def embedded_at(self, registry: str) -> bool:
+        """Tell where the embedded registry is now; references into it follow, for its port may change at each start."""
+        with self._engine.begin() as connection:
+            before = str(connection.execute(select(_WORK.c.text).where(_WORK.c.kind == _REGISTRY)).scalar() or "")
+            if before == registry:
+                return False
+            for table in (_EXTENSIONS, _MEMBERS):
+                moved = f"oci://{before}/"
+                connection.execute(update(table).where(table.c.reference.startswith(moved, autoescape=True)).values(
+                    reference=func.replace(table.c.reference, moved, f"oci://{registry}/")))
+            connection.execute(delete(_WORK).where(_WORK.c.kind == _REGISTRY))
+            connection.execute(insert(_WORK).values(kind=_REGISTRY, text=registry, since=time.time()))
+        return bool(before)
+
     def work(self) -> dict[str, str]:
         """What a switch left to be done, by kind, with the cause of the switch."""
         with self._engine.connect().execution_options(fuseml_read_only=True) as connection:
-            return {row.kind: row.text for row in connection.execute(select(_WORK)) if row.kind != CHANGE}
+            return {row.kind: row.text for row in connection.execute(select(_WORK))
+                    if row.kind not in {CHANGE, _REGISTRY}}
 
     def done(self, kind: str) -> None:
         """Such work was done."""
@@ -163,6 +181,8 @@ class SqlGenerations:
 
 #: Kind of work that stands for the change that runs now; see `change_lock`.
 CHANGE = "change"
+#: Kind that is no work: where the embedded registry was last.
+_REGISTRY = "registry"
 
 
 def _next_number(connection: Connection, base: int) -> int:

@@ -214,6 +214,7 @@ class Extensions:
         Returns:
             The active extensions.
         """
+        self._generations.embedded_at(self._bundles.embedded())
         interrupted = self._lock.interrupted()
         if interrupted:
             log.warning("the server died while it changed the extensions (%s); generation %d is in force", interrupted,

@@ -102,6 +102,10 @@ class Generations(Protocol):
         """Drop generations; the one in force stays whatever is said."""
         ...
 
+    def embedded_at(self, registry: str) -> bool:
+        """Tell where the embedded registry is now, `host:port`; references into it follow. Returns whether it moved."""
+        ...
+
     def work(self) -> Mapping[str, str]:
         """What a switch left to be done, by kind, with the cause of the switch."""
         ...
@@ -247,6 +251,10 @@ class Bundles(Protocol):
 
     def portable(self, reference: str) -> str:
         """The reference as another server can read it: a bundle in the embedded registry goes by its name."""
+        ...
+
+    def embedded(self) -> str:
+        """`host:port` of the embedded registry now."""
         ...
 
     def own_signers(self) -> Collection[str]:

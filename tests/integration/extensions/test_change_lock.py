@@ -17,6 +17,8 @@ from fuseml_core.adapters.sql.database import open_database
 from fuseml_core.adapters.sql.generations import SqlGenerations
 from fuseml_core.adapters.sql.migration import migrate
 from fuseml_core.domain.errors import Unavailable
+from fuseml_core.domain.extensions import Member, TrustDecision
+from fuseml_core.service.extensions.ports import Switch
 
 HOLD = """
 import sys, time
@@ -121,4 +123,18 @@ def test_what_an_earlier_fuseml_installed_becomes_the_first_generation(tmp_path)
     assert (current.number, [m.digest for m in current.members]) == (1, ["sha256:a"])
     assert current.members[0].requested
     assert current.members[0].trust.allowed
+    engine.dispose()
+
+
+def test_references_into_the_embedded_registry_follow_its_port(url):
+    engine = open_database(url)
+    generations = SqlGenerations(engine)
+    assert not generations.embedded_at("127.0.0.1:1001")
+    members = [Member(name, "0.1.0", f"sha256:{name}", f"oci://{place}/extensions/{name}:0.1.0@sha256:{name}", True, TrustDecision(True))
+               for name, place in (("own", "127.0.0.1:1001"), ("other", "127.0.0.1:10010"))]
+    generations.switch(Switch("install own, other", members, 0))
+    assert generations.embedded_at("127.0.0.1:2002")
+    assert not generations.embedded_at("127.0.0.1:2002")
+    assert [m.reference.split("/")[2] for m in generations.current().members] == ["127.0.0.1:10010", "127.0.0.1:2002"]
+    assert generations.work() == {}
     engine.dispose()
