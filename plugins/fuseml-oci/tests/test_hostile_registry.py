@@ -256,6 +256,24 @@ def test_lists_without_end(evil, client, answer, kind, circle):
     assert len(evil.requests) <= (2 if circle else 1000)
 
 
+def test_lists_of_a_few_giants(evil, client, answer):
+    """Few pages, few entries, and more memory than anybody has."""
+    def behave(handler):
+        body = json.dumps({"tags": ["x" * 4_000_000]}).encode()
+        answer(handler, 200, body, Link=f'</v2/a/b/tags/list?last={len(evil.requests)}>; rel="next"')
+
+    evil.behave = behave
+    with pytest.raises(Permanent, match="does not end after 9 pages"):
+        client.tags("a/b")
+
+
+def test_names_that_are_none_are_left_out(evil, client, answer):
+    names = ["../x", "a b", "", "x\x1b[31m", "ok", 5, None, "a\n", "-x", "y" * 300]
+    evil.behave = lambda h: answer(h, 200, json.dumps({"tags": names, "repositories": names}).encode())
+    assert client.tags("a/b") == ["ok"]
+    assert client.repositories() == ["ok"]
+
+
 def test_a_page_of_referrers_over_the_limit(evil, client, answer):
     evil.behave = lambda h: answer(h, 200, json.dumps({"manifests": [BLOB.to_json()] * 40_000}).encode())
     with pytest.raises(Permanent, match="4194304"):

@@ -17,7 +17,7 @@ from fuseml_oci.digests import HEX_LENGTH, digest_bytes, is_digest, split_digest
 from fuseml_oci.origin import joined
 from fuseml_oci.progress import Watch
 from fuseml_oci.readers import VerifiedReader
-from fuseml_oci.reference import Reference, check_repository, check_tag
+from fuseml_oci.reference import Reference, check_repository, check_tag, is_repository, is_tag
 from fuseml_oci.referring import (
     change_fallback,
     described,
@@ -40,6 +40,8 @@ _ACCEPT = ", ".join((media.MANIFEST, media.INDEX, media.DOCKER_MANIFEST, media.D
 _NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
 #: Bounds of lists, because a hostile registry can go on for ever.
 MAX_PAGES, MAX_ITEMS, PAGE = 1000, 100_000, 1000
+#: Bytes of all pages of a list together.
+MAX_LIST = 32 << 20
 
 
 class RegistryClient(SafeRegistry):
@@ -305,13 +307,13 @@ class RegistryClient(SafeRegistry):
         return response.status_code != 404
 
     def tags(self, repository: str) -> list[str]:
-        """Return all tags (end-8), at most 100 000."""
+        """Return all tags (end-8), at most 100 000; what is no tag is left out."""
         check_repository(repository)
-        return self._listed(f"{repository}/tags/list?n={PAGE}", "tags", repository)
+        return [tag for tag in self._listed(f"{repository}/tags/list?n={PAGE}", "tags", repository) if is_tag(tag)]
 
     def repositories(self) -> list[str]:
         """Return all repositories (`_catalog`, which not every registry offers), at most 100 000."""
-        return self._listed(f"_catalog?n={PAGE}", "repositories", "")
+        return [name for name in self._listed(f"_catalog?n={PAGE}", "repositories", "") if is_repository(name)]
 
     def _listed(self, path: str, key: str, repository: str) -> list[str]:
         what, items = f"{key} of {self.origin}/{repository}", list[str]()
@@ -323,12 +325,13 @@ class RegistryClient(SafeRegistry):
 
     def _pages(self, path: str, repository: str, what: str) -> Iterator[dict[str, Any]]:
         """Yield the pages of a list, at most a thousand, never the same one twice."""
-        url, seen = self._url(path), set[str]()
+        url, seen, size = self._url(path), set[str](), 0
         while url:
-            if len(seen) >= MAX_PAGES or url in seen:
+            if len(seen) >= MAX_PAGES or url in seen or size > MAX_LIST:
                 raise Permanent(f"{what}: the list does not end after {len(seen)} pages")
             seen.add(url)
             response = expect(self.do_request(url, repository=repository), (200,), what)
+            size += len(response.content)
             yield read_object(response.content, what)
             link = response.links.get("next", {}).get("url")
             url = joined(url, link) if link else ""

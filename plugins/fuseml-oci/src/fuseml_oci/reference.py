@@ -97,6 +97,16 @@ def check_repository(name: str) -> str:
     return name
 
 
+def is_repository(name: str) -> bool:
+    """Tell whether a text is a repository name."""
+    return len(name) <= MAX_NAME and _REPOSITORY.fullmatch(name) is not None
+
+
+def is_tag(text: str) -> bool:
+    """Tell whether a text is a tag."""
+    return _TAG.fullmatch(text) is not None
+
+
 def check_tag(tag: str) -> str:
     """Return the tag if it is one.
 
