@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,11 +171,18 @@ def _sources(parts: Parts, store: BundleStore) -> Callable[[int], Mapping[str, L
             "environment": UnusedEnvironments(settings.path("envs"), kept, usage.versions),
             "content": UnusedContents(parts.plugins, usage, work, settings.path("extensions", "unneeded.json")),
             "layer": UnusedLayers(settings.path("extensions", "content"), parts.records),
-            "wheel": UnusedWheels(settings.path("wheels"), store),
+            "wheel": UnusedWheels(settings.path("wheels"), store, lambda: _wheels_of_imports(parts)),
             "transfer": OldTransfers(settings.path("extensions", "transfers"), settings.path("extensions", "imports")),
         }
 
     return sources
+
+
+def _wheels_of_imports(parts: Parts) -> Collection[str]:
+    """Digests of wheels that came with bundles which are still in the embedded registry."""
+    with parts.connect(None) as client:
+        return {wheel for moved in relocations(parts.settings).all()
+                if moved.wheels and client.has_manifest(moved.local, moved.digest) for wheel in moved.wheels}
 
 
 def _count(sources: Mapping[str, Leftovers]) -> Sequence[Leftover]:

@@ -29,6 +29,8 @@ from fuseml_oci.bundles import build, push
 from fuseml_oci.bundles.references import read_reference
 from fuseml_oci.client import RegistryClient
 from fuseml_oci.copying import copy
+from fuseml_oci.descriptor import Descriptor, canonical_json
+from fuseml_oci.digests import digest_bytes
 from fuseml_oci.layout import ImageLayout
 from fuseml_oci.reference import Reference, parse
 from fuseml_oci.signing import attest, generate, sign
@@ -415,3 +417,25 @@ def test_a_registry_without_the_referrers_api_gives_and_takes_the_same(exporter,
         with RegistryClient(place, insecure=True) as client:
             assert len(client.referrers("extensions/numbers", bundle.digest)) == 2
             assert client.resolve("extensions/numbers", "0.1.0").digest == bundle.digest
+
+
+def _with_wheel(files, data):
+    """The archive with a wheel that nobody signed, as an artifact that refers to the bundle."""
+    bundle = next(e for e in json.loads(files["index.json"])["manifests"]
+                  if (e.get("annotations") or {}).get(media.REF_NAME) == "numbers-0.1.0")
+    wheel = Descriptor("application/vnd.fuseml.wheel.v1", digest_bytes(data), len(data),
+                       {media.TITLE: "numpy-99.0-py3-none-any.whl"})
+    manifest = canonical_json({
+        "schemaVersion": 2, "mediaType": media.MANIFEST, "artifactType": media.WHEELS,
+        "config": Descriptor(media.EMPTY, media.EMPTY_DIGEST, 2).to_json(), "layers": [wheel.to_json()],
+        "subject": {key: bundle[key] for key in ("mediaType", "digest", "size")}})
+    entry = {"mediaType": media.MANIFEST, "digest": digest_bytes(manifest), "size": len(manifest)}
+    added = {"blobs/" + digest_bytes(blob).replace(":", "/"): blob for blob in (manifest, data, media.EMPTY_BYTES)}
+    return _index({**files, **added}, lambda index: index["manifests"].append(entry))
+
+
+def test_a_wheel_that_no_signed_lock_names_is_refused(importer, data, keys):
+    with pytest.raises(Invalid, match="numpy-99"):
+        importer.take(repacked(data, lambda files: _with_wheel(files, b"evil")), pem(keys[0]))
+    assert importer.is_untouched()
+    assert not (importer.home / "wheels").exists()

@@ -272,7 +272,7 @@ class Examiner:
                   for component in self._patient.host.state(record)]
         down = [f"{record.name} ({component['family']} {component['name']}): "
                 f"{component.get('last_crash') or component['state']}" for record, component in states
-                if component["state"] in ("failed", "crashed", "broken")]
+                if component["state"] == "failed"]
         if down:
             return Check("components", _ERROR, "; ".join(down), "See: fuseml agent list, fuseml server logs")
         restarted = [record.name for record, component in states if component.get("restarts")]

@@ -183,17 +183,18 @@ class UnusedWheels:
     Args:
         folder: Folder of imported wheels.
         store: Unpacked bundles.
+        needed: Returns the digests of wheels that came with bundles which can still be installed.
     """
 
-    def __init__(self, folder: Path, store: BundleStore) -> None:
-        self._folder, self._store = folder, store
+    def __init__(self, folder: Path, store: BundleStore, needed: Callable[[], Collection[str]]) -> None:
+        self._folder, self._store, self._needed = folder, store, needed
 
     def find(self, older_than: float) -> Sequence[Leftover]:
         """Wheel files."""
         old = [path for path in entries(self._folder) if age_of(path) >= older_than]
         if not old:
             return []
-        allowed = set(self._hashes())
+        allowed = {*self._hashes(), *(digest.partition(":")[2] for digest in self._needed())}
         return [Leftover("wheel", path.name, "no bundle that is here needs it", size_of(path), age_of(path), path.name)
                 for path in old if path.name.startswith(".") or digest_file(path)[0].partition(":")[2] not in allowed]
 

@@ -11,6 +11,7 @@ from typing import Any
 from fuseml_core.domain.errors import FusemlError, Invalid
 from fuseml_core.service.extensions.care_ports import Leftover, Leftovers
 from fuseml_core.service.extensions.ports import Progress
+from fuseml_sdk.errors import PluginError
 
 log = logging.getLogger(__name__)
 #: Seconds before the first quiet run after a start; what a start leaves behind must have settled.
@@ -63,7 +64,7 @@ class Collector:
                  errors: list[str]) -> None:
         try:
             leftovers = source.find(older_than)
-        except FusemlError as error:
+        except (FusemlError, PluginError) as error:
             errors.append(f"{kind}: {error.message}")
             return
         for leftover in leftovers:
@@ -76,7 +77,7 @@ class Collector:
     def _remove(source: Leftovers, leftover: Leftover, errors: list[str]) -> bool:
         try:
             return source.remove(leftover)
-        except (FusemlError, OSError) as error:
+        except (FusemlError, PluginError, OSError) as error:
             errors.append(f"{leftover.kind} {leftover.name}: {error}")
             return False
 

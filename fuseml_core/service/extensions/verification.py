@@ -112,7 +112,7 @@ class Verifier:
             yield Finding(record.name, "components", "unhealthy", record.name, error.message)
             return
         for component in self._tools.host.state(record):
-            if component["state"] in ("failed", "crashed", "broken"):
+            if component["state"] == "failed":
                 yield Finding(record.name, "components", "crashed", f"{component['family']} {component['name']}",
                               str(component.get("last_crash") or component["state"]))
 

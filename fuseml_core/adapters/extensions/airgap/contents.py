@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,10 @@ from fuseml_oci.bundles.manifest import read_config, read_manifest
 from fuseml_oci.descriptor import Descriptor
 from fuseml_oci.layout import ImageLayout
 from fuseml_oci.sources import LayoutSource
+from fuseml_sdk.archives import read_files
 from fuseml_sdk.errors import InvalidInput, NotFound
+
+_HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +39,17 @@ class Contents:
     document: Document
     lock: str
 
-    def wheels(self) -> Iterator[tuple[str, Path, str]]:
-        """File name, file and digest of each wheel that refers to one of the bundles."""
-        for bundle in self.document.bundles:
-            for entry in self.source.referrers(bundle.digest):
-                if entry.artifact_type == WHEELS:
-                    for filename, layer in titles(self.source.manifest(entry.digest), entry.digest):
-                        algorithm, _, value = layer.digest.partition(":")
-                        yield filename, self.folder / "blobs" / algorithm / value, layer.digest
+    def wheels(self, bundle: ExportedBundle) -> Iterator[tuple[str, Path, str]]:
+        """File name, file and digest of each wheel that refers to a bundle."""
+        for entry in self.source.referrers(bundle.digest):
+            if entry.artifact_type == WHEELS:
+                for filename, layer in titles(self.source.manifest(entry.digest), entry.digest):
+                    yield filename, self.path(layer.digest), layer.digest
+
+    def path(self, digest: str) -> Path:
+        """Where a blob lies or would lie."""
+        algorithm, _, value = digest.partition(":")
+        return self.folder / "blobs" / algorithm / value
 
 
 def open_contents(folder: Path) -> Contents:
@@ -64,9 +71,7 @@ def open_contents(folder: Path) -> Contents:
         contents = Contents(folder, layout, LayoutSource(layout), document, _small(layout, lock).decode("utf-8"))
         for bundle in document.bundles:
             _check_bundle(contents, bundle)
-        for _filename, path, digest in contents.wheels():
-            if not path.is_file():
-                raise InvalidInput(f"the archive lacks the wheel {digest}")
+            _check_wheels(contents, bundle)
     except InvalidInput as error:
         raise InvalidInput(f"the archive is refused: {error.message}", hint=error.hint or "Export it again.") from None
     except (NotFound, UnicodeDecodeError) as error:
@@ -82,10 +87,33 @@ def _check_bundle(contents: Contents, bundle: ExportedBundle) -> None:
     if (descriptor.name, descriptor.version) != (bundle.name, bundle.version):
         raise InvalidInput(f"the archive calls {descriptor.name} {descriptor.version} {bundle.name} {bundle.version}")
     for layer in manifest.layers:
-        path = contents.folder / "blobs" / layer.digest.replace(":", "/")
+        path = contents.path(layer.digest)
         if not path.is_file() or path.stat().st_size != layer.size:
             raise InvalidInput(f"the archive lacks the layer {layer.title} of {bundle.name}",
                                hint="Export it again.")
+
+
+def _check_wheels(contents: Contents, bundle: ExportedBundle) -> None:
+    """Nobody signs the wheels: only those count that the bundle, whose signature is judged, names by their hashes."""
+    wheels = list(contents.wheels(bundle))
+    allowed = set(_HASH.findall(_lock(contents, bundle))) if wheels else set()
+    for filename, path, digest in wheels:
+        if digest.partition(":")[2] not in allowed:
+            raise InvalidInput(f"the archive brings the wheel {filename[:200]!r} for {bundle.name}, whose lock does "
+                               "not allow it", hint="Do not use this archive: somebody has put something into it.")
+        if not path.is_file():
+            raise InvalidInput(f"the archive lacks the wheel {filename[:200]!r}")
+
+
+def _lock(contents: Contents, bundle: ExportedBundle) -> str:
+    """All locks in a bundle, one after the other."""
+    manifest = read_manifest(contents.source.manifest(bundle.digest), media.MANIFEST, bundle.name)
+    texts = []
+    for layer in manifest.layers:
+        if layer.kind == "agents":
+            with contents.path(layer.digest).open("rb") as stream:
+                texts += [b"".join(pieces).decode("utf-8", "replace") for _name, pieces in read_files(stream)]
+    return "\n".join(texts)
 
 
 def _small(layout: ImageLayout, descriptor: Descriptor) -> bytes:

@@ -75,15 +75,17 @@ class LayoutImports:
                 for bundle in contents.document.bundles:
                     progress(f"placing {bundle.name} {bundle.version}")
                     # Before the bundle itself: no moment may show it as one of this server's own.
-                    self._relocations.add([Relocation(bundle.digest, bundle.reference, f"{NAMESPACE}/{bundle.name}",
-                                                      bundle.version, terms.keys)])
+                    wheels = list(contents.wheels(bundle))
+                    self._relocations.add([Relocation(
+                        bundle.digest, bundle.reference, f"{NAMESPACE}/{bundle.name}", bundle.version, terms.keys,
+                        tuple(digest for _name, _path, digest in wheels))])
+                    for filename, path, wheel in wheels:
+                        self._wheels.put(filename, path, wheel)
                     place(contents, bundle, client)
                 for catalog in contents.document.catalogs:
                     here = f"oci://{client.registry}/{place_catalog(contents, catalog, client)}"
                     progress(f"the catalog of {catalog.name} can be followed: fuseml marketplace add {catalog.name} "
                              f"{here} --key KEY.pub")
-            for filename, path, wheel in contents.wheels():
-                self._wheels.put(filename, path, wheel)
             return [ImportedBundle(bundle.name, bundle.version, bundle.digest, bundle.reference,
                                    f"{bundle.name}@{bundle.digest}", bundle.requested, decision)
                     for bundle, decision in zip(contents.document.bundles, decisions, strict=True)]

@@ -28,6 +28,7 @@ class Relocation:
             may change with each start.
         version: Semantic version.
         keys: Public keys in PEM that were given with it; they endorse it for rules that ask a marketplace.
+        wheels: Digests of the wheels that came with it.
     """
 
     digest: str
@@ -35,6 +36,7 @@ class Relocation:
     local: str
     version: str
     keys: tuple[str, ...] = ()
+    wheels: tuple[str, ...] = ()
 
 
 class Relocations:
@@ -51,7 +53,8 @@ class Relocations:
         """Every bundle that was imported, by digest."""
         try:
             entries = json.loads(self._path.read_bytes())["relocations"]
-            read = [Relocation(**{**entry, "keys": tuple(entry.get("keys") or ())}) for entry in entries]
+            read = [Relocation(**{**entry, "keys": tuple(entry.get("keys") or ()),
+                                  "wheels": tuple(entry.get("wheels") or ())}) for entry in entries]
         except FileNotFoundError:
             return []
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -81,7 +84,8 @@ class Relocations:
             for new in relocations:
                 old = known.get(new.digest)
                 keys = tuple(dict.fromkeys([*(old.keys if old else ()), *new.keys]))
-                known[new.digest] = replace(new, keys=keys)
+                wheels = tuple(sorted({*(old.wheels if old else ()), *new.wheels}))
+                known[new.digest] = replace(new, keys=keys, wheels=wheels)
             self._write(known.values())
 
     def forget(self, digests: Iterable[str]) -> None:
