@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from fuseml_oci import media
@@ -22,6 +24,12 @@ log = logging.getLogger(__name__)
 LATEST = "latest"
 #: Packages that are read of one catalog.
 MAX_PACKAGES = 20_000
+#: Seconds that one update may read a catalog; the next update goes on with the rest.
+TIME_LIMIT = 1.0
+
+
+#: Stands for the digest of a catalog that was not read to its end.
+_UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,19 +160,20 @@ class Catalogs:
             catalog = open_catalog(source, digest)
             signed = bool(signers(source, digest, known_keys(self._keys)).good)
             read = _Read(digest, catalog)
-            for count, (name, blob) in enumerate(catalog.entries()):
-                if count == MAX_PACKAGES:
-                    log.warning("the catalog in %s has more than %d packages", repository, MAX_PACKAGES)
-                    break
+            deadline, complete = time.monotonic() + TIME_LIMIT, True
+            for name, blob in islice(catalog.entries(), MAX_PACKAGES):
                 listing = known.get(blob.digest)
                 if listing is None or listing.signed != signed:
+                    if time.monotonic() > deadline:
+                        complete = False
+                        continue
                     listing = _listing(catalog, repository, signed, name, blob)
                 read.by_document[blob.digest] = read.by_place[listing.place] = listing
                 read.by_digest.update(dict.fromkeys(listing.versions, listing))
         except PluginError as error:
             log.warning("the catalog in %s cannot be used: %s", repository, error)
             return _Read(digest)
-        return read
+        return read if complete else replace(read, digest=_UNFINISHED)
 
 
 def endorsed(listed: Iterable[Listed]) -> list[KnownKey]:
@@ -189,9 +198,9 @@ def curated(digest: str, listings: Iterable[Listing]) -> Curated:
 def _listing(catalog: Catalog, repository: str, signed: bool, name: str, blob: Blob) -> Listing:
     package = catalog.read_package(name, blob)
     versions = {}
+    inside = {channel: {entry.version for entry in entries} for channel, entries in package.channels.items()}
     for entry in package.versions:
-        channels = tuple(channel for channel, inside in package.channels.items()
-                         if entry.version in [version.version for version in inside])
+        channels = tuple(channel for channel, members in inside.items() if entry.version in members)
         against = "yanked" if entry.yanked else "deprecated" if any(
             not advice.channel for advice in package.advice(entry.version)) else ""
         requires = entry.requires_fuseml if "requires_fuseml" in entry.patched else ""
