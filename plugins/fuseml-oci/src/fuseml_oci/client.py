@@ -237,7 +237,8 @@ class RegistryClient(SafeRegistry):
         split_digest(digest)
         query = urlencode({"mount": digest, "from": check_repository(source_repository)})
         url = self._url(f"{check_repository(repository)}/blobs/uploads/?{query}")
-        response = self.do_request(url, "POST", None, {"Content-Length": "0"}, repository=repository)
+        headers = {"Content-Length": "0"}
+        response = self.do_request(url, "POST", None, headers, repository=repository, source=source_repository)
         expect(response, (201, 202), self._name(repository, digest))
         if response.status_code == 202 and (session := response.headers.get("Location")):
             self.cancel_upload(repository, joined(url, session))

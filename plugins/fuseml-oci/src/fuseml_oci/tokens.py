@@ -61,8 +61,14 @@ class Authorizer:
             value, expires = self._headers.get((repository, action), ("", 0.0))
         return value if time.monotonic() < expires else ""
 
-    def answer(self, challenge: str, repository: str, action: str) -> bool:
+    def answer(self, challenge: str, repository: str, action: str, scope: str = "") -> bool:
         """Obtain authorization as a WWW-Authenticate header asks.
+
+        Args:
+            challenge: The header.
+            repository: What it is for.
+            action: What it is kept for, as in `header`.
+            scope: What a token shall be good for beside what the header says.
 
         Returns:
             False if there is nothing that could be sent.
@@ -74,7 +80,7 @@ class Authorizer:
         scheme, parameters = _choose(challenge)
         credentials = self._credentials(repository) if scheme else None
         if scheme == "bearer":
-            token, lifetime = self._token(parameters, credentials)
+            token, lifetime = self._token(parameters, credentials, scope)
             value = f"Bearer {token}" if token else ""
         elif scheme == "basic" and credentials and credentials.username:
             value, lifetime = credentials.basic, 3600.0
@@ -92,21 +98,24 @@ class Authorizer:
         with self._lock:
             return self._found.setdefault(repository, found)
 
-    def _token(self, challenge: Mapping[str, str], credentials: Credentials | None) -> tuple[str, float]:
+    def _token(self, challenge: Mapping[str, str], credentials: Credentials | None,
+               more: str) -> tuple[str, float]:
         realm = challenge.get("realm", "")
         headers, form = {"Accept": "application/json"}, None
-        asked = {k: challenge[k] for k in ("service", "scope") if challenge.get(k)}
+        scopes = list(dict.fromkeys([*challenge.get("scope", "").split(), *more.split()]))
+        service = {"service": challenge["service"]} if challenge.get("service") else {}
         if credentials:
             self._check_realm(realm)
         self._check_transport(realm)
         if credentials and credentials.identity_token:
-            form = {"grant_type": "refresh_token", "client_id": CLIENT, **asked,
+            form = {"grant_type": "refresh_token", "client_id": CLIENT, **service, "scope": " ".join(scopes),
                     "refresh_token": credentials.identity_token}
             url = realm
         else:
             if credentials:
                 headers["Authorization"] = credentials.basic
-            url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(asked)}" if asked else realm
+            query = urlencode([*service.items(), *(("scope", scope) for scope in scopes)])
+            url = f"{realm}{'&' if '?' in realm else '?'}{query}" if query else realm
         status, body = self._fetch(url, headers, form)
         if status != 200:
             return "", 0.0

@@ -72,6 +72,7 @@ class _Call:
     json: Any
     repository: str
     action: str
+    source: str = ""
 
     def __str__(self) -> str:
         return f"{self.method} {_shown(self.url)}"
@@ -123,7 +124,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
 
     def do_request(self, url: str, method: str = "GET", data: Any = None,
                    headers: Mapping[str, str] | None = None, json: Any = None, stream: bool = False, *,
-                   repository: str = "", retry: bool = True, action: str = "") -> requests.Response:
+                   repository: str = "", retry: bool = True, action: str = "", source: str = "") -> requests.Response:
         """Send one request, with authorization, redirects and retries.
 
         Args:
@@ -136,6 +137,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
             repository: For the scope of the token.
             retry: Try again after passing faults. Only for requests that may be repeated.
             action: `pull`, `push` or `delete`: what the token is kept for; by default as the method says.
+            source: Another repository, of which the request reads.
 
         Returns:
             The response, whatever its status.
@@ -148,7 +150,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
             raise Permanent(f"registry {self.origin} sends the client to {origin_of(url)}",
                             hint="uploads and lists must stay on the registry's own origin")
         action = action or ("pull" if method in _SAFE else "delete" if method == "DELETE" else "push")
-        call = _Call(method, url, data, dict(headers or {}), json, repository, action)
+        call = _Call(method, url, data, dict(headers or {}), json, repository, action, source)
         patience = Patience(self.retries if retry else RetryPolicy(attempts=1))
         while True:
             try:
@@ -162,8 +164,10 @@ class SafeRegistry(Registry):  # type: ignore[misc]
                     raise
 
     def _authorized(self, call: _Call) -> requests.Response:
+        purpose = f"{call.action} from {call.source}" if call.source else call.action
+        scope = f"repository:{call.source}:pull" if call.source else ""
         for attempt in (1, 2):
-            if authorization := self._authorizer.header(call.repository, call.action):
+            if authorization := self._authorizer.header(call.repository, purpose):
                 call = replace(call, headers={**call.headers, "Authorization": authorization})
             if hasattr(call.data, "seek"):
                 call.data.seek(0)
@@ -171,7 +175,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
             if response.status_code != 401 or attempt == 2 or origin_of(response.url) != self.origin:
                 break  # a stranger, to whom the registry redirected, has nothing to ask for
             challenge = response.headers.get("WWW-Authenticate", "")
-            if not self._authorizer.answer(challenge, call.repository, call.action):
+            if not self._authorizer.answer(challenge, call.repository, purpose, scope):
                 break
             response.close()
         return response
