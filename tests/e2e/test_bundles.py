@@ -64,6 +64,18 @@ def test_r169_signatures_travel_with_a_copy(numbers, published):
     for name in ("fetched.oci.tar", "layout.oci.tar"):
         found = numbers("bundle", "verify", str(published / name), "--key", "registry", "-o", "json").json
         assert (found["verified"], {s["key"] for s in found["signatures"]}) == (True, {key["fingerprint"]})
+    host = numbers.base_url.removeprefix("http://")
+    copied = numbers.json("bundle", "copy", str(published / "layout.oci.tar"), f"oci://{host}/copies/")
+    assert (copied["tag"], copied["referrers"] > 2, copied["sent"] > 5) == ("0.1.0", True, True)
+    there = f"oci://{host}/copies/word-count:0.1.0"
+    assert numbers("bundle", "verify", there, "--key", "registry", "-o", "json").json["verified"]
+    bare = numbers.json("bundle", "copy", there, f"oci://{host}/bare/", "--no-referrers")
+    assert (bare["referrers"], bare["digest"]) == (0, copied["digest"])
+    numbers("bundle", "verify", f"oci://{host}/bare/word-count:0.1.0", "--key", "registry", code=5)
+    refused = numbers("bundle", "pull", there, "--to", str(published / "word-count-0.1.0.oci.tar"))
+    assert refused.out.startswith("Pulled"), "the same bundle may be fetched again"
+    wrong = numbers("bundle", "copy", there, f"oci://{host}/copies/other-name", code=None)
+    assert (wrong.code != 0, "does not end with 'word-count'" in wrong.err) == (True, True)
 
 
 def test_r168_a_new_store_is_installed_and_runs(numbers, tmp_path):
