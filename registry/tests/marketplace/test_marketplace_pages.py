@@ -301,7 +301,10 @@ def test_the_standalone_registry_leads_to_its_pages(serve, tmp_path, source):
     from fuseml_oci.reference import Reference
 
     with serve(tmp_path / "root") as alone, RegistryClient(alone.host) as client:
+        empty = requests.get(f"http://{alone.host}/marketplace/", timeout=20).text
+        assert f"fuseml bundle push path/to/bundle oci://{alone.host}/team/name" in empty
         push(build(source(tmp_path / "a", "lonely", "1.0.0")), Reference(alone.host, "extensions/lonely"), client)
+        time.sleep(1.2)  # the index may be a second old
         answer = requests.get(f"http://{alone.host}/", timeout=20)
         assert answer.url == f"http://{alone.host}/marketplace/"
         assert "lonely" in answer.text
