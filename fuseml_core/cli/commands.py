@@ -26,7 +26,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "runnable": ("fuseml_core.cli.artifact:runnable", "Runnables: list, get."),
     },
     "Administration": {
-        "extension": ("fuseml_core.cli.extension:extension", "Extensions: install, list, inspect, uninstall."),
+        "extension": ("fuseml_core.cli.extension:extension", "Extensions: install, upgrade, roll back, inspect."),
         "bundle": ("fuseml_core.cli.bundle:bundle", "Bundles: make, check, move, compare and sign packages."),
         "registry": ("fuseml_core.cli.registry:registry", "OCI registries: log in and out, serve one."),
         "key": ("fuseml_core.cli.key:key", "Keys that sign bundles: generate, import, list, show."),

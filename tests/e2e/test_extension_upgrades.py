@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,23 @@ def test_a_lock_refuses_another_digest_and_refusals_say_what_to_do(sums, tmp_pat
     assert "write NAME.KEY" in sums("extension", "install", "sums", "--set", "x=1", code=2).err
     plan = json.loads(sums("extension", "upgrade", "--all", "--dry-run", "-o", "json").out)["plan"]
     assert [change["name"] for change in plan["changes"]] == ["sums"]
+
+
+@pytest.mark.full
+def test_r171_a_server_that_is_killed_while_it_upgrades_comes_back_with_one_generation_whole(sums, tmp_path):
+    """The launcher starts the control process again; the command is repeated and succeeds."""
+    seen = set()
+    for moment in (0.3, 0.4, 0.6):
+        sums("extension", "install", "sums:0.1.0")
+        command = sums.begin("extension", "upgrade", "sums")
+        time.sleep(moment)
+        sums.kill("control")
+        command.communicate(timeout=120)
+        sums.wait_for(lambda: sums("extension", "info", "sums", code=None).code == 0, 120, "the server's return")
+        found = sums.json("extension", "info", "sums")
+        member = next(m for m in sums.json("extension", "history")[0]["members"] if m["name"] == "sums")
+        assert found["version"] == member["version"]
+        seen.add(found["version"])
+        sums("extension", "upgrade", "sums")
+        assert version(sums) == "0.2.0"
+    assert seen <= {"0.1.0", "0.2.0"}

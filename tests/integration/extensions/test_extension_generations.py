@@ -407,3 +407,18 @@ def test_decisions_are_kept_with_the_generation_and_what_is_rejected_by_now_is_n
             kept.extensions.install([f"oci://{other}/team/alpha:0.1.0"])
     assert versions(kept) == {"alpha": "0.2.0"}
     assert 'rule 1 ("**"' in kept.extensions.history()[0]["members"][0]["trust"]["rule"], "as it was decided then"
+
+
+def test_a_generation_that_a_server_died_with_is_watched_again_after_the_next_start(kept, tmp_path, lock):
+    kept.extensions = kept.start(keep=10, grace=60.0)
+    kept.push(kept.greeter(tmp_path / "one", lock))
+    kept.install("greeter")
+    kept.extensions.stop()
+    assert kept.extensions.generation().state.value == "new"
+    following = kept.start(keep=10, grace=0.2)
+    following.load_installed()
+    following.resume()
+    deadline = time.monotonic() + 20
+    while following.generation().state.value == "new" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (following.generation().number, following.generation().state.value) == (1, "settled")

@@ -130,6 +130,7 @@ def child(command: dict[str, Any], answer: Path) -> None:
         result = do(application, command)
     except FusemlError as error:
         result = {"error": error.message}
+    steps.last = 0  # a thread that watches the components may still write
     answer.write_text(json.dumps({"result": result, "steps": steps.count}))
     if command["do"] == "prepare":
         application.stop()
@@ -153,7 +154,7 @@ def main() -> None:
             finally:
                 os._exit(code)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        told = json.loads(answer.read_text()) if answer.exists() else {"result": None, "steps": 0}
+        told = json.loads(answer.read_text()) if code == 0 else {"result": None, "steps": 0}
         shutil.rmtree(answer.parent)
         print(json.dumps({"code": code, **told}), flush=True)
 
