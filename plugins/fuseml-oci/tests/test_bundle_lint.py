@@ -282,6 +282,20 @@ def test_a_bundle_is_linted_as_its_source_is(source, tmp_path):
     assert {finding.rule.id for finding in lint_bundle(layout).findings} == {"B105", "B402"}
 
 
+@pytest.mark.parametrize("name", ["x.oci.tar", "layout"])
+def test_wheels_are_read_where_they_lie_and_verified(source, tmp_path, name):
+    """In a layout nothing large is read into memory, and nothing is believed."""
+    source.plugin(files={"conf.py": 'password = "hunter2hunter2"\n'})
+    _, built = source.lint()
+    layout = open_layout(write(built, tmp_path / name))
+    assert [(f.rule.id, f.where) for f in lint_bundle(layout).findings] == [("B402", "wheels/good-1.0-py3-none-any.whl!conf.py:1")]
+    path = tmp_path / name if name.endswith("tar") else next(
+        tmp_path / name / "blobs/sha256" / each.digest[7:] for each in built.descriptor.layers if each.title.startswith("good"))
+    path.write_bytes(path.read_bytes().replace(b"hunter2hunter2", b"hunter3hunter3"))
+    with pytest.raises(InvalidInput, match="has the digest"):
+        lint_bundle(open_layout(tmp_path / name))
+
+
 def test_secrets_are_not_repeated_in_messages(source):
     token = "ghp_" + "a1B2" * 9
     source.write("files/conf.txt", f"x\n\ntoken: {token}\n")

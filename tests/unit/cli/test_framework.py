@@ -35,7 +35,8 @@ def modules_after(*arguments: str) -> tuple[int, str, set[str]]:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], [], ["project", "--help"], ["pipeline", "--help"],
-                                       ["codeset", "push", "--help"], ["run", "--help"]])
+                                       ["codeset", "push", "--help"], ["run", "--help"], ["bundle", "--help"],
+                                       ["bundle", "lint", "--help"]])
 def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     code, out, modules = modules_after(*arguments)
     assert code == 0

@@ -74,11 +74,12 @@ class _Window(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        if whence:
-            raise ValueError(whence)
-        self._at = offset
-        self._file.seek(self._section.offset + offset)
-        return offset
+        place = offset + (0, self._at, self._section.size)[whence]
+        if place < 0:
+            raise ValueError(f"negative seek position {place}")
+        self._at = place
+        self._file.seek(self._section.offset + place)
+        return place
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         count = self._file.readinto(memoryview(buffer)[:max(0, self._section.size - self._at)]) or 0

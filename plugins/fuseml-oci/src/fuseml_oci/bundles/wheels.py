@@ -18,6 +18,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from fuseml_oci.sections import Source, open_source
 from fuseml_sdk.environments import IndexSettings
 from fuseml_sdk.errors import InvalidInput, Permanent
 
@@ -79,14 +80,14 @@ def make_wheel(source: Path, *, constraints: Path | None = None) -> Wheel:
         return normalise(built[0].name, built[0].read_bytes())
 
 
-def check_names(filename: str, source: Path | bytes) -> None:
+def check_names(filename: str, source: Source) -> None:
     """Refuse a wheel whose files would not all land below one folder, or would fill it, before anything installs it.
 
     Raises:
         InvalidInput: It is not a zip file, a name in it is absolute, leads upwards or occurs twice, or it is a bomb.
     """
     try:
-        with zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source)) as archive:
+        with open_source(source)[0] as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
     except UNREADABLE as error:
         raise InvalidInput(f"{filename} is not a wheel: {error}") from None

@@ -6,10 +6,12 @@ Each rule has an id that stays, a severity, the reason and the fix; the table of
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fuseml_oci.bundles.build import BuiltBundle, read_source_manifest
+from fuseml_oci.bundles.descriptor import BundleLayer
 from fuseml_oci.bundles.layout import Layout
 from fuseml_oci.bundles.lint import about, contents, distributions, publication, secrets
 from fuseml_oci.bundles.lint.form import examine
@@ -18,6 +20,8 @@ from fuseml_oci.bundles.lint.rules import RULES, Finding, Rule, Severity, run
 from fuseml_oci.bundles.lint.subject import Subject, subject_of
 from fuseml_oci.bundles.transfer import PulledBundle, descriptor_of_layer
 from fuseml_oci.bundles.wheels import Wheel, make_wheel
+from fuseml_oci.digests import BUFFER
+from fuseml_oci.sections import Section
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.manifest import LintException
 
@@ -62,7 +66,7 @@ def lint_bundle(bundle: BuiltBundle | Layout | PulledBundle, *, published: Seque
     if isinstance(bundle, BuiltBundle):
         subject = _of_built(bundle)
     elif isinstance(bundle, Layout):
-        subject = subject_of(bundle.descriptor, lambda layer: bundle.blob(descriptor_of_layer(layer)))
+        subject = subject_of(bundle.descriptor, lambda layer: _verified(bundle, layer))
     else:
         subject = subject_of(bundle.descriptor, lambda layer: bundle.blobs[layer.digest])
     subject = subject.around(published=published, referrers=referrers)
@@ -85,6 +89,18 @@ def refuse_errors(built: BuiltBundle) -> None:
 
 def _of_built(built: BuiltBundle) -> Subject:
     return subject_of(built.descriptor, lambda layer: built.blobs[layer.digest])
+
+
+def _verified(bundle: Layout, layer: BundleLayer) -> Section:
+    """Where a layer lies in its layout, after its bytes were read once; large ones never lie in memory."""
+    section, digest = bundle.image.section(descriptor_of_layer(layer)), hashlib.sha256()
+    with section.open() as stream:
+        while block := stream.read(BUFFER):
+            digest.update(block)
+    if f"sha256:{digest.hexdigest()}" != layer.digest:
+        raise InvalidInput(f"{bundle.path}: the layer {layer.title} has the digest sha256:{digest.hexdigest()} instead "
+                           f"of {layer.digest}", hint="The file was changed or damaged; fetch it again.")
+    return section
 
 
 def _exceptions(source: Path) -> Sequence[LintException]:

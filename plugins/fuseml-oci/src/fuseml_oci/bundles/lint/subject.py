@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 from fuseml_oci.bundles.descriptor import MAX_FILES, MAX_TOTAL, TAR_KINDS, BundleLayer, ExtensionDescriptor
 from fuseml_oci.bundles.wheels import UNREADABLE, check_names
+from fuseml_oci.sections import Source, open_source
 from fuseml_sdk import archives
 from fuseml_sdk.manifest import ExtensionManifest
 from fuseml_sdk.templates import PipelineTemplate
@@ -112,12 +112,12 @@ class Subject:
         return found
 
 
-def subject_of(descriptor: ExtensionDescriptor, blob: Callable[[BundleLayer], bytes | Path]) -> Subject:
+def subject_of(descriptor: ExtensionDescriptor, blob: Callable[[BundleLayer], Source]) -> Subject:
     """Read a bundle for linting; nothing is written anywhere.
 
     Args:
         descriptor: Its config.
-        blob: Gives the verified bytes of a layer, or a file with them.
+        blob: Gives the verified bytes of a layer, or where they lie.
 
     Raises:
         InvalidInput: A layer is broken or hostile.
@@ -130,11 +130,11 @@ def subject_of(descriptor: ExtensionDescriptor, blob: Callable[[BundleLayer], by
         if layer.kind in wheels:
             wheels[layer.kind].append(read_wheel(layer.title, data, texts=layer.kind == "wheel"))
         elif layer.kind in TAR_KINDS:
-            with data.open("rb") if isinstance(data, Path) else io.BytesIO(data) as stream:
+            with open_source(data)[0] as stream:
                 _read_tar(stream, files, sizes)
         else:
-            files[layer.title] = data.read_bytes() if isinstance(data, Path) else data
-            sizes[layer.title] = layer.size
+            with open_source(data)[0] as stream:
+                files[layer.title], sizes[layer.title] = stream.read(SEEN), layer.size
     manifest = descriptor.manifest
     runnables = {runnable.name: runnable for runnable in descriptor.runnables}
     templates = {template.name: template for template in descriptor.templates}
@@ -145,14 +145,14 @@ def subject_of(descriptor: ExtensionDescriptor, blob: Callable[[BundleLayer], by
         {layer.title: layer.digest.partition(":")[2] for layer in descriptor.layers if layer.kind == "vendored"})
 
 
-def read_wheel(filename: str, source: bytes | Path, *, texts: bool = False) -> WheelFacts:
+def read_wheel(filename: str, source: Source, *, texts: bool = False) -> WheelFacts:
     """Read the metadata of a wheel.
 
     Raises:
         InvalidInput: It is not a wheel, or names in it leave it.
     """
     check_names(filename, source)
-    with zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source)) as archive:
+    with open_source(source)[0] as file, zipfile.ZipFile(file) as archive:
         names = frozenset(archive.namelist())
         metadata = next((name for name in names if name.count("/") == 1 and name.endswith(".dist-info/METADATA")), "")
         message = BytesParser().parsebytes(_read_some(archive, metadata, _METADATA), headersonly=True)
