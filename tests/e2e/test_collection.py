@@ -55,6 +55,7 @@ def test_what_ended_goes_and_what_runs_stays(machine: Fuseml, tmp_path: Path):
     assert project.json("run", "list")[0]["state"] == "succeeded"
     assert gc(machine, "--only", "content", "--dry-run") == [], "the project's models and data are needed"
 
+@pytest.mark.full
 def test_a_workload_and_a_collection_at_the_same_moment(machine: Fuseml, tmp_path: Path):
     project = new_project(machine, tmp_path)
     project.add_pipelines(serve=False)

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from fuseml_core.adapters.extensions.airgap.document import EXPORT, Document, ExportedBundle, read_document
 from fuseml_core.adapters.extensions.airgap.document import read_manifest as read_export
-from fuseml_core.adapters.extensions.airgap.wheels import WHEELS, titles
+from fuseml_core.adapters.extensions.airgap.wheels import WHEELS, read_locks, titles
 from fuseml_oci import media
 from fuseml_oci.bundles.manifest import read_config, read_manifest
 from fuseml_oci.descriptor import Descriptor
 from fuseml_oci.layout import ImageLayout
 from fuseml_oci.sources import LayoutSource
-from fuseml_sdk.archives import read_files
 from fuseml_sdk.errors import InvalidInput, NotFound
 
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
@@ -96,24 +95,15 @@ def _check_bundle(contents: Contents, bundle: ExportedBundle) -> None:
 def _check_wheels(contents: Contents, bundle: ExportedBundle) -> None:
     """Nobody signs the wheels: only those count that the bundle, whose signature is judged, names by their hashes."""
     wheels = list(contents.wheels(bundle))
-    allowed = set(_HASH.findall(_lock(contents, bundle))) if wheels else set()
+    manifest = read_manifest(contents.source.manifest(bundle.digest), media.MANIFEST, bundle.name)
+    locks = read_locks(manifest, contents.path, lambda name: name.endswith((".lock", ".txt"))) if wheels else {}
+    allowed = {value for text in locks.values() for value in _HASH.findall(text)}
     for filename, path, digest in wheels:
         if digest.partition(":")[2] not in allowed:
             raise InvalidInput(f"the archive brings the wheel {filename[:200]!r} for {bundle.name}, whose lock does "
                                "not allow it", hint="Do not use this archive: somebody has put something into it.")
         if not path.is_file():
             raise InvalidInput(f"the archive lacks the wheel {filename[:200]!r}")
-
-
-def _lock(contents: Contents, bundle: ExportedBundle) -> str:
-    """All locks in a bundle, one after the other."""
-    manifest = read_manifest(contents.source.manifest(bundle.digest), media.MANIFEST, bundle.name)
-    texts = []
-    for layer in manifest.layers:
-        if layer.kind == "agents":
-            with contents.path(layer.digest).open("rb") as stream:
-                texts += [b"".join(pieces).decode("utf-8", "replace") for _name, pieces in read_files(stream)]
-    return "\n".join(texts)
 
 
 def _small(layout: ImageLayout, descriptor: Descriptor) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ from fuseml_core.adapters.extensions.airgap.blobs import Blobs
 from fuseml_core.service.extensions.care_ports import Target
 from fuseml_core.service.extensions.ports import FoundBundle, Progress
 from fuseml_oci import media
-from fuseml_oci.bundles.manifest import read_manifest
+from fuseml_oci.bundles.descriptor import TAR_KINDS
+from fuseml_oci.bundles.manifest import BundleManifest, read_manifest
 from fuseml_oci.bundles.targets import target as named_target
 from fuseml_oci.descriptor import Descriptor, canonical_json, descriptor_of, read_descriptor, read_object
 from fuseml_oci.digests import BUFFER, digest_file
@@ -28,7 +30,8 @@ WHEELS = media.WHEELS
 WHEEL = "application/vnd.fuseml.wheel.v1"
 #: Annotations of the artifact: what the wheels are for.
 PLATFORM, PYTHON = "io.fuseml.wheels.platform", "io.fuseml.wheels.python"
-_LOCK = "requirements.lock"
+
+_PIN = re.compile(r"(?m)^[A-Za-z0-9]")
 
 #: Puts the wheels of a lock into a folder: lock file, target, folder.
 Collect = Callable[[Path, Target, Path], Sequence[Path]]
@@ -56,41 +59,65 @@ class WheelCollector:
         return Target(whole.platform, whole.python)
 
     def collect(self, found: FoundBundle, blobs: Blobs, target: Target, progress: Progress) -> list[Descriptor]:
-        """Fetch what the lock of a bundle needs and the bundle does not carry.
+        """Fetch what the locks of a bundle need and the bundle does not carry.
 
         Returns:
             The entry of index.json for the artifact with the wheels; nothing if the bundle needs none.
         """
-        lock = lock_of(found, blobs)
-        if not lock or (found.descriptor["manifest"].get("environment") or {}).get("vendored"):
-            return []
-        pins = sum(1 for line in lock.splitlines() if line[:1].isalnum())
-        if not pins:
+        locks = [text for text in locks_of(found, blobs).values() if _PIN.search(text)]
+        if not locks:
             return []
         progress(f"collecting the wheels of {found.name} for Python {target.python} on {target.platform}")
         with tempfile.TemporaryDirectory(prefix=".wheels-", dir=_made(blobs.folder)) as temporary:
-            file, folder = Path(temporary, _LOCK), Path(temporary, "wheels")
-            file.write_text(lock, encoding="utf-8")
+            folder = Path(temporary, "wheels")
             folder.mkdir()
-            layers = [_keep(path, blobs) for path in sorted(self._fetch(file, target, folder))]
+            wheels = set[Path]()
+            for number, text in enumerate(locks):
+                file = Path(temporary, f"{number}.lock")
+                file.write_text(text, encoding="utf-8")
+                wheels |= set(self._fetch(file, target, folder))
+            layers = [_keep(path, blobs) for path in sorted(wheels)]
         self.collected = True
         return [_manifest(found, layers, target, blobs)]
 
 
-def lock_of(found: FoundBundle, blobs: Blobs) -> str:
-    """The lock of a bundle whose blobs were gathered; empty if it has none."""
+def locks_of(found: FoundBundle, blobs: Blobs) -> dict[str, str]:
+    """Text by name of the locks of a bundle whose blobs were gathered: its own and those of its runnables.
+
+    A lock whose wheels the bundle carries is left out.
+
+    Raises:
+        InvalidInput: The bundle names a lock and does not contain it.
+    """
     environment = found.descriptor["manifest"].get("environment") or {}
-    if not environment.get("lock"):
-        return ""
+    own = str(environment.get("lock") or "")
+    wanted = {own} | {str((runnable.get("environment") or {}).get("lock") or "")
+                      for runnable in found.descriptor.get("runnables") or []}
+    wanted -= {"", own} if environment.get("vendored") else {""}
     manifest = b"".join(blobs.read(Descriptor(media.MANIFEST, found.digest, 0)))
-    parsed = read_manifest(manifest, media.MANIFEST, found.reference)
-    for layer in parsed.layers:
-        if layer.kind == "agents":
-            data = b"".join(blobs.read(Descriptor(layer.media_type, layer.digest, layer.size)))
-            for name, contents in read_files(io.BytesIO(data)):
-                if name == environment["lock"]:
-                    return b"".join(contents).decode()
-    raise InvalidInput(f"{found.name} {found.version} names the lock {environment['lock']!r} and does not contain it")
+    texts = read_locks(read_manifest(manifest, media.MANIFEST, found.reference), blobs.path, wanted.__contains__) \
+        if wanted else {}
+    if missing := sorted(wanted - texts.keys()):
+        raise InvalidInput(f"{found.name} {found.version} names the lock {missing[0]!r} and does not contain it")
+    return texts
+
+
+def read_locks(manifest: BundleManifest, path: Callable[[str], Path], wanted: Callable[[str], bool]) -> dict[str, str]:
+    """Text by name of some files in the layers of a bundle.
+
+    Args:
+        manifest: Of the bundle.
+        path: Says where the blob with a digest lies.
+        wanted: Whether a name is that of a lock.
+    """
+    texts = {}
+    for layer in manifest.layers:
+        if layer.kind in TAR_KINDS:
+            with path(layer.digest).open("rb") as stream:
+                for name, contents in read_files(stream):
+                    if wanted(name):
+                        texts[name] = b"".join(contents).decode("utf-8", "replace")
+    return texts
 
 
 class WheelFolder:
