@@ -162,7 +162,8 @@ class Extensions:
                   why)
 
     def _before(self, number: int) -> int | None:
-        return next((g.number for g in self._generations.list() if g.number < number), None)
+        """The generation before one, as far as it is kept; 0 before the first, when nothing was installed."""
+        return 0 if number == 1 else next((g.number for g in self._generations.list() if g.number < number), None)
 
     # -- settings --------------------------------------------------------------------------------------------------
 

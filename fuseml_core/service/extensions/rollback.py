@@ -35,7 +35,8 @@ class Rollbacks:
         """Plan a new generation with the members of an earlier one.
 
         Args:
-            to: Number of the generation; None: the last one before the one in force that was different and worked.
+            to: Number of the generation, 0 when nothing was installed; None: the last one before the one in force that
+                was different and worked.
             force: Even if something uses what would be taken away.
             cause: Of a rollback that the server makes by itself, which keeps what is there in any case.
 
@@ -71,6 +72,8 @@ class Rollbacks:
 
     def _target(self, to: int | None) -> Generation:
         kept = self._generations.list()
+        if to == 0:
+            return Generation(0, "", 0.0, ())
         if to is not None:
             found = self._generations.get(to)
             if found is None:

@@ -26,6 +26,15 @@ def needs(name: str, range_: str) -> str:
     return f'[[dependencies]]\nname = "{name}"\nrange = "{range_}"\n'
 
 
+def dying(folder: Path) -> tuple[Path, str]:
+    """Code of a component that passes the check before the switch, dies a little later and does not come back."""
+    flag = folder / "dead"
+    dies = (f"import threading, time, os, pathlib\n        if pathlib.Path({str(flag)!r}).exists(): raise RuntimeError('worn out')\n"
+            f"        pathlib.Path({str(flag)!r}).touch()\n"
+            "        threading.Timer(0.8, lambda: os._exit(7)).start()")
+    return flag, dies
+
+
 @pytest.fixture
 def kept(world):
     """A world that keeps ten generations."""
@@ -279,10 +288,7 @@ def test_a_version_that_dies_after_the_switch_is_rolled_back_and_history_says_so
     world.push(world.greeter(tmp_path / "one", lock))
     world.install("greeter")
     first = world.extensions.generation()
-    flag = tmp_path / "dead"
-    dies = (f"import threading, time, os, pathlib\n        if pathlib.Path({str(flag)!r}).exists(): raise RuntimeError('worn out')\n"
-            f"        pathlib.Path({str(flag)!r}).touch()\n"
-            "        threading.Timer(0.8, lambda: os._exit(7)).start()")
+    flag, dies = dying(tmp_path)
     world.push(world.greeter(tmp_path / "two", lock, version="0.2.0", describe=dies))
     assert first.state.value in ("new", "settled")
     world.extensions.stop()
@@ -422,3 +428,17 @@ def test_a_generation_that_a_server_died_with_is_watched_again_after_the_next_st
     while following.generation().state.value == "new" and time.monotonic() < deadline:
         time.sleep(0.05)
     assert (following.generation().number, following.generation().state.value) == (1, "settled")
+
+
+def test_a_first_installation_that_does_not_stay_up_is_taken_away_again(world, tmp_path, lock):
+    world.extensions = world.start(keep=5, grace=20.0)
+    flag, dies = dying(tmp_path)
+    world.push(world.greeter(tmp_path / "one", lock, describe=dies))
+    world.extensions.install(["greeter"])
+    assert flag.exists()
+    deadline = time.monotonic() + 30
+    while world.extensions.generation().number < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    world.extensions.stop()
+    assert world.extensions.list() == []
+    assert [g["cause"] for g in world.extensions.history()] == ["automatic rollback of generation 1", "install greeter"]
