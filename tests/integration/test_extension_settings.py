@@ -19,12 +19,14 @@ from fuseml_core.adapters.components import HostedPlugins
 from fuseml_core.adapters.extensions import HostedComponents
 from fuseml_core.adapters.sql.database import open_database
 from fuseml_core.adapters.sql.extensions import SqlExtensions, SqlExtensionSettings
+from fuseml_core.adapters.sql.generations import SqlGenerations
 from fuseml_core.adapters.sql.migration import migrate
 from fuseml_core.domain.errors import Failed, Invalid, NotFound
-from fuseml_core.domain.extensions import ExtensionState, InstalledExtension
+from fuseml_core.domain.extensions import ExtensionState, InstalledExtension, Member, TrustDecision
 from fuseml_core.host import PluginHost
 from fuseml_core.service.extensions import ExtensionSettings
 from fuseml_core.service.extensions.configure import Configurator
+from fuseml_core.service.extensions.ports import Switch
 from fuseml_sdk.types import FileListing
 
 PLUGIN = """
@@ -85,9 +87,16 @@ class World:
         self.host = PluginHost(runtime_dir=sockets, log_dir=folder / "logs", drain_seconds=2.0)
         self.hosted = HostedComponents(self.host, folder / "state", self.settings.values)
         self.extension = installed(str(python))
-        self.records.add(self.extension)
+        self.put(self.extension)
         self.hosted.load(self.extension)
         self.configure = Configurator(self.settings, self.hosted).configure
+
+    def put(self, record) -> None:
+        """Make a version active, as an installation does."""
+        generations = SqlGenerations(self.engine)
+        others = [r for r in self.records.list() if r.name != record.name]
+        generations.switch(Switch("test", [Member(r.name, r.version, r.digest, r.reference, True, TrustDecision(True))
+                                           for r in (*others, record)], generations.current().number, [record]))
 
     def plugin_sees(self) -> tuple[dict, int]:
         """The configuration that the running plugin has, and its process."""
@@ -151,7 +160,7 @@ def test_settings_survive_another_version_which_takes_what_it_knows(world):
     world.configure("toy-box", {"url": "http://there", "retries": 2, "token": "secret-word"})
     narrower = {"properties": {"url": {"type": "string"}, "retries": {"type": "integer", "maximum": 1}}}
     newer = replace(installed(world.extension.python, digest="sha256:" + "2" * 64, version="2.0.0", schema=narrower))
-    world.records.add(newer)
+    world.put(newer)
     world.hosted.load(newer)
     world.hosted.unload(world.extension)
 
@@ -168,7 +177,7 @@ def test_no_setting_takes_the_place_of_what_a_workload_is_told(world):
     schema = {"properties": {"code": {"type": "string"}}}
     record = installed(None, digest="sha256:" + "3" * 64, schema=schema)
     manifest = {**record.manifest, "name": "input", "components": []}
-    world.records.add(replace(record, name="input", descriptor={"manifest": manifest}))
+    world.put(replace(record, name="input", descriptor={"manifest": manifest}))
     world.configure("input", {"code": "/etc"})
     assert world.settings.variables("input") == {}
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Column, Engine, Float, Index, Row, case, delete, insert, select, text, true, update
+from sqlalchemy import Column, Engine, Float, Index, Row, case, delete, insert, select, text, true
 from sqlmodel import Field, SQLModel
 
 from fuseml_core.adapters.sql.tables import Json
@@ -57,15 +56,6 @@ class SqlExtensions:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-
-    def add(self, *records: InstalledExtension) -> None:
-        """Make versions active in one transaction; active versions of the same names become retired."""
-        with self._engine.begin() as connection:
-            for record in records:
-                connection.execute(delete(_TABLE).where(_TABLE.c.digest == record.digest))
-                connection.execute(update(_TABLE).values(state=ExtensionState.RETIRED.value).where(
-                    _TABLE.c.name == record.name, _TABLE.c.state == ExtensionState.ACTIVE.value))
-                connection.execute(insert(_TABLE).values(**{**asdict(record), "state": record.state.value}))
 
     def list(self) -> Sequence[InstalledExtension]:
         """The active extensions by name."""
