@@ -6,7 +6,8 @@ import ast
 import statistics
 from collections.abc import Iterator
 
-MODULE_MEDIAN, MODULE_P90, MODULE_MAX = 100, 300, 450
+# Medians of projects we admire: tox 91, starlette 145.
+MODULE_MEDIAN, MODULE_P90, MODULE_MAX = 120, 300, 450
 FUNCTION_MEDIAN, FUNCTION_P90, FUNCTION_MAX = 8, 25, 60
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
