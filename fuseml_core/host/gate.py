@@ -14,13 +14,18 @@ from fuseml_sdk.errors import NotReady
 DEFAULT_CONCURRENCY = 8
 
 
+class GateClosed(Exception):
+    """The component behind the gate was taken away or replaced before the call was let in."""
+
+
 class Gate:
-    """A counting lock whose limit may change and that can be waited on to become empty."""
+    """A counting lock whose limit may change and that can be closed for good."""
 
     def __init__(self, limit: int = DEFAULT_CONCURRENCY) -> None:
         self._limit = limit
         self._active = 0
         self._idle = 0
+        self._closed = False
         self._changed = threading.Condition()
 
     def resize(self, limit: int) -> None:
@@ -39,6 +44,7 @@ class Gate:
             idle: The call only waits for something to happen; nobody misses it when it is given up.
 
         Raises:
+            GateClosed: Nobody is let in any more.
             NotReady: No place became free before the call's deadline.
         """
         self.enter(call, title, idle=idle)
@@ -48,9 +54,12 @@ class Gate:
             self.leave(idle=idle)
 
     def enter(self, call: Call, title: str, *, idle: bool = False) -> None:
-        """Take a place, waiting until the call's deadline. Raises `NotReady` if none became free."""
+        """Take a place, waiting until the call's deadline; raises as :meth:`entered` does."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._active < self._limit, call.remaining()):
+            free = self._changed.wait_for(lambda: self._closed or self._active < self._limit, call.remaining())
+            if self._closed:
+                raise GateClosed(title)
+            if not free:
                 raise NotReady(f"{title} is busy with {self._active} calls",
                                hint="Call again later, or raise `concurrency` in the plugin's description.")
             self._active += 1
@@ -63,10 +72,16 @@ class Gate:
             self._idle -= idle
             self._changed.notify_all()
 
-    def wait_empty(self, seconds: float) -> bool:
-        """Wait until no call is inside but idle ones. Returns False if some still were after `seconds`."""
+    def close(self, seconds: float) -> bool:
+        """Let nobody in any more and wait until no call is inside but idle ones.
+
+        Returns:
+            False if some still were after `seconds`.
+        """
         until = time.monotonic() + seconds
         with self._changed:
+            self._closed = True
+            self._changed.notify_all()
             while self._active > self._idle:
                 left = until - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):

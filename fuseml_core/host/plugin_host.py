@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from fuseml_core.domain.errors import Conflict, Invalid, NotFound
 from fuseml_core.host.components import Component, ComponentInfo, Family, attribute
 from fuseml_core.host.facades import AgentFacade, BuilderFacade, StoreFacade, default_timeout
-from fuseml_core.host.gate import Gate
+from fuseml_core.host.gate import Gate, GateClosed
 from fuseml_core.host.in_process import InProcessHosting
 from fuseml_core.host.listener import remove_stale
 from fuseml_core.host.subprocess_hosting import SubprocessHosting
@@ -145,10 +145,18 @@ class PluginHost:
             NotFound: There is no such component.
             PluginError: What the plugin raised or what happened to it, with attribution in `details`.
         """
-        hosting, gate = self._entry(identifier)
-        operation = operations()[hook]
         seconds = default_timeout(hook, arguments) if timeout is None else timeout
         call = calls.Call(time.monotonic() + seconds, traceparent=_traceparent())
+        while True:
+            entry = self._entry(identifier)
+            try:
+                return self._call(*entry, hook, arguments, call)
+            except GateClosed:
+                continue  # it was replaced in the meantime: the next one takes the call; or removed: there is none
+
+    def _call(self, hosting: Hosting, gate: Gate, hook: str, arguments: dict[str, Any], call: calls.Call) -> Any:
+        """Call one hook of one hosting. Raises what :meth:`call` does, or `GateClosed`."""
+        operation = operations()[hook]
         try:
             with gate.entered(call, hosting.component.title, idle=hook.endswith("_events")):
                 result = hosting.invoke(operation, operation.check_arguments(arguments), call)
@@ -156,6 +164,8 @@ class PluginHost:
             if isinstance(error, Unsupported) and hook == "fuseml_health":
                 return {}
             attribute(error, hosting.component, hook)
+            raise
+        except GateClosed:
             raise
         except Exception as error:
             raise attribute(problems.unexpected(error), hosting.component, hook) from error
@@ -182,7 +192,7 @@ class PluginHost:
         hosting, gate = entry
         seconds = self._drain_seconds if drain is None else drain
         started = time.monotonic()
-        gate.wait_empty(seconds)
+        gate.close(seconds)
         hosting.stop(max(0.5, seconds - (time.monotonic() - started)))
 
     def _hosting_of(self, component: Component) -> Hosting:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fuseml_core.host.gate import Gate
+from fuseml_core.host.gate import Gate, GateClosed
 from fuseml_sdk.calls import Call
 from fuseml_sdk.errors import NotReady
 
@@ -28,7 +28,7 @@ def test_a_place_that_becomes_free_is_taken():
     threading.Timer(0.1, gate.leave).start()
     gate.enter(_call(5), "x")
     gate.leave()
-    assert gate.wait_empty(0)
+    assert gate.close(0)
 
 
 def test_a_raised_limit_lets_waiting_calls_in():
@@ -37,21 +37,42 @@ def test_a_raised_limit_lets_waiting_calls_in():
     threading.Timer(0.1, gate.resize, (2,)).start()
     gate.enter(_call(5), "x")
     gate.leave()
-    assert not gate.wait_empty(0.05)
+    assert not gate.close(0.05)
     gate.leave()
-    assert gate.wait_empty(0)
+    assert gate.close(0)
 
 
 def test_the_place_is_given_back_after_an_error():
     gate = Gate(1)
     with pytest.raises(KeyError), gate.entered(_call(1), "x"):
         raise KeyError
-    assert gate.wait_empty(0)
+    assert gate.close(0)
 
 
 def test_calls_that_only_wait_for_news_are_not_waited_for():
     gate = Gate(2)
     with gate.entered(_call(1), "x", idle=True):
-        assert gate.wait_empty(0)
         with gate.entered(_call(1), "x"):
-            assert not gate.wait_empty(0.05)
+            assert not gate.close(0.05)
+        assert gate.close(0)
+
+
+def test_nobody_enters_a_closed_gate():
+    gate = Gate(1)
+    gate.enter(_call(1), "x")
+    assert not gate.close(0)
+    with pytest.raises(GateClosed):
+        gate.enter(_call(1), "x")
+    gate.leave()
+    with pytest.raises(GateClosed):
+        gate.enter(_call(1), "x")
+
+
+def test_a_call_that_waits_for_a_place_is_told_that_the_gate_closes():
+    gate = Gate(1)
+    gate.enter(_call(1), "x")
+    threading.Timer(0.1, gate.close, (0,)).start()
+    began = time.monotonic()
+    with pytest.raises(GateClosed):
+        gate.enter(_call(20), "x")
+    assert time.monotonic() - began < 10
