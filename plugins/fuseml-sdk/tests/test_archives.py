@@ -189,3 +189,16 @@ def test_files_are_written_from_disk_as_from_memory(tmp_path: Path) -> None:
     write_files(one, [("b", b"two", True), ("a", tmp_path / "a", False)])
     write_files(two, [("a", b"one", False), ("b", b"two", True)])
     assert one.getvalue() == two.getvalue()
+
+
+def test_links_in_a_circle_are_refused(tmp_path):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, link in (("a", "b"), ("b", "a")):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, link
+            archive.addfile(member)
+    buffer.seek(0)
+    with pytest.raises(InvalidInput, match="leads in a circle"):
+        unpack(buffer, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

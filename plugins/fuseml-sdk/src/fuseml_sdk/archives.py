@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -227,11 +228,16 @@ def _unpack_members(source: IO[bytes], destination: Path, caps: Limits) -> list[
 
 
 def _check_links(links: list[Path], root: Path) -> None:
-    """Refuse chains of links that lead out together although each alone does not."""
+    """Refuse chains of links that lead out together although each alone does not, and links that go in circles."""
     real = os.path.realpath(root)
     for link in links:
         if not f"{os.path.realpath(link)}/".startswith(f"{real}/"):
             raise InvalidInput(f"the link {link.relative_to(root)} leads out of the directory")
+        try:
+            link.stat()
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise InvalidInput(f"the link {link.relative_to(root)} leads in a circle") from None
 
 
 def _checked_name(member: tarfile.TarInfo) -> str:
