@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 import re
 from pathlib import Path
 
@@ -217,7 +218,8 @@ def test_r169_the_first_rule_that_matches_decides(world):
 def test_r169_what_no_rule_matches_is_refused(world):
     refused = world.decide('[[rule]]\nmatch = "ghcr.io/**"\naction = "allow"\n')
     assert (refused.allowed, refused.rule, refused.overridable) == (False, "", False)
-    assert f'match = "{world.client.registry}/team/tool"' in refused.hint
+    copied = tomllib.loads(refused.hint.partition("such as:\n")[2])
+    assert copied == {"rule": [{"match": f"{world.client.registry}/team/tool", "keys": ["keys/NAME.pub"]}]}
 
 
 def test_r169_unsigned_is_refused_with_what_to_do(world):
@@ -244,6 +246,7 @@ def test_r169_a_signature_of_somebody_else_cannot_be_waved_through(world):
     assert (refused.allowed, refused.overridable, refused.signers) == (False, False, ())
     assert "not by a key that" in refused.reason
     assert "fuseml key import" in refused.hint
+    assert "\n    [[rule]]\n    match = " in refused.hint
 
 
 def test_r169_a_threshold_needs_that_many_keys(world):
@@ -257,7 +260,7 @@ def test_r169_a_threshold_needs_that_many_keys(world):
 def test_r169_marketplaces_endorse_keys(world):
     refused = world.decide(MARKET)
     assert (refused.allowed, refused.overridable) == (False, True)
-    assert "fuseml marketplace add" in refused.hint
+    assert "fuseml marketplace add NAME REFERENCE --key FILE\n" in refused.hint
     sign(world.client, world.place, TEAM)
     assert world.decide(MARKET, endorsed=[TEAM]).allowed
     assert not world.decide(MARKET, endorsed=[RELEASE]).allowed

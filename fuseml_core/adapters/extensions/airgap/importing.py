@@ -137,8 +137,8 @@ class LayoutImports:
             bundle, decision = refused[0]
             names = ", ".join(f"{b.name} {b.version}" for b, _ in refused)
             raise Refused(f"the policy of this machine does not let in {names}: {decision.reason}",
-                          hint=f"{decision.hint} For an import, a key of the exporting side can be given: "
-                               "fuseml extension import FILE --key KEY.pub".strip(),
+                          hint="Give the public key of whoever signed it, if you trust them: fuseml extension import "
+                               f"FILE --key KEY.pub\n{decision.hint}".strip(),
                           details={"refused": [{"name": b.name, "version": b.version, "reference": b.reference,
                                                 "reason": d.reason, "rule": d.rule} for b, d in refused]})
         return decisions

@@ -93,6 +93,46 @@ def rejection(policy: Policy, reference: Reference, *, embedded: str) -> Decisio
     return _rejected(policy, rule) if rule is not None and rule.action == actions.REJECT else None
 
 
+def reconsider(policy: Policy, reference: Reference, signers: Sequence[str], attestations: Sequence[str], *,
+               embedded: str, endorsed: Sequence[PublicKey] = ()) -> Decision | None:
+    """Ask today's policy about what an earlier one let in; what was verified then stays so, and nothing is fetched.
+
+    Args:
+        policy: The rules now.
+        reference: Where the bundle came from.
+        signers: Of the decision that was made.
+        attestations: The same.
+        embedded: `host:port` of the embedded registry, empty if there is none.
+        endorsed: As for :func:`decide`.
+
+    Returns:
+        The refusal; None if the bundle may be used again.
+    """
+    subject = subject_of(reference, embedded)
+    rule = policy.rule_for(subject)
+    if rule is None:
+        return Decision(False, "", f"no rule of {policy.path} matches {subject}", _how_to_allow(policy, subject))
+    if rule.action == actions.REJECT:
+        return _rejected(policy, rule)
+    if rule.action == actions.ALLOW:
+        return None
+    who = f"{rule.name} of {policy.path}"
+    try:
+        keys = _keys_of(rule, endorsed)
+    except PluginError as error:
+        return Decision(False, rule.name, f"a key of {rule.name} cannot be used: {error.message}",
+                        f"Put the key there, or change {policy.path}.")
+    good, needed = set(signers) & set(keys), _needed_by(rule, endorsed)
+    missing = [kind for kind in rule.attestations if kind not in attestations]
+    if len(good) >= needed and not missing:
+        return None
+    wanted = f"an attestation {missing[0]}" if missing else f"signatures of {needed} of its keys"
+    known = ", ".join(signers) or "nobody"
+    return Decision(False, rule.name, f"{who} asks for {wanted} now, and when it was installed it was found signed by "
+                    f"{known}", "If it should be trusted still, install it by its reference, which looks for its "
+                    f"signatures anew: fuseml extension install {reference}", tuple(sorted(good)))
+
+
 def _rejected(policy: Policy, rule: Rule) -> Decision:
     because = f": {rule.reason}" if rule.reason else ""
     return Decision(False, rule.name, f"{rule.name} of {policy.path} rejects it{because}",
@@ -136,7 +176,7 @@ class _Judgement:
         from fuseml_oci.signing.verify import verify
 
         try:
-            keys = self._keys()
+            keys = _keys_of(self._rule, self._endorsed)
         except PluginError as error:
             return self._refuse(f"a key of {self._rule.name} cannot be used: {error.message}",
                                 f"Put the key there, or change {self._policy.path}.")
@@ -149,17 +189,7 @@ class _Judgement:
 
     @property
     def _needed(self) -> int:
-        """How many keys must have signed: what the rule says; a marketplace may want more for a package."""
-        wanted = self._rule.threshold
-        if self._rule.action == actions.MARKETPLACE and isinstance(self._endorsed, EndorsedKeys):
-            wanted = max(wanted, self._endorsed.threshold)
-        return wanted
-
-    def _keys(self) -> Mapping[str, PublicKey]:
-        from fuseml_oci.signing.keys import load_public
-
-        loaded = self._endorsed if self._rule.action == actions.MARKETPLACE else map(load_public, self._rule.keys)
-        return {key.fingerprint: key for key in loaded}
+        return _needed_by(self._rule, self._endorsed)
 
     def _with_attestations(self, keys: Mapping[str, PublicKey], signers: tuple[str, ...]) -> Decision:
         from fuseml_oci.signing.verify import attestations
@@ -188,8 +218,8 @@ class _Judgement:
             return self._refuse(
                 f"{rule} asks for a key that a subscribed marketplace endorses, and none endorses one for "
                 f"{self._case.subject}",
-                self._hints("Subscribe to a marketplace that lists it (fuseml marketplace add REFERENCE), or trust "
-                            f"its author: {self._add_key()}"), overridable=True)
+                self._hints("Follow a marketplace that lists it: fuseml marketplace add NAME REFERENCE --key FILE\n"
+                            f"Or trust its author: {self._add_key()}"), overridable=True)
         if signers:
             return self._refuse(f"{rule} asks for signatures of {self._needed} different keys, and {what} has "
                                 f"{len(signers)}: {', '.join(signers)}{self._found_instead()}",
@@ -205,8 +235,8 @@ class _Judgement:
         return f"{first}\nTo install it unsigned all the same: --allow-unsigned"
 
     def _add_key(self) -> str:
-        return (f'fuseml key import FILE NAME, then in {self._policy.path} before {self._rule.name}: [[rule]] '
-                f'match = "{self._case.subject}", keys = ["keys/NAME.pub"]')
+        return (f"fuseml key import FILE NAME, then in {self._policy.path} before {self._rule.name}:"
+                f"{_rule_for(self._case.subject)}")
 
     def _found_instead(self) -> str:
         """What lay where signatures lie: each reason once, with an example."""
@@ -227,7 +257,26 @@ class _Judgement:
         return Decision(False, self._rule.name, reason, hint, signers, good, overridable)
 
 
+def _needed_by(rule: Rule, endorsed: Sequence[PublicKey]) -> int:
+    """How many keys must have signed: what the rule says; a marketplace may want more for a package."""
+    if rule.action == actions.MARKETPLACE and isinstance(endorsed, EndorsedKeys):
+        return max(rule.threshold, endorsed.threshold)
+    return rule.threshold
+
+
+def _keys_of(rule: Rule, endorsed: Sequence[PublicKey]) -> Mapping[str, PublicKey]:
+    """The keys that count for a rule, by fingerprint."""
+    from fuseml_oci.signing.keys import load_public
+
+    loaded = endorsed if rule.action == actions.MARKETPLACE else map(load_public, rule.keys)
+    return {key.fingerprint: key for key in loaded}
+
+
 def _how_to_allow(policy: Policy, subject: str) -> str:
-    return (f'Add a rule to {policy.path}, such as: [[rule]] match = "{subject}", '
-            'keys = ["keys/NAME.pub"]')
+    return f"Add a rule to {policy.path}, such as:{_rule_for(subject)}"
+
+
+def _rule_for(subject: str) -> str:
+    """Lines of TOML that can be copied as they are."""
+    return f'\n    [[rule]]\n    match = "{subject}"\n    keys = ["keys/NAME.pub"]'
 
