@@ -149,10 +149,15 @@ class RegistryBundles:
             source = RepositorySource(self._client(reference), reference.repository)
             return self._trust.decide(reference, found.digest, source, endorsed)
 
-    def rejection(self, reference: str) -> TrustDecision | None:
-        """The refusal of a place that the policy rejects as such."""
+    def doubt(self, name: str, reference: str, known: TrustDecision) -> TrustDecision | None:
+        """What the policy has against a bundle by now; whom nobody had to sign for may only be rejected."""
         with translated():
-            return self._trust.rejection(parse(reference)) if self._trust is not None else None
+            if self._trust is None:
+                return None
+            if known.overridden or not known.rule:
+                return self._trust.rejection(parse(reference))
+            endorsed = self._marketplaces.endorsed(name) if self._marketplaces is not None else ()
+            return self._trust.doubt(parse(reference), known, endorsed)
 
     def embedded(self) -> str:
         """`host:port` of the embedded registry now."""

@@ -16,7 +16,7 @@ from fuseml_core.domain.errors import Invalid, Refused
 from fuseml_core.domain.extensions import TrustDecision
 from fuseml_oci.bundles.references import read_reference
 from fuseml_oci.reference import Reference, check_repository
-from fuseml_oci.trust.decision import Decision, decide, rejection
+from fuseml_oci.trust.decision import Decision, decide, reconsider, rejection
 from fuseml_oci.trust.policy import default_policy, read_policy
 from fuseml_sdk.durable import write_durably
 from fuseml_sdk.errors import PluginError
@@ -88,6 +88,22 @@ class PolicyTrust:
             made = rejection(read_policy(self._policy), reference, embedded=urlsplit(self._embedded()).netloc)
         except PluginError:
             return None  # nothing is allowed, which the decision says
+        return _in_our_words(made) if made is not None else None
+
+    def doubt(self, reference: Reference, known: TrustDecision,
+              endorsed: Sequence[PublicKey] = ()) -> TrustDecision | None:
+        """What today's policy has against a bundle that was let in before; None for nothing. Asks no registry.
+
+        Args:
+            reference: Where the bundle came from, with digest.
+            known: The decision that was made.
+            endorsed: Keys that a subscribed catalog names for it now.
+        """
+        try:
+            made = reconsider(read_policy(self._policy), reference, known.signers, known.attestations,
+                              embedded=urlsplit(self._embedded()).netloc, endorsed=endorsed)
+        except PluginError as error:
+            return TrustDecision(False, reason=f"the trust policy cannot be used: {error.message}", hint=error.hint)
         return _in_our_words(made) if made is not None else None
 
     def check(self, reference: str) -> dict[str, Any] | None:

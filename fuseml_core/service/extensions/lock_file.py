@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ def read_lock(text: str) -> list[Locked]:
         raise Invalid(f"the lock has more than {MAX_TEXT} characters")
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise Invalid(f"the lock is not TOML: {error}", hint="Make one with: fuseml extension lock") from None
     if document.get("version") != _VERSION:
         raise Invalid(f"the lock has the version {document.get('version')!r}; this FuseML reads version {_VERSION}",
@@ -91,10 +92,11 @@ def read_lock(text: str) -> list[Locked]:
     if not isinstance(entries, list):
         raise Invalid("the lock: `extension` is not a list of tables")
     locked = [_entry(entry, number) for number, entry in enumerate(entries, start=1)]
-    names = [entry.name for entry in locked]
+    names = {entry.name for entry in locked}
+    if len(names) < len(locked):
+        first, _times = Counter(entry.name for entry in locked).most_common(1)[0]
+        raise Invalid(f"the lock has {first} twice")
     for entry in locked:
-        if names.count(entry.name) > 1:
-            raise Invalid(f"the lock has {entry.name} twice")
         for needed in entry.dependencies:
             if needed not in names:
                 raise Invalid(f"the lock is incomplete: {entry.name} needs {needed}, which is not in it",

@@ -157,7 +157,7 @@ class Planner:
         Raises:
             Refused: It may not be installed.
         """
-        decision = self._known(found.digest) if options.wish.offline else None
+        decision = self._known(found) if options.wish.offline else None
         decision = decision or self._bundles.decide(found, options.wish)
         if decision.allowed:
             return decision
@@ -166,10 +166,13 @@ class Planner:
         raise Refused(f"{found.name} {found.version} is not trusted: {decision.reason}", hint=decision.hint,
                       details={"reference": found.reference, "rule": decision.rule})
 
-    def _known(self, digest: str) -> TrustDecision | None:
-        """The decision made when a bundle was fetched."""
-        return next((member.trust for generation in self._generations.list() for member in generation.members
-                     if member.digest == digest), None)
+    def _known(self, found: FoundBundle) -> TrustDecision | None:
+        """The decision made when a bundle was fetched, unless today's policy has something against it."""
+        made = next((member.trust for generation in self._generations.list() for member in generation.members
+                     if member.digest == found.digest), None)
+        if made is None or self._bundles.doubt(found.name, found.reference, made) is not None:
+            return None
+        return made
 
     def _is_whole(self, record: InstalledExtension) -> bool:
         return is_whole(self._store, record)

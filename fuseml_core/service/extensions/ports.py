@@ -237,8 +237,11 @@ class Bundles(Protocol):
         """What the trust policy says about a bundle; a refusal is returned, not raised."""
         ...
 
-    def rejection(self, reference: str) -> TrustDecision | None:
-        """The refusal of a place that the policy rejects as such, without asking it; None for any other."""
+    def doubt(self, name: str, reference: str, known: TrustDecision) -> TrustDecision | None:
+        """What the policy has by now against a bundle that was let in by a decision; None for nothing.
+
+        Asks no registry: the signatures that were good then are good, but their keys may not be trusted any more.
+        """
         ...
 
     def advice(self, reference: str, name: str, version: str) -> Sequence[str]:

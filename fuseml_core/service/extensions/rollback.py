@@ -22,7 +22,7 @@ class Rollbacks:
         generations: Rows of generations.
         settings: What is set.
         store: Unpacked bundles.
-        bundles: Knows what the policy rejects by now.
+        bundles: Knows what the policy does not trust any more.
         uninstaller: Knows who uses what would be taken away.
     """
 
@@ -44,7 +44,7 @@ class Rollbacks:
             NotFound: The generation is not kept.
             Unavailable: Files of a member are gone.
             Conflict: There is nothing to go back to.
-            Refused: Something uses what would be taken away, or the policy rejects an old version by now.
+            Refused: Something uses what would be taken away, or the policy does not trust an old version any more.
             Invalid: A setting that an old version needs is missing.
         """
         current, target = self._generations.current(), self._target(to)
@@ -54,7 +54,7 @@ class Rollbacks:
         changes = [self._change(record, active.get(record.name), target) for record in needs
                    if active.get(record.name) is None or active[record.name].digest != record.digest]
         if not cause:
-            self._check_rejections(changes)
+            self._check_trust(changes)
         gone = [name for name in active if name not in kept]
         warnings = self._uninstaller.users_of(gone, active, force=force, doing="taken away") if gone else []
         for change in changes:
@@ -62,13 +62,14 @@ class Rollbacks:
         changes += [PlannedChange(name, Action.REMOVE, old=active[name]) for name in gone]
         return Plan(cause or f"rollback to {target.number}", current.number, changes, target.members, warnings)
 
-    def _check_rejections(self, changes: Sequence[PlannedChange]) -> None:
-        """What was signed when it was installed still is; but a place may be rejected by now."""
+    def _check_trust(self, changes: Sequence[PlannedChange]) -> None:
+        """What was signed when it was installed still is; but a place may be rejected, or a key taken out, by now."""
         for change in changes:
-            rejection = self._bundles.rejection(change.member.reference) if change.member is not None else None
-            if rejection is not None and change.member is not None:
-                raise Refused(f"{change.name} {change.member.version} is not trusted any more: {rejection.reason}",
-                              hint=rejection.hint)
+            member = change.member
+            doubt = self._bundles.doubt(member.name, member.reference, member.trust) if member is not None else None
+            if doubt is not None and member is not None:
+                raise Refused(f"{member.name} {member.version} is not trusted any more: {doubt.reason}",
+                              hint=doubt.hint)
 
     def _target(self, to: int | None) -> Generation:
         kept = self._generations.list()

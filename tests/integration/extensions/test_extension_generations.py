@@ -255,8 +255,9 @@ def test_a_lock_installs_the_same_on_another_server_and_refuses_anything_else(ke
                 second.extensions.install_locked(wrong, options=Options(allow_unsigned=True))
             with pytest.raises(Invalid, match="the lock is incomplete: top needs base"):
                 second.extensions.install_locked(text.replace('"base"', '"case"', 1))
-            with pytest.raises(Invalid, match="not TOML"):
-                second.extensions.install_locked("][")
+            for no_toml in ("][", "a = " + "[" * 100_000):
+                with pytest.raises(Invalid, match="not TOML"):
+                    second.extensions.install_locked(no_toml)
             assert second.extensions.list() == []
         finally:
             second.host.shutdown()
@@ -413,6 +414,37 @@ def test_decisions_are_kept_with_the_generation_and_what_is_rejected_by_now_is_n
             kept.extensions.install([f"oci://{other}/team/alpha:0.1.0"])
     assert versions(kept) == {"alpha": "0.2.0"}
     assert 'rule 1 ("**"' in kept.extensions.history()[0]["members"][0]["trust"]["rule"], "as it was decided then"
+
+
+def test_what_a_key_signed_that_is_not_trusted_any_more_is_not_brought_back(kept, tmp_path):
+    from fuseml_core.adapters.extensions.trust import PolicyTrust
+    from fuseml_oci.signing import generate, sign
+
+    old, new, policy = generate(), generate(), tmp_path / "policy.toml"
+    rule = 'version = 1\n[[rule]]\nmatch = "**"\nkeys = {}\n'
+    for name, key in (("old", old), ("new", new)):
+        (tmp_path / f"{name}.pub").write_bytes(key.public.pem)
+    policy.write_text(rule.format('["old.pub", "new.pub"]'))
+    trust = PolicyTrust(policy, lambda: f"http://{kept.place}", tmp_path)
+    kept.bundles = RegistryBundles(lambda: f"http://{kept.place}", kept.home / "extensions/content", kept.records, trust=trust)
+    kept.extensions = kept.start(keep=10)
+    with kept.registry(tmp_path / "elsewhere") as other:
+        client = RegistryClient(other, insecure=True)
+        for version, key in (("0.1.0", old), ("0.2.0", new)):
+            place = push(build(kept.data_only(tmp_path / version, "alpha", version)),
+                         read_reference(f"oci://{other}/team/alpha", ""), client)
+            sign(client, place, key)
+            kept.install(str(place))
+        policy.write_text(rule.format('["new.pub"]'))
+        with pytest.raises(Refused, match=f"alpha 0.1.0 is not trusted any more.*{old.public.fingerprint}") as refused:
+            kept.extensions.rollback()
+        assert "fuseml extension install oci://" in refused.value.hint
+        with pytest.raises(Refused, match="not trusted"):
+            kept.extensions.install([f"oci://{other}/team/alpha:0.1.0"], Options(Wish(offline=True)))
+        assert versions(kept) == {"alpha": "0.2.0"}
+        policy.write_text(rule.format('["old.pub"]'))
+        kept.extensions.rollback()
+    assert versions(kept) == {"alpha": "0.1.0"}
 
 
 def test_a_generation_that_a_server_died_with_is_watched_again_after_the_next_start(kept, tmp_path, lock):

@@ -18,7 +18,7 @@ from fuseml_core.domain.extensions import TrustDecision
 from fuseml_oci.reference import Reference, parse
 from fuseml_oci.signing.keys import PublicKey, read_public
 from fuseml_oci.sources import ManifestSource
-from fuseml_oci.trust.decision import Decision, decide
+from fuseml_oci.trust.decision import Decision, decide, reconsider
 from fuseml_oci.trust.policy import ALLOW, MARKETPLACE, Policy, read_policy
 from fuseml_oci.trust.scope import is_embedded, subject_of
 from fuseml_sdk.errors import PluginError
@@ -55,15 +55,40 @@ class Judge:
         return TrustDecision(made.allowed or overridden, made.rule, made.reason, made.hint, made.signers,
                              made.attestations, made.overridable, overridden)
 
+    def doubt(self, original: str, known: TrustDecision, keys: Sequence[str],
+              endorsed: Sequence[PublicKey] = ()) -> TrustDecision | None:
+        """What today's policy has against a relocated bundle that was let in before; None for nothing.
+
+        Args:
+            original: As for :meth:`decide`.
+            known: The decision that was made.
+            keys: As for :meth:`decide`.
+            endorsed: The same.
+        """
+        try:
+            given, reference = [read_public(key.encode(), "the given key") for key in keys], parse(original)
+            made = reconsider(_strictly(read_policy(self._policy), reference), reference, known.signers,
+                              known.attestations, embedded="", endorsed=[*given, *endorsed])
+        except PluginError as error:
+            return TrustDecision(False, reason=f"the trust policy cannot be used: {error.message}", hint=error.hint)
+        return None if made is None else TrustDecision(False, made.rule, made.reason, made.hint, made.signers)
+
     @staticmethod
     def _ask(policy: Policy, original: str, digest: str, source: ManifestSource,
              endorsed: Sequence[PublicKey]) -> Decision:
         reference = parse(original)
-        # No address is this server's own: an archive that names it was made elsewhere.
-        rule = policy.rule_for(subject_of(reference, ""))
-        if rule is not None and rule.action == ALLOW:
-            policy = Policy((replace(rule, action=MARKETPLACE),), policy.path)
-        return decide(policy, reference, digest, source, embedded="", endorsed=endorsed)
+        return decide(_strictly(policy, reference), reference, digest, source, embedded="", endorsed=endorsed)
+
+
+def _strictly(policy: Policy, reference: Reference) -> Policy:
+    """The policy for something that only claims to come from a place: a rule that allows it asks for signatures.
+
+    No address is this server's own: an archive that names it was made elsewhere.
+    """
+    rule = policy.rule_for(subject_of(reference, ""))
+    if rule is not None and rule.action == ALLOW:
+        return Policy((replace(rule, action=MARKETPLACE),), policy.path)
+    return policy
 
 
 class RelocatingTrust(PolicyTrust):
@@ -96,3 +121,17 @@ class RelocatingTrust(PolicyTrust):
         if made.allowed and made.signers:
             return made
         return self._judge.decide(relocation.original, digest, source, relocation.keys, endorsed=endorsed)
+
+    def doubt(self, reference: Reference, known: TrustDecision,
+              endorsed: Sequence[PublicKey] = ()) -> TrustDecision | None:
+        """The same about what was let in before: by what this server's own rules say, or by where it came from."""
+        doubted = super().doubt(reference, known, endorsed)
+        try:
+            relocation = self._relocations.of(reference.digest)
+        except PluginError as error:
+            return TrustDecision(False, reason=error.message, hint=error.hint)
+        if relocation is None or not is_embedded(reference.registry, urlsplit(self._place()).netloc):
+            return doubted
+        if doubted is None and known.signers:
+            return None
+        return self._judge.doubt(relocation.original, known, relocation.keys, endorsed)
