@@ -144,6 +144,21 @@ def test_a_mirrored_catalog_is_recognised_by_what_it_lists(market, key):
     assert market.json("/packages/mirror/copied")["catalogs"][0]["channels"] == ["edge"]
 
 
+def test_a_catalog_and_its_mirror_in_one_registry_are_heard_once(market, key):
+    reference = market.push_raw("twice/said", {"name": "said"})
+    package = {"name": "said", "repository": f"oci://{market.host}/twice/said",
+               "deprecations": [{"message": "once is enough", "by": "ann", "at": "2026-11-01T00:00:00Z"}],
+               "versions": [{"version": "1.0.0", "digest": reference.digest, "published_at": "2026-11-01T00:00:00Z",
+                             "published_by": "ann"}], "channels": {"edge": [{"version": "1.0.0"}]}}
+    decisions = {"said": [{"at": "2026-11-01T00:00:00Z", "by": "ann", "action": "accepted", "version": "1.0.0"}]}
+    for repository in ("twice/catalog", "twice/mirror/catalog"):
+        market.push_catalog(repository, 1, key, package, histories=decisions)
+    time.sleep(1.2)
+    about = market.json("/packages/twice/said")
+    assert (len(about["catalogs"]), len(about["history"])) == (1, 1)
+    assert market.page("/packages/twice/said").count("once is enough") == 1
+
+
 def test_a_catalog_that_nobody_known_signed_is_said_to_be_so(market, key):
     """Whoever may push could push a catalog; what it says about other contents counts for nothing."""
     digest = market.client.get_manifest("team/future", "0.3.0")[2]

@@ -115,6 +115,8 @@ class Catalogs:
     def listings(self, place: str, digests: Iterable[str] = ()) -> tuple[Listing, ...]:
         """The catalogs that list a repository, or in another place (a mirror's) a bundle in it; signed ones first.
 
+        A catalog and its mirror in the same registry say the same, and are heard once.
+
         Args:
             place: The repository.
             digests: Of bundles in it.
@@ -123,7 +125,9 @@ class Catalogs:
         found = [listing for _, read in sorted(self._read.items())
                  if (listing := read.by_place.get(place) or next(
                      (read.by_digest[digest] for digest in wanted if digest in read.by_digest), None))]
-        return tuple(sorted(found, key=lambda listing: not listing.signed))
+        found.sort(key=lambda listing: not listing.signed)
+        different = {(listing.catalog, listing.document.digest): listing for listing in reversed(found)}
+        return tuple(listing for listing in found if different[listing.catalog, listing.document.digest] is listing)
 
     def listed(self, place: str, digests: Iterable[str] = ()) -> tuple[Listed, ...]:
         """The same with everything the catalogs say, read from the storage."""
