@@ -340,6 +340,8 @@ def test_users_are_added_listed_and_removed(tmp_path, run, monkeypatch):
     file = tmp_path / "users"
     assert "Added bob" in run("user", "add", "bob", "--users", file, stdin="bobs-password\n").stdout
     assert "Changed the password of bob" in run("user", "add", "bob", "--users", file, stdin="another-one\n").stdout
+    assert "Changed" in run("user", "add", "bob", "--users", file, "--password-stdin", stdin="a-third-one\n").stdout
+    assert f"no file {file}x" in run("user", "list", "--users", f"{file}x").stderr
     run("user", "add", "carol", FUSEML_REGISTRY_SERVE_USERS=str(file), stdin="carols-password")
     assert json.loads(run("user", "list", "--users", file, "--output", "json").stdout) == [{"name": "bob"}, {"name": "carol"}]
     assert run("user", "list", "--users", file).stdout.split() == ["NAME", "----", "bob", "carol"]

@@ -26,14 +26,15 @@ def _file_options(command: click.decorators.FC) -> click.decorators.FC:
 
 @user.command()
 @click.argument("name")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input, even on a terminal.")
 @_file_options
-def add(name: str, config: Path | None, users: Path | None) -> None:
+def add(name: str, password_stdin: bool, config: Path | None, users: Path | None) -> None:
     """Add the user NAME, or give NAME a new password.
 
     The password is asked for on a terminal, else read from the first line of standard input. Running servers notice.
     """
     accounts = _accounts(config, users)
-    new = accounts.add(name, _password(name))
+    new = accounts.add(name, _password(name, ask=not password_stdin))
     click.echo(f"{'Added' if new else 'Changed the password of'} {name} in {accounts.path}")
 
 
@@ -52,13 +53,15 @@ def remove(name: str, config: Path | None, users: Path | None) -> None:
 @output_option
 def list_users(config: Path | None, users: Path | None, output: str) -> None:
     """List the users."""
-    names = _accounts(config, users).names()
+    accounts = _accounts(config, users)
+    names = accounts.names()
     if output != "table":
         show([{"name": name} for name in names], output)
     elif names:
         click.echo("\n".join(["NAME", "----", *names]))
     else:
-        click.echo("There are no users.", err=True)
+        missing = "" if accounts.path.is_file() else f"; there is no file {accounts.path}"
+        click.echo(f"There are no users{missing}.", err=True)
 
 
 def _accounts(config: Path | None, users: Path | None) -> Accounts:
@@ -70,8 +73,8 @@ def _accounts(config: Path | None, users: Path | None) -> Accounts:
     return Accounts(users.absolute())
 
 
-def _password(name: str) -> str:
+def _password(name: str, *, ask: bool) -> str:
     """Never an argument: those can be seen by everybody on the machine."""
-    if sys.stdin.isatty():
+    if ask and sys.stdin.isatty():
         return str(click.prompt(f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True))
     return sys.stdin.readline().rstrip("\r\n")

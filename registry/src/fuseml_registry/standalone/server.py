@@ -126,7 +126,8 @@ def serve(config: Configuration, say: Callable[[str], None]) -> None:
         host = f"[{config.listen.host}]" if ":" in config.listen.host else config.listen.host
         url = config.listen.external_url or f"{scheme}://{host}:{listening.getsockname()[1]}"
         made = _uvicorn(config)
-        line = f"The registry listens on {url} and keeps everything in {config.root}"
+        line = (f"The registry listens on {url} and keeps everything in {config.root}\n"
+                f"Its marketplace: {url}/marketplace/")
         server = _Server(made, _certificate(made, config.listen), lambda: say(line))
         try:
             server.run(sockets=[listening])
