@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fuseml_oci import media
-from fuseml_oci.catalog.format import API_VERSION, History, Namespaces, Package, Root, encode
+from fuseml_oci.catalog.format import API_VERSION, History, Namespaces, Package, Root, encode, packed
 from fuseml_oci.catalog.tree import blob_of, build_tree
 from fuseml_oci.descriptor import canonical_json
 from fuseml_oci.digests import digest_bytes
@@ -75,8 +75,8 @@ def assemble(contents: Contents, *, name: str, version: int, issued: str, expire
     packages = {}
     for key, package in contents.packages.items():
         history = contents.histories.get(key)
-        link = blob_of(blobs[add(encode(history))]) if history is not None and history.decisions else None
-        packages[key] = blob_of(blobs[add(encode(package.model_copy(update={"history": link})))])
+        link = blob_of(blobs[add(packed(encode(history)))]) if history is not None and history.decisions else None
+        packages[key] = blob_of(blobs[add(packed(encode(package.model_copy(update={"history": link}))))])
     tree, nodes = build_tree(packages)
     blobs |= nodes
     namespaces = blob_of(blobs[add(encode(contents.namespaces))])

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
@@ -25,6 +27,8 @@ from fuseml_sdk.versions import parse_range, parse_version
 API_VERSION = "fuseml.io/catalog/v1"
 #: Bytes that one document may have.
 MAX_DOCUMENT = 1 << 20
+#: Bytes from which a document is stored as gzip.
+_PACKED_FROM = 2048
 #: What one catalog may have.
 MAX_PACKAGES, MAX_VERSIONS, MAX_NAMESPACES = 100_000, 2_000, 2_000
 
@@ -326,6 +330,33 @@ def encode(document: WireModel) -> bytes:
     return canonical_json(document.model_dump(mode="json", exclude_defaults=True))
 
 
+def packed(data: bytes) -> bytes:
+    """A document as it is stored: long ones as gzip, because subscribers fetch them again after every change.
+
+    The bytes may differ between builds of zlib; a document is known by the digest of what is stored, so that costs at
+    most a second copy.
+    """
+    return gzip.compress(data, 9, mtime=0) if len(data) >= _PACKED_FROM else data
+
+
+def unpacked(data: bytes, source: str) -> bytes:
+    """The document in what is stored.
+
+    Raises:
+        InvalidInput: It is damaged, or larger than a document may be.
+    """
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    reader = zlib.decompressobj(wbits=31)
+    try:
+        found = reader.decompress(data, MAX_DOCUMENT + 1)
+    except zlib.error as error:
+        raise InvalidInput(f"{source} is damaged gzip: {error}") from None
+    if len(found) <= MAX_DOCUMENT and (not reader.eof or reader.unused_data):
+        raise InvalidInput(f"{source} is damaged gzip")
+    return found
+
+
 def decode(model: type[Document], data: bytes, source: str) -> Document:
     """Read a document of unknown origin whose digest has been verified.
 
@@ -337,6 +368,7 @@ def decode(model: type[Document], data: bytes, source: str) -> Document:
     Raises:
         InvalidInput: It is too large, no JSON, has a key twice, or a field is missing or wrong.
     """
+    data = unpacked(data, source)
     if len(data) > MAX_DOCUMENT:
         raise InvalidInput(f"{source} has {len(data)} bytes; at most {MAX_DOCUMENT} are allowed")
     try:
