@@ -157,6 +157,16 @@ def test_what_nobody_endorses_is_refused(world):
     world.fuseml("extension", "uninstall", "lonely")
 
 
+def test_an_endorsed_key_counts_for_what_the_catalog_is_about_and_not_for_every_bundle_of_the_name(world):
+    elsewhere = f"oci://{world.host}/elsewhere/base"
+    world.fuseml("bundle", "push", str(world.source("base", "1.0.9")), elsewhere)
+    world.fuseml("bundle", "sign", f"{elsewhere}:1.0.9", "--key", "ana")
+    refused = world.fuseml("extension", "install", f"{elsewhere}:1.0.9", code=5)
+    assert "none endorses one for" in refused.err
+    world.fuseml("bundle", "copy", f"oci://{world.host}/ana/base:1.0.0", f"{elsewhere}:1.0.0")
+    assert world.fuseml.json("policy", "check", f"{elsewhere}:1.0.0")["allowed"], "a copy of what the catalog lists"
+
+
 def test_a_yanked_version_is_not_chosen_and_a_deprecated_one_is_told(world):
     for version in ("1.0.0", "1.0.1"):
         world.add(world.bundle("fickle", version))

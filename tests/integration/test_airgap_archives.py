@@ -34,6 +34,8 @@ from fuseml_oci.digests import digest_bytes
 from fuseml_oci.layout import ImageLayout
 from fuseml_oci.reference import Reference, parse
 from fuseml_oci.signing import attest, generate, sign
+from fuseml_oci.sources import RepositorySource
+from fuseml_oci.trust import EndorsedKeys
 from fuseml_registry.app import standalone_app
 
 SOURCE = Path(__file__).parents[1] / "e2e/bundles/numbers"
@@ -439,3 +441,28 @@ def test_a_wheel_that_no_signed_lock_names_is_refused(importer, data, keys):
         importer.take(repacked(data, lambda files: _with_wheel(files, b"evil")), pem(keys[0]))
     assert importer.is_untouched()
     assert not (importer.home / "wheels").exists()
+
+
+def test_a_given_key_vouches_alone_and_does_not_lower_what_a_catalog_asks_for(tmp_path):
+    one, two, given = generate(), generate(), generate()
+    (tmp_path / "policy.toml").write_text('version = 1\n[[rule]]\nmatch = "**"\nkeys = "marketplace"\n')
+    judge, wanted = Judge(tmp_path / "policy.toml"), EndorsedKeys([one.public, two.public], 2)
+    with serving(tmp_path / "registry") as registry, RegistryClient(registry, insecure=True) as client:
+        pushed = push(build(SOURCE), read_reference("numbers", registry), client)
+        source = RepositorySource(client, pushed.repository)
+
+        def ask(*keys):
+            pems = [key.public.pem.decode() for key in keys]
+            made = judge.decide(f"{EXPORTER}@{pushed.digest}", pushed.digest, source, pems, endorsed=wanted)
+            return made, judge.doubt(f"{EXPORTER}@{pushed.digest}", made, pems, wanted)
+
+        sign(client, pushed, one)
+        assert not ask()[0].allowed
+        assert not ask(given)[0].allowed
+        sign(client, pushed, given)
+        made, doubt = ask(given)
+        assert (made.allowed, made.signers, doubt) == (True, (given.public.fingerprint,), None)
+        assert judge.doubt(f"{EXPORTER}@{pushed.digest}", made, [], wanted).allowed is False
+        sign(client, pushed, two)
+        assert len(ask()[0].signers) == 2
+        assert ask()[1] is None

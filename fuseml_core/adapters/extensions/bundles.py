@@ -41,8 +41,8 @@ class Marketplaces(Protocol):
         """The reference of a version, with digest; empty when no marketplace has it."""
         ...
 
-    def endorsed(self, name: str) -> Sequence[PublicKey]:
-        """The keys that may sign an extension."""
+    def endorsed(self, name: str, place: Reference, digest: str) -> Sequence[PublicKey]:
+        """The keys that may sign a bundle of an extension that lies in a place."""
         ...
 
     def advice(self, name: str, version: str) -> Sequence[str]:
@@ -145,7 +145,7 @@ class RegistryBundles:
             if wish.offline and not self._is_embedded(reference):
                 return TrustDecision(False, reason="no decision about it is known here, and --offline asks no registry",
                                      hint="Leave --offline out.")
-            endorsed = self._marketplaces.endorsed(found.name) if self._marketplaces is not None else ()
+            endorsed = self._endorsed(found.name, reference, found.digest)
             source = RepositorySource(self._client(reference), reference.repository)
             return self._trust.decide(reference, found.digest, source, endorsed)
 
@@ -156,8 +156,8 @@ class RegistryBundles:
                 return None
             if known.overridden or not known.rule:
                 return self._trust.rejection(parse(reference))
-            endorsed = self._marketplaces.endorsed(name) if self._marketplaces is not None else ()
-            return self._trust.doubt(parse(reference), known, endorsed)
+            place = parse(reference)
+            return self._trust.doubt(place, known, self._endorsed(name, place, place.digest))
 
     def embedded(self) -> str:
         """`host:port` of the embedded registry now."""
@@ -204,6 +204,13 @@ class RegistryBundles:
             raise InvalidInput(f"{reference} contains the extension {found.descriptor.name!r}",
                                hint="A bundle lies in a repository that ends with its name.")
         return _found(found)
+
+    def _endorsed(self, name: str, place: Reference, digest: str) -> Sequence[PublicKey]:
+        """The keys that marketplaces name for a bundle; one that was imported counts as lying where it came from."""
+        if self._marketplaces is None:
+            return ()
+        imported = self._relocations.of(digest) if self._relocations is not None and self._is_embedded(place) else None
+        return self._marketplaces.endorsed(name, parse(imported.original) if imported else place, digest)
 
     def _relocated(self, reference: Reference, wish: Wish) -> Reference:
         """Where a bundle lies now: the same bytes if a digest names it; by its version only if no registry is asked."""

@@ -206,11 +206,20 @@ class Marketplaces:
         said = entry.model_dump(mode="json", include=set(entry.patched) & _CORRECTABLE)
         return {**manifest, **said}
 
-    def endorsed(self, name: str) -> Sequence[PublicKey]:
-        """Keys that the signed catalog of the name's marketplace names for its bundles, with the number it wants."""
+    def endorsed(self, name: str, place: Reference, digest: str) -> Sequence[PublicKey]:
+        """Keys that the signed catalog of the name's marketplace names for its bundles, with the number it wants.
+
+        A name alone is not enough: somebody else's bundle may have it, too. The keys count for what the catalog lists,
+        wherever a copy of it lies, and for what lies where the catalog says that the package is.
+
+        Args:
+            name: Of the extension.
+            place: Where the bundle comes from.
+            digest: Of its manifest.
+        """
         found = self.find(name)
         rule = found[1].signers if found else None
-        if rule is None:
+        if found is None or rule is None or not self._is_about(*found, place, digest):
             return EndorsedKeys()
         return EndorsedKeys((read_public(key.pem.encode(), f"a key of {name}") for key in rule.keys), rule.threshold)
 
@@ -253,6 +262,15 @@ class Marketplaces:
             self._index = (key, SearchIndex([*own, *(row for _, loaded in every if loaded
                                                      for row in loaded.rows.values())]))
         return self._index[1].search(**wanted), sources
+
+    def _is_about(self, marketplace: str, package: Package, place: Reference, digest: str) -> bool:
+        """Whether a package is that of a bundle."""
+        if any(entry.digest == digest for entry in package.versions):
+            return True
+        loaded = self._load(marketplace)
+        repositories = {package.repository, relocated(package.repository, loaded.held.relocated if loaded else {})}
+        return any((known.registry, known.repository) == (place.registry, place.repository)
+                   for known in map(parse, repositories))
 
     def _misfits(self, entry: PackageVersion) -> bool:
         return self._engine is not None and self._engine not in parse_range(entry.requires_fuseml)

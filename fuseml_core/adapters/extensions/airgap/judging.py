@@ -18,7 +18,8 @@ from fuseml_core.domain.extensions import TrustDecision
 from fuseml_oci.reference import Reference, parse
 from fuseml_oci.signing.keys import PublicKey, read_public
 from fuseml_oci.sources import ManifestSource
-from fuseml_oci.trust.decision import Decision, decide, reconsider
+from fuseml_oci.trust.decision import decide, reconsider
+from fuseml_oci.trust.endorsement import EndorsedKeys
 from fuseml_oci.trust.policy import ALLOW, MARKETPLACE, Policy, read_policy
 from fuseml_oci.trust.scope import is_embedded, subject_of
 from fuseml_sdk.errors import PluginError
@@ -48,7 +49,11 @@ class Judge:
         """
         try:
             given = [read_public(key.encode(), "the given key") for key in keys]
-            made = self._ask(read_policy(self._policy), original, digest, source, [*given, *endorsed])
+            policy, reference = read_policy(self._policy), parse(original)
+            policy, first, all_keys = _strictly(policy, reference), *_keys(given, endorsed)
+            made = decide(policy, reference, digest, source, embedded="", endorsed=first)
+            if not made.allowed and all_keys is not first:
+                made = decide(policy, reference, digest, source, embedded="", endorsed=all_keys)
         except PluginError as error:
             return TrustDecision(False, reason=f"the trust policy cannot be used: {error.message}", hint=error.hint)
         overridden = allow_unsigned and not made.allowed and made.overridable
@@ -67,17 +72,24 @@ class Judge:
         """
         try:
             given, reference = [read_public(key.encode(), "the given key") for key in keys], parse(original)
-            made = reconsider(_strictly(read_policy(self._policy), reference), reference, known.signers,
-                              known.attestations, embedded="", endorsed=[*given, *endorsed])
+            policy, made = _strictly(read_policy(self._policy), reference), None
+            for counted in dict.fromkeys(_keys(given, endorsed)):
+                made = reconsider(policy, reference, known.signers, known.attestations, embedded="", endorsed=counted)
+                if made is None:
+                    return None
         except PluginError as error:
             return TrustDecision(False, reason=f"the trust policy cannot be used: {error.message}", hint=error.hint)
         return None if made is None else TrustDecision(False, made.rule, made.reason, made.hint, made.signers)
 
-    @staticmethod
-    def _ask(policy: Policy, original: str, digest: str, source: ManifestSource,
-             endorsed: Sequence[PublicKey]) -> Decision:
-        reference = parse(original)
-        return decide(_strictly(policy, reference), reference, digest, source, embedded="", endorsed=endorsed)
+
+def _keys(given: Sequence[PublicKey], endorsed: Sequence[PublicKey]) -> tuple[EndorsedKeys, EndorsedKeys]:
+    """The keys that are asked first, and all of them with the number that the catalog wants.
+
+    A given key vouches alone; it does not lower what the catalog asks of its own keys.
+    """
+    threshold = endorsed.threshold if isinstance(endorsed, EndorsedKeys) else 1
+    every = EndorsedKeys([*given, *endorsed], threshold)
+    return (EndorsedKeys(given) if given and endorsed else every), every
 
 
 def _strictly(policy: Policy, reference: Reference) -> Policy:
