@@ -46,7 +46,7 @@ uvicorn.run(standalone_app({"root": sys.argv[1]}), fd=int(sys.argv[2]), log_leve
 
 def package(number: int, host: str, chance: random.Random, versions: int = VERSIONS) -> Package:
     """A package that needs up to three others; its newer versions want newer ones, so that a resolver has to think."""
-    others = sorted({chance.randrange(number) for _ in range(min(number, 3))})
+    others = sorted({chance.randrange(number // 20) for _ in range(3)}) if number >= 20 else []
     entries = [{
         "version": f"1.{v}.0", "digest": f"sha256:{chance.getrandbits(256):064x}", "size": 10_000,
         "requires_fuseml": ">=0.1,<1", "published_at": NOW, "published_by": "Ana",

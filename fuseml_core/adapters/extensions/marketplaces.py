@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -133,6 +133,10 @@ class Marketplaces:
         return {name: {"digest": loaded.held.digest, "version": loaded.held.version}
                 for name, loaded in every if loaded}
 
+    def names(self) -> Collection[str]:
+        """Names of all extensions that a marketplace has."""
+        return {row for name in self._names() if (loaded := self._load(name)) for row in loaded.rows}
+
     def channels(self) -> Mapping[str, str]:
         """The channel that each marketplace is followed in; empty when it leaves that to each package."""
         return {name: subscription.channel or "" for name, subscription in self._names().items()}
@@ -252,16 +256,14 @@ class Marketplaces:
             The hits, and for each name where it comes from: a marketplace, or `embedded`.
         """
         own, every = list(embedded), [(name, self._load(name)) for name in self._names()]
-        sources: dict[str, str] = {}
-        for where, rows in [("embedded", {row.name: row for row in own}),
-                            *((name, loaded.rows) for name, loaded in every if loaded)]:
-            for row in rows:
-                sources.setdefault(row, where)
         key = (tuple((name, loaded.held.digest) for name, loaded in every if loaded), tuple(own))
         if self._index is None or self._index[0] != key:
             self._index = (key, SearchIndex([*own, *(row for _, loaded in every if loaded
                                                      for row in loaded.rows.values())]))
-        return self._index[1].search(**wanted), sources
+        hits = self._index[1].search(**wanted)
+        places: list[tuple[str, Collection[str]]] = [("embedded", {row.name for row in own})]
+        places += [(name, loaded.rows) for name, loaded in every if loaded]
+        return hits, {row.name: next(place for place, names in places if row.name in names) for row in hits.rows}
 
     def _is_about(self, marketplace: str, package: Package, place: Reference, digest: str) -> bool:
         """Whether a package is that of a bundle."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import chain
 from typing import Any
 
 from fuseml_oci.catalog.format import CHANNELS, Package
@@ -102,9 +104,12 @@ class SearchIndex:
     """
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        self.rows: dict[str, Row] = {}
+        known: dict[str, Row] = {}
         for row in rows:
-            self.rows.setdefault(row.name, row)
+            known.setdefault(row.name, row)
+        #: Those that are not advised against first, each part by name: the order of equally good hits.
+        self.rows = dict(sorted(known.items(), key=lambda entry: (bool(entry[1].deprecated), entry[0])))
+        self._facets: Mapping[str, Mapping[str, int]] = _facets(list(self.rows.values()))
 
     def search(self, text: str = "", *, channel: str = "", keyword: str = "", kind: str = "",
                limit: int = 50) -> Hits:
@@ -118,36 +123,42 @@ class SearchIndex:
             limit: Rows to return at most.
         """
         words = text.lower().split()
-        accepts = _filter(channel, keyword.lower(), kind)
-        found = [row for row in self.rows.values() if all(word in row.text for word in words) and accepts(row)]
-        ranked = sorted(found, key=lambda row: (_rank(row, words), bool(row.deprecated), row.name))
-        return Hits(ranked[:limit], len(found), _facets(found))
+        found = [row for row in self.rows.values() if all(word in row.text for word in words)] if words \
+            else list(self.rows.values())
+        found = _filtered(found, channel, keyword.lower(), kind)
+        facets = self._facets if len(found) == len(self.rows) else _facets(found)
+        best = heapq.nsmallest(limit, found, key=lambda row: _rank(row, words)) if words else found[:limit]
+        return Hits(best, len(found), facets)
 
 
-def _filter(channel: str, keyword: str, kind: str) -> Callable[[Row], bool]:
-    def accepts(row: Row) -> bool:
-        return ((not channel or channel in row.offers) and (not kind or kind in row.kinds)
-                and (not keyword or keyword in (word.lower() for word in row.keywords)))
-
-    return accepts
+def _filtered(rows: list[Row], channel: str, keyword: str, kind: str) -> list[Row]:
+    if channel:
+        rows = [row for row in rows if channel in row.offers]
+    if kind:
+        rows = [row for row in rows if kind in row.kinds]
+    if keyword:
+        rows = [row for row in rows if keyword in (word.lower() for word in row.keywords)]
+    return rows
 
 
 def _rank(row: Row, words: list[str]) -> int:
     """0 is best: the name itself, its beginning, a part of it, a keyword, the summary, anything else."""
-    if not words:
+    name = row.name
+    if name == "-".join(words):
         return 0
-    whole = "-".join(words)
-    keywords = {word.lower() for word in row.keywords}
+    if name.startswith(words[0]):
+        return 1
+    if all(word in name for word in words):
+        return 2
+    keywords = " ".join(row.keywords).lower().split()
+    if all(word in keywords for word in words):
+        return 3
     summary = row.summary.lower()
-    tests = (row.name == whole, row.name.startswith(words[0]), all(word in row.name for word in words),
-             all(word in keywords for word in words), all(word in row.name or word in summary for word in words))
-    return tests.index(True) if True in tests else len(tests)
+    return 4 if all(word in name or word in summary for word in words) else 5
 
 
 def _facets(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
-    counts: dict[str, Counter[str]] = {"channel": Counter(), "keyword": Counter(), "kind": Counter()}
-    for row in rows:
-        counts["channel"].update(list(row.offers))
-        counts["keyword"].update(row.keywords)
-        counts["kind"].update(row.kinds)
+    counts = {"channel": Counter(chain.from_iterable(row.offers for row in rows)),
+              "keyword": Counter(chain.from_iterable(row.keywords for row in rows)),
+              "kind": Counter(chain.from_iterable(row.kinds for row in rows))}
     return {name: dict(counter.most_common(20)) for name, counter in counts.items()}
