@@ -180,7 +180,9 @@ def review(submission: str | None, accept: bool, reject: bool, channel: str | No
            despite_failures: bool, every: bool, reason: str, by: str | None, folder: Path, output: str) -> int:
     """List submissions; or check SUBMISSION (its id, NAME or NAME:VERSION), and accept or reject it.
 
-    Tests of a bundle are somebody's program: they run as you, apart from your environment variables and home folder.
+    Tests of a bundle are somebody's program. They run as you: limited in time and memory and without your environment
+    variables, but nothing keeps them from your files and the network. Review strangers' bundles with --tests never, or
+    in a container that holds nothing else.
     Without a decision, the exit code is 5 when a check failed.
     """
     if accept and reject:

@@ -228,6 +228,18 @@ def test_the_bundles_own_tests_are_run_apart_and_for_a_limited_time(world, monke
     assert outcomes(unknown)["tests"] == "skipped"
 
 
+def test_nothing_that_the_tests_start_outlives_them(world, tmp_path):
+    """Not even a daemon: a child of a child in a session of its own."""
+    pid = tmp_path / "pid"
+    body = ("import os, pathlib, time\n        if not os.fork():\n            os.setsid()\n            if os.fork(): os._exit(0)\n"
+            f"            pathlib.Path({str(pid)!r}).write_text(str(os.getpid())); time.sleep(60); os._exit(0)\n"
+            f"        while not pathlib.Path({str(pid)!r}).exists(): time.sleep(0.01)\n        time.sleep(0.2)")
+    desk = Desk(world.folder / "shop", "Cora", world.around)
+    seen = desk.review(world.submit(world.bundle("adder", files={"files/tests/test_it.py": GOOD.format(body=body)})))
+    assert outcomes(seen)["tests"] == "passed"
+    assert not Path(f"/proc/{pid.read_text()}").exists()
+
+
 def test_channels_yanks_deprecations_and_patches(world):
     desk = world.desk
     desk.add(world.bundle("adder"), channel="edge")

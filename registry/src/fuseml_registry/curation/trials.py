@@ -1,13 +1,19 @@
-"""Running the tests that a bundle brings: in its own environment, without the curator's secrets, for a limited time."""
+"""Running the tests that a bundle brings: in its own environment, with limits, and gone when they end.
+
+They are not shut in: they run as the curator and can read what the curator can read. So they are run for known authors
+only, unless somebody wants it otherwise.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +27,8 @@ from fuseml_sdk.manifest import ExtensionManifest
 TESTS = "files/tests"
 #: Characters of the output that are kept, the last ones.
 _KEPT = 3000
+#: PR_SET_CHILD_SUBREAPER of prctl(2), and seconds in which processes that go on multiplying are hunted.
+_SUBREAPER, _PATIENCE = 36, 10.0
 #: Sets limits that survive exec, then becomes the tests: memory, processes, size of a file, processor time.
 _GUARD = """
 import os, resource as r, sys
@@ -102,7 +110,7 @@ def _run(python: Path, work: Path, home: Path, seconds: int) -> tuple[int | None
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(home), "TMPDIR": str(home),
                    "PYTHONPATH": str(work / "files"), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
     command = [str(python), "-c", _GUARD, str(seconds), str(python), "-c", _CHOOSE, TESTS]
-    log = home / "output"
+    log, others = home / "output", _adopt()
     with log.open("wb") as output, subprocess.Popen(
             command, cwd=work, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True) as process:
@@ -111,14 +119,43 @@ def _run(python: Path, work: Path, home: Path, seconds: int) -> tuple[int | None
         except subprocess.TimeoutExpired:
             status = None
         finally:
-            _end(process)
+            _end(process, others)
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _KEPT))
         return status, file.read().decode(errors="replace").strip()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill what the tests left running, too: everything in their session."""
+def _end(process: subprocess.Popen[bytes], others: set[int]) -> None:
+    """Kill what the tests left running, too: everything in their session, and what left it to survive them."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    deadline = time.monotonic() + _PATIENCE
+    while (left := _children() - others) and time.monotonic() < deadline:
+        for child in left:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)  # its own children are ours then
+    _become_reaper(False)
+
+
+def _adopt() -> set[int]:
+    """Let orphans of whatever is started from here become children of this process; returns those there are now."""
+    _become_reaper(True)
+    return _children()
+
+
+def _become_reaper(wanted: bool) -> None:
+    """Say who gets orphans: this process or the first of the system. Linux only."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SUBREAPER, int(wanted), 0, 0, 0)
+
+
+def _children() -> set[int]:
+    """Children of this process; none where there is no /proc."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(int(path.parent.name))
+    return found
