@@ -144,7 +144,7 @@ def _remote_report(subject: str, published: list[str] | None) -> Report:
 
     place, client = locate(subject)
     with tempfile.TemporaryDirectory(prefix="fuseml-lint-") as content:
-        pulled = pull(newest_of(place, client), client, Path(content))
+        pulled = pull(newest_of(place, client, subject), client, Path(content))
         return lint_bundle(pulled, published=published, referrers=open_subject(subject).referrers)
 
 

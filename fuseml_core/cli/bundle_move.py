@@ -83,7 +83,7 @@ def pull(reference: str, target: Path | None, unpack: Path | None, output: str) 
     if target and unpack:
         raise click.UsageError("--to keeps the bundle as it is and --unpack takes it apart; choose one.")
     place, client = locate(reference)
-    found = look_up(newest_of(place, client), client)
+    found = look_up(newest_of(place, client, reference), client)
     if unpack:
         where = _unpack(found.reference, client, unpack)
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fuseml_core.domain.errors import Invalid
+from fuseml_core.domain.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from fuseml_oci.bundles import BuiltBundle, ExtensionDescriptor, Layout
@@ -138,7 +138,7 @@ def _open_remote(text: str) -> Opened:
     from fuseml_oci.bundles.transfer import look_up
 
     place, client = locate(text)
-    found = look_up(newest_of(place, client), client)
+    found = look_up(newest_of(place, client, text), client)
 
     def lock() -> str:
         from fuseml_oci.bundles.attachments import read_lock_layer
@@ -159,6 +159,8 @@ def locate(text: str) -> tuple[Reference, RegistryClient]:
     from fuseml_oci.bundles.references import is_local, read_reference
     from fuseml_oci.client import RegistryClient
 
+    if is_path(text) and not Path(text).exists():
+        raise NotFound(f"there is no file or folder {text}")
     if not is_local(text):
         from fuseml_core.settings import from_environment
 
@@ -170,11 +172,29 @@ def locate(text: str) -> tuple[Reference, RegistryClient]:
     return read_reference(text, urlsplit(base).netloc), RegistryClient.for_url(base)
 
 
-def newest_of(place: Reference, client: RegistryClient) -> Reference:
-    """The reference with a tag: without one, the highest release is meant."""
-    from fuseml_oci.bundles.references import newest
+def newest_of(place: Reference, client: RegistryClient, text: str = "") -> Reference:
+    """The reference with a tag: without one, the highest release is meant.
 
-    return place if place.locator else newest(client.tags(place.repository), place)
+    Args:
+        place: The reference.
+        client: For its registry.
+        text: What somebody wrote, for the error.
+
+    Raises:
+        NotFound: There is no such repository.
+    """
+    from fuseml_oci.bundles.references import newest
+    from fuseml_sdk.errors import NotFound as Nothing
+
+    if place.locator:
+        return place
+    try:
+        return newest(client.tags(place.repository), place)
+    except Nothing:
+        named = text or str(place)
+        raise NotFound(f"there is no bundle {named}: neither a folder or file here, nor a repository "
+                       f"{place.repository} with versions at {place.registry}",
+                       hint="See what there is: fuseml extension search") from None
 
 
 def is_path(text: str) -> bool:

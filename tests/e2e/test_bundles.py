@@ -119,5 +119,14 @@ def test_r168_mistakes_are_told_with_rule_and_fix(numbers, tmp_path):
     assert not list(tmp_path.glob("*.oci.tar"))
     assert "is there already" in numbers("bundle", "new", "broken", cwd=tmp_path, code=2).err
     assert "B" not in numbers("bundle", "lint", "nowhere", cwd=tmp_path, code=None).out
+    for command in (("lint", "nowhere"), ("inspect", "nowhere"), ("pull", "nowhere")):
+        assert "there is no bundle nowhere" in numbers("bundle", *command, cwd=tmp_path, code=3).err
+    assert "no file or folder no.tar" in numbers("bundle", "inspect", "no.tar", cwd=tmp_path, code=3).err
+    manifest = tmp_path / "broken/extension.toml"
+    manifest.write_text('sumary = "misspelt"\n' + manifest.read_text())
+    assert "sumary: there is no such field" in numbers("bundle", "lint", "broken", cwd=tmp_path, code=1).out
+    manifest.write_text(manifest.read_text().replace('sumary = "misspelt"\n', "").replace('"0.1.0"', '"one"'))
+    assert "version: 'one' is not a semantic version" in numbers("bundle", "build", "broken", cwd=tmp_path, code=2).err
+    manifest.write_text(manifest.read_text().replace('"one"', '"0.1.0"'))
     usage = numbers("bundle", "build", "broken", "--python", "3.12", cwd=tmp_path, code=2)
     assert "--with-wheels" in usage.err

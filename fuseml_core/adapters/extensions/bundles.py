@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
@@ -57,6 +58,10 @@ class Marketplaces(Protocol):
         """`digest` and `version` of each catalog by the name of the marketplace."""
         ...
 
+    def names(self) -> Collection[str]:
+        """Names of all extensions that a marketplace has."""
+        ...
+
 
 class RegistryBundles:
     """Finds, judges and fetches bundles; implements the port `Bundles`.
@@ -94,8 +99,9 @@ class RegistryBundles:
             parsed = self._relocated(asked, wish)
             if is_local(reference) and not self._has(parsed):
                 located = self._located(parsed, wish)
-                if located is not None:
-                    return located
+                if located is None:
+                    raise self._unknown(parsed, wish)
+                return located
             if wish.offline and not self._is_embedded(parsed):
                 return self._here(parsed)
             client = self._client(parsed)
@@ -280,6 +286,23 @@ class RegistryBundles:
             raise NotFound(f"there is no extension {name!r} at {reference}",
                            hint=f"Push its bundle there first: fuseml bundle push DIR {reference}")
         return reference.with_tag(versions[0])
+
+    def _unknown(self, wanted: Reference, wish: Wish) -> NotFound:
+        """What to say about a name that neither the embedded registry nor a marketplace knows."""
+        client, name = self._client(wanted), wanted.repository.rpartition("/")[2]
+        own = self._tags(wanted, client, wish)
+        listed = frozenset(self._marketplaces.names()) if self._marketplaces is not None else frozenset[str]()
+        if own or name in listed:
+            which = wanted.locator or (f"in the channel {wish.channel}" if wish.channel else "that can be installed")
+            return NotFound(f"the extension {name!r} has no version {which}",
+                            hint=f"See those it has: fuseml extension info {name}")
+        folder = f"{wanted.repository.rpartition('/')[0]}/"
+        here = {other.removeprefix(folder) for other in client.repositories() if other.startswith(folder)}
+        alike = get_close_matches(name, sorted(here | listed))
+        return NotFound(
+            f"there is no extension {name!r}, neither in this server's registry nor in a marketplace that it follows",
+            hint=(f"Did you mean {' or '.join(alike)}?\n" if alike else "")
+            + "See what there is: fuseml extension search\nIf it is yours, push it first: fuseml bundle push DIR")
 
     def _tags(self, reference: Reference, client: RegistryClient, wish: Wish) -> list[str]:
         """Versions of a repository: releases, then the last development build, then the rest; nothing if unknown."""

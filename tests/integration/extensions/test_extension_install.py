@@ -268,9 +268,19 @@ def test_a_version_is_published_once_and_development_builds_replace_each_other(w
 
 @pytest.mark.parametrize(("reference", "message"), [
     ("nothing", "there is no extension 'nothing'"), ("Nothing", "not the name of an extension"), ("alpha:9.9.9", "9.9.9"),
-    ("alpha@sha256:12", "64"), ("http://x/y", "scheme"), ("a/b", "registry"), ("alpha:!", "tag"),
+    ("alphaa", "there is no extension 'alphaa'"), ("alpha@sha256:12", "64"), ("http://x/y", "scheme"), ("a/b", "registry"), ("alpha:!", "tag"),
 ])
 def test_a_wrong_reference_has_one_clear_message(world, tmp_path, reference, message):
     world.push(world.data_only(tmp_path / "a", "alpha"))
     with pytest.raises(FusemlError, match=message):
         world.install(reference)
+
+
+def test_a_misspelt_name_is_answered_with_similar_ones(world, tmp_path):
+    world.push(world.data_only(tmp_path / "a", "alpha"))
+    with pytest.raises(NotFound) as misspelt:
+        world.install("alhpa")
+    assert "Did you mean alpha?" in misspelt.value.hint
+    with pytest.raises(NotFound, match=r"'alpha' has no version 9\.9\.9") as missing:
+        world.install("alpha:9.9.9")
+    assert "fuseml extension info alpha" in missing.value.hint

@@ -131,4 +131,6 @@ def explain(error: ValidationError, source: str) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "document"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{source}: {where}: {first['msg']}{more}"
+    unknown = first["type"] == "extra_forbidden"
+    what = "there is no such field" if unknown else first["msg"].removeprefix("Value error, ")
+    return f"{source}: {where}: {what}{more}"
