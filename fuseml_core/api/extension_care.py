@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -14,13 +13,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from fuseml_core.domain.errors import FusemlError, Internal, Invalid
+from fuseml_core.api.problems import explained
+from fuseml_core.domain.errors import FusemlError, Invalid
 from fuseml_core.service.extensions.care import ExtensionCare
 from fuseml_core.service.extensions.care_ports import Admission, Target
 from fuseml_core.service.extensions.ports import Progress, Wish
 
 router = APIRouter(tags=["extensions"])
-log = logging.getLogger(__name__)
 _Event = dict[str, Any]
 #: Bytes of an archive that one request may bring.
 MOST_AT_ONCE = 32 << 20
@@ -163,11 +162,8 @@ def _streamed(what: str, work: Callable[[Progress], dict[str, Any]]) -> Streamin
 def _work(what: str, work: Callable[[Progress], dict[str, Any]], events: queue.SimpleQueue[_Event | None]) -> None:
     try:
         events.put({"event": "result", "result": work(lambda text: events.put({"event": "progress", "text": text}))})
-    except FusemlError as error:
-        events.put(_problem(error))
-    except Exception:
-        log.exception("%s extensions", what)
-        events.put(_problem(Internal(f"{what} failed because of a defect in FuseML", hint="See: fuseml server logs")))
+    except Exception as error:
+        events.put(_problem(explained(error, what)))
     finally:
         events.put(None)
 

@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 _PLUGIN_CODES = {"invalid-input": ("invalid", 400), "not-found": ("not-found", 404), "unsupported": ("refused", 403),
                  "not-ready": ("unavailable", 503), "retryable": ("unavailable", 503), "permanent": ("failed", 500),
                  "cancelled": ("unavailable", 503), "internal": ("failed", 500)}
+_FULL = "there is no space left on the disk that holds FUSEML_HOME"
+_FREE = "Free some space there and repeat the command."
 #: How the system, SQLite and PostgreSQL say that a disk is full; git and others pass on the first.
 _NO_SPACE = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 
@@ -45,9 +47,24 @@ def is_disk_full(error: BaseException) -> bool:
     return False
 
 
+def explained(error: Exception, what: str) -> FusemlError:
+    """The error that people are told about when long work ended with one; a defect is written to the log.
+
+    Args:
+        error: What was raised.
+        what: Was being done, such as `the upgrade`.
+    """
+    if is_disk_full(error):
+        log.error("the disk is full", what=what)
+        return Unavailable(_FULL, hint=_FREE)
+    if isinstance(error, FusemlError):
+        return error
+    log.error("long work met a defect", what=what, exc_info=error)
+    return Internal(f"{what} failed because of a defect in FuseML", hint="See: fuseml server logs")
+
+
 def _disk_full() -> JSONResponse:
-    return problem(Unavailable.code, Unavailable.status, "there is no space left on the disk that holds FUSEML_HOME",
-                   "Free some space there and repeat the command.")
+    return problem(Unavailable.code, Unavailable.status, _FULL, _FREE)
 
 
 def install(app: FastAPI) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,3 +154,28 @@ def _lives(fuseml) -> bool:
 
 def _exists(pid: int) -> bool:
     return os.path.exists(f"/proc/{pid}")
+
+
+@pytest.mark.parametrize("left", [0, 100_000, 450_000])
+def test_the_disk_is_full_when_an_extension_is_upgraded(small, tmp_path, left):
+    """The old version goes on, garbage can be collected all the same, and the same upgrade works later."""
+    fuseml, _code, disk = small
+    newer = tmp_path / "numbers"
+    shutil.copytree("tests/e2e/bundles/numbers", newer)
+    manifest = (newer / "extension.toml").read_text()
+    (newer / "extension.toml").write_text(manifest.replace("0.1.0", "0.2.0"))
+    (newer / "files/more.bin").write_bytes(random.Random(0).randbytes(400_000))
+    fuseml("bundle", "push", str(newer))
+    disk.fill(left)
+
+    refused = fuseml("extension", "upgrade", "numbers", code=6)
+    collected = fuseml("extension", "gc", "--older-than", "0s", code=None)
+
+    assert "no space left" in refused.err
+    assert "defect" not in collected.err
+    assert fuseml.json("extension", "list")[0]["version"] == "0.1.0"
+    disk.free()
+    assert fuseml.json("extension", "verify")["ok"]
+    fuseml("extension", "upgrade", "numbers")
+    assert fuseml.json("extension", "list")[0]["version"] == "0.2.0"
+    assert list((fuseml.home / "fz/extensions/store").glob(".tmp-*")) == []

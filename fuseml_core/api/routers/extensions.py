@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -13,12 +12,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from fuseml_core.domain.errors import FusemlError, Internal, Invalid
+from fuseml_core.api.problems import explained
+from fuseml_core.domain.errors import FusemlError, Invalid
 from fuseml_core.service.extensions import Extensions, Options
 from fuseml_core.service.extensions.ports import Progress, Wish
 
 router = APIRouter(tags=["extensions"])
-log = logging.getLogger(__name__)
 _Event = dict[str, Any]
 _Change = Callable[[Progress], dict[str, Any]]
 
@@ -29,8 +28,8 @@ class Choice(BaseModel):
     dry_run: bool = Field(False, description="only say what would be done")
     force: bool = Field(False, description="change also what pipelines or other extensions use")
     allow_unsigned: bool = Field(False, description="install also what nobody signed whom the policy knows")
-    channel: str = Field("", max_length=100, pattern=r"^([a-z0-9][a-z0-9._-]*)?$", description="of a catalog; by default "
-                         "the one that the marketplace or the package prefers")
+    channel: str = Field("", max_length=100, pattern=r"^([a-z0-9][a-z0-9._-]*)?$", description="of a catalog; by "
+                         "default the one that the marketplace or the package prefers")
     prereleases: bool = Field(False, description="take pre-releases also where there are releases")
     offline: bool = Field(False, description="ask nothing but this server")
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="values to set, by extension")
@@ -157,12 +156,8 @@ def _run(what: str, change: _Change, events: queue.SimpleQueue[_Event | None]) -
     try:
         done = change(lambda text: events.put({"event": "progress", "text": text}))
         events.put({"event": "result", **done})
-    except FusemlError as error:
-        events.put(_problem(error))
-    except Exception:
-        log.exception("%s of extensions", what)
-        events.put(_problem(Internal(f"the {what} failed because of a defect in FuseML",
-                                     hint="See: fuseml server logs")))
+    except Exception as error:
+        events.put(_problem(explained(error, f"the {what}")))
     finally:
         events.put(None)
 

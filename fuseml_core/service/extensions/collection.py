@@ -67,6 +67,10 @@ class Collector:
         except (FusemlError, PluginError) as error:
             errors.append(f"{kind}: {error.message}")
             return
+        except Exception as error:  # what the others find can still go, above all when the disk is full
+            log.exception("looking for %ss that nothing needs", kind)
+            errors.append(f"{kind}: {error}")
+            return
         for leftover in leftovers:
             removed = not dry_run and self._remove(source, leftover, errors)
             entry = asdict(leftover)
