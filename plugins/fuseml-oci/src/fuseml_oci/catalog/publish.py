@@ -112,7 +112,7 @@ def _check_successor(artifact: CatalogArtifact, before: Catalog | None, referenc
 
 def _upload(artifact: CatalogArtifact, blobs: Mapping[str, bytes], repository: str, client: RegistryClient,
             say: Progress) -> tuple[int, int]:
-    wanted = {**blobs, digest_bytes(media.EMPTY_BYTES): media.EMPTY_BYTES}
+    wanted = {digest_bytes(media.EMPTY_BYTES): media.EMPTY_BYTES, **blobs}
     if len(artifact.blobs) - len(blobs) > 0:
         say(f"{len(artifact.blobs) - len(blobs)} of {len(artifact.blobs)} documents are there already")
 
@@ -125,8 +125,8 @@ def _upload(artifact: CatalogArtifact, blobs: Mapping[str, bytes], repository: s
 
     sizes = []
     with ThreadPoolExecutor(WORKERS) as workers:
-        for number, size in enumerate(workers.map(send, wanted.items()), start=1):
+        for number, size in enumerate(workers.map(send, wanted.items())):  # the first is the empty one
             sizes.append(size)
-            if number % 200 == 0 or number == len(wanted):
-                say(f"uploaded {number} of {len(wanted)} documents")
+            if number and (number % 200 == 0 or number == len(blobs)):
+                say(f"uploaded {number} of {len(blobs)} documents")
     return sum(1 for size in sizes if size), sum(sizes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -109,6 +108,8 @@ class SearchIndex:
             known.setdefault(row.name, row)
         #: Those that are not advised against first, each part by name: the order of equally good hits.
         self.rows = dict(sorted(known.items(), key=lambda entry: (bool(entry[1].deprecated), entry[0])))
+        self._texts = {name: (frozenset(" ".join(row.keywords).lower().split()), f"{name} {row.summary.lower()}")
+                       for name, row in self.rows.items()}
         self._facets: Mapping[str, Mapping[str, int]] = _facets(list(self.rows.values()))
 
     def search(self, text: str = "", *, channel: str = "", keyword: str = "", kind: str = "",
@@ -123,12 +124,30 @@ class SearchIndex:
             limit: Rows to return at most.
         """
         words = text.lower().split()
-        found = [row for row in self.rows.values() if all(word in row.text for word in words)] if words \
-            else list(self.rows.values())
+        found = list(self.rows.values())
+        for word in words:  # one list after the other is twice as fast as all words for each row
+            found = [row for row in found if word in row.text]
         found = _filtered(found, channel, keyword.lower(), kind)
         facets = self._facets if len(found) == len(self.rows) else _facets(found)
-        best = heapq.nsmallest(limit, found, key=lambda row: _rank(row, words)) if words else found[:limit]
-        return Hits(best, len(found), facets)
+        return Hits(self._best(found, words)[:limit] if words else found[:limit], len(found), facets)
+
+    def _best(self, found: list[Row], words: list[str]) -> list[Row]:
+        """The name itself first, then its beginning, a part of it, keywords, the summary, anything else."""
+        whole, first, wanted = "-".join(words), words[0], frozenset(words)
+        ranks: tuple[list[Row], ...] = ([], [], [], [], [], [])
+        for row in found:
+            name = row.name
+            keywords, summary = self._texts[name]
+            if first in name:
+                rank = 0 if name == whole else 1 if name.startswith(first) else 2 if _all(words, name) else 5
+            else:
+                rank = 5
+            if rank == 5 and wanted <= keywords:
+                rank = 3
+            if rank == 5 and _all(words, summary):
+                rank = 4
+            ranks[rank].append(row)
+        return list(chain.from_iterable(ranks))
 
 
 def _filtered(rows: list[Row], channel: str, keyword: str, kind: str) -> list[Row]:
@@ -141,20 +160,8 @@ def _filtered(rows: list[Row], channel: str, keyword: str, kind: str) -> list[Ro
     return rows
 
 
-def _rank(row: Row, words: list[str]) -> int:
-    """0 is best: the name itself, its beginning, a part of it, a keyword, the summary, anything else."""
-    name = row.name
-    if name == "-".join(words):
-        return 0
-    if name.startswith(words[0]):
-        return 1
-    if all(word in name for word in words):
-        return 2
-    keywords = " ".join(row.keywords).lower().split()
-    if all(word in keywords for word in words):
-        return 3
-    summary = row.summary.lower()
-    return 4 if all(word in name or word in summary for word in words) else 5
+def _all(words: list[str], text: str) -> bool:
+    return words[0] in text if len(words) == 1 else all(word in text for word in words)
 
 
 def _facets(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
