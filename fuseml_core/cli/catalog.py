@@ -17,6 +17,8 @@ from fuseml_core.cli.curation import (
     curation,
     desk,
     folder_option,
+    how_to_publish,
+    is_published,
     person,
     public_keys,
     reason_option,
@@ -136,7 +138,7 @@ def add(reference: str, channel: str, namespace: str, trials: str, despite_failu
         show_data(done, output)
         return
     _show_checks(done)
-    echo(f"{done['name']} {done['version']} is in the channel {channel}. Publish it: fuseml catalog publish --key KEY")
+    echo(f"{done['name']} {done['version']} is in the channel {channel}. {how_to_publish(folder)}")
 
 
 @catalog.command("submit")
@@ -153,9 +155,12 @@ def add(reference: str, channel: str, namespace: str, trials: str, despite_failu
 def submit(reference: str, to: str, namespace: str, channel: str, message: str, key: str | None,
            password_stdin: bool, by: str | None, output: str) -> None:
     """Ask the curators of CATALOG (oci://host/namespace/catalog) to take in the bundle at REFERENCE."""
-    sign = signer(key, password_stdin=password_stdin) if key else None
+    sign, place = signer(key, password_stdin=password_stdin) if key else None, catalog_at(to)
     done = curation().submit(bundle_at(reference), by or person(), surroundings(), namespace=namespace,
-                             channel=channel, message=message, catalog=catalog_at(to), sign=sign)
+                             channel=channel, message=message, catalog=place, sign=sign)
+    if not is_published(place):
+        echo(f"note: no catalog is published at {place} yet; its curators see the submission if the address is right",
+             err=True)
     if output != "table":
         show_data(done, output)
         return
@@ -205,7 +210,7 @@ def review(submission: str | None, accept: bool, reject: bool, channel: str | No
     _show_checks(done)
     if accept or reject:
         echo(f"{done['name']} {done['version']} is {'accepted' if accept else 'rejected'}."
-             + (" Publish it: fuseml catalog publish --key KEY" if accept else ""))
+             + (f" {how_to_publish(folder)}" if accept else ""))
     return 5 if failed else 0
 
 
@@ -314,7 +319,8 @@ def mirror(source: str, target: str, keys: tuple[str, ...], bundles: str | None,
     if output != "table":
         show_data(done, output)
         return
-    echo(f"Version {done['version']}: {done['copied']} bundles copied, {done['present']} were there.")
+    echo(f"Version {done['version']}: {done['copied']} bundle{'s' * (done['copied'] != 1)} copied, "
+         f"{done['present']} there already.")
     echo(done["reference"])
 
 

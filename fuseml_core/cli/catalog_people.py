@@ -12,7 +12,7 @@ from fuseml_core.cli.render import Column, echo, output_option, show_data, show_
 
 NAMESPACES: list[Column] = [
     ("Namespace", "name"), ("Summary", "summary"),
-    ("Owners", lambda item: [f"{owner['name']} ({len(owner['keys'])} keys)" for owner in item["owners"]]),
+    ("Owners", lambda item: [f"{owner['name']} (keys: {len(owner['keys'])})" for owner in item["owners"]]),
 ]
 
 

@@ -76,6 +76,24 @@ def desk(folder: Path, by: str | None) -> Any:
     return curation().Desk(folder, by or person(), surroundings())
 
 
+def is_published(place: Reference) -> bool:
+    """Whether a catalog can be found at its address; True also for those who may not look."""
+    from fuseml_sdk.errors import PluginError
+
+    try:
+        return client_for(place).has_manifest(place.repository, "latest")
+    except PluginError:
+        return True
+
+
+def how_to_publish(folder: Path) -> str:
+    """What to type after a decision."""
+    import shlex
+
+    place = "" if folder == Path() else f"-C {shlex.quote(str(folder))} "
+    return f"Publish it: fuseml catalog publish {place}--key KEY"
+
+
 def client_for(reference: Reference) -> RegistryClient:
     """A client for the registry of a reference."""
     from fuseml_core.settings import from_environment

@@ -171,8 +171,9 @@ def test_a_package_cannot_be_taken_to_another_namespace_or_repository(world):
 
 def test_published_versions_never_change(world):
     world.desk.add(world.bundle("adder"), channel="stable")
-    with pytest.raises(InvalidInput, match="in the catalog already"):
+    with pytest.raises(InvalidInput, match="in the catalog already") as refused:
         world.desk.add(world.bundle("adder"), channel="stable")
+    assert "promote it" in refused.value.hint
 
 
 def test_a_name_made_to_be_mistaken_is_pointed_out(world):

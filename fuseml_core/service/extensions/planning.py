@@ -119,6 +119,7 @@ class Planner:
             old = active.get(candidate.name)
             if old is not None and candidate.digest == old.digest:
                 if self._is_whole(old):
+                    warnings += self._bundles.advice(old.reference, old.name, old.version)
                     continue
                 found = self._bundles.find(old.reference, options.wish)
             else:
@@ -129,7 +130,7 @@ class Planner:
             if change.member is not None:
                 members[candidate.name] = change.member
             changes.append(change)
-            warnings += found.advice
+            warnings += found.advice or self._bundles.advice(found.reference, found.name, found.version)
         for name in asked:
             members[name] = replace(members[name], requested=True)
         for change in changes:

@@ -58,6 +58,8 @@ class Rollbacks:
         gone = [name for name in active if name not in kept]
         warnings = self._uninstaller.users_of(gone, active, force=force, doing="taken away") if gone else []
         for change in changes:
+            if change.member is not None:
+                warnings += self._bundles.advice(change.member.reference, change.name, change.member.version)
             warnings += self._settings.foresee(change, {})
         changes += [PlannedChange(name, Action.REMOVE, old=active[name]) for name in gone]
         return Plan(cause or f"rollback to {target.number}", current.number, changes, target.members, warnings)

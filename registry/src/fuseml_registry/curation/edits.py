@@ -52,6 +52,17 @@ def version_of(descriptor: ExtensionDescriptor, digest: str, act: Act) -> Packag
         "published_at": act.at, "published_by": act.by})
 
 
+def check_is_new(package: Package | None, version: str) -> None:
+    """Refuse a version that the catalog has.
+
+    Raises:
+        InvalidInput: It has it; no reason makes up for that.
+    """
+    if package is not None and package.find(version) is not None:
+        raise InvalidInput(f"{package.name} {version} is in the catalog already",
+                           hint="Published versions never change; promote it, or publish a higher version.")
+
+
 def with_version(package: Package | None, descriptor: ExtensionDescriptor, place: Reference, namespace: str,
                  channel: str, act: Act, *, author: str = "") -> Package:
     """Add a version to a package, or make the package.
@@ -69,9 +80,7 @@ def with_version(package: Package | None, descriptor: ExtensionDescriptor, place
         InvalidInput: The version is there already, or something in the bundle fits into no catalog.
     """
     version = version_of(descriptor, place.digest, replace(act, by=author or act.by))
-    if package is not None and package.find(version.version) is not None:
-        raise InvalidInput(f"{package.name} {version.version} is in the catalog already",
-                           hint="Published versions never change; promote it, or publish a higher version.")
+    check_is_new(package, version.version)
     shown = _described(descriptor) if package is None or _is_newest(package, version.version) else {}
     base = package.model_dump() if package is not None else {
         "api_version": API_VERSION, "name": descriptor.name, "namespace": namespace,

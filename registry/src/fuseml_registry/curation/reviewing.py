@@ -18,7 +18,7 @@ from fuseml_oci.copying import copy
 from fuseml_oci.reference import Reference, parse
 from fuseml_oci.signing.keys import PublicKey
 from fuseml_oci.sources import RepositorySource
-from fuseml_registry.curation.edits import Act, with_signers, with_version
+from fuseml_registry.curation.edits import Act, check_is_new, with_signers, with_version
 from fuseml_registry.curation.inspection import Subject, inspect, owner_keys, owners_who_signed
 from fuseml_registry.curation.submissions import Submitted, signers
 from fuseml_registry.curation.trials import Laboratory, try_out
@@ -134,6 +134,8 @@ def accept(workspace: Workspace, reviewed: Review, around: Surroundings, *, chan
     Raises:
         InvalidInput: Checks failed, or something in the bundle fits into no catalog.
     """
+    described = reviewed.bundle.descriptor
+    check_is_new(workspace.find(described.name), described.version)
     if reviewed.failed and not (despite and act.why):
         raise InvalidInput(f"{reviewed.bundle.descriptor.name} {reviewed.bundle.descriptor.version}: "
                            f"{_failures(reviewed)}", hint="If it shall come into the catalog all the same, add "
