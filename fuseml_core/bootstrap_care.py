@@ -170,9 +170,10 @@ def _sources(parts: Parts, store: BundleStore) -> Callable[[int], Mapping[str, L
             "runnable": UnusedRunnables(settings.path("cache", "runnables"), usage, work),
             "environment": UnusedEnvironments(settings.path("envs"), kept, usage.versions),
             "content": UnusedContents(parts.plugins, usage, work, settings.path("extensions", "unneeded.json")),
-            "layer": UnusedLayers(settings.path("extensions", "content"), parts.records),
+            "layer": UnusedLayers(settings.path("extensions", "content"), parts.records, parts.lock),
             "wheel": UnusedWheels(settings.path("wheels"), store, lambda: _wheels_of_imports(parts)),
-            "transfer": OldTransfers(settings.path("extensions", "transfers"), settings.path("extensions", "imports")),
+            "transfer": OldTransfers(parts.lock, settings.path("extensions", "transfers"),
+                                     settings.path("extensions", "imports")),
         }
 
     return sources

@@ -19,6 +19,8 @@ from fuseml_sdk.environments import remove_unused, users_of
 
 #: Seconds that a change of the extensions is waited for.
 _PATIENCE = 60.0
+#: Seconds since its last use in which an export or import may still want something, whatever age is asked for.
+_BUSY = 600.0
 _HEX = re.compile(r"[0-9a-f]{64}")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
@@ -160,21 +162,26 @@ class UnusedLayers:
     Args:
         content: Folder with `sha256/<hex>` files.
         records: Rows of installed extensions.
+        lock: Lets one change run at a time; a change takes layers that are here already.
     """
 
-    def __init__(self, content: Path, records: InstalledExtensions) -> None:
-        self._folder, self._records = content / "sha256", records
+    def __init__(self, content: Path, records: InstalledExtensions, lock: ChangeLock) -> None:
+        self._folder, self._records, self._lock = content / "sha256", records, lock
 
     def find(self, older_than: float) -> Sequence[Leftover]:
         """Files of layers."""
-        needed = {layer["digest"].partition(":")[2] for record in self._records.all()
-                  for layer in record.descriptor.get("layers") or []}
+        needed = self._needed()
         return [Leftover("layer", path.name[:19], "no installed version has it", size_of(path), age_of(path), path.name)
                 for path in entries(self._folder) if path.name not in needed and age_of(path) >= older_than]
 
     def remove(self, leftover: Leftover) -> bool:
-        """Remove one."""
-        return _unlink(self._folder / leftover.key)
+        """Remove one, unless it has come to be needed."""
+        with self._lock.alone("gc", _PATIENCE, lambda _text: None):
+            return leftover.key not in self._needed() and _unlink(self._folder / leftover.key)
+
+    def _needed(self) -> set[str]:
+        return {layer["digest"].partition(":")[2] for record in self._records.all()
+                for layer in record.descriptor.get("layers") or []}
 
 
 class UnusedWheels:
@@ -191,7 +198,7 @@ class UnusedWheels:
 
     def find(self, older_than: float) -> Sequence[Leftover]:
         """Wheel files."""
-        old = [path for path in entries(self._folder) if age_of(path) >= older_than]
+        old = [path for path in entries(self._folder) if age_of(path) >= max(older_than, _BUSY)]
         if not old:
             return []
         allowed = {*self._hashes(), *(digest.partition(":")[2] for digest in self._needed())}
@@ -211,26 +218,28 @@ class OldTransfers:
     """What exports and imports left: fetched blobs, archives that were never finished; implements `Leftovers`.
 
     Args:
+        lock: Lets one change run at a time; an import is one.
         folders: Of exports and imports.
     """
 
-    def __init__(self, *folders: Path) -> None:
-        self._folders = folders
+    def __init__(self, lock: ChangeLock, *folders: Path) -> None:
+        self._lock, self._folders = lock, folders
 
     def find(self, older_than: float) -> Sequence[Leftover]:
         """Files and folders right below, blobs one by one."""
         return [Leftover("transfer", path.name[:19], "an export or import left it", size_of(path), age_of(path),
-                         str(path)) for path in self._paths() if age_of(path) >= older_than]
+                         str(path)) for path in self._paths() if age_of(path) >= max(older_than, _BUSY)]
 
     def remove(self, leftover: Leftover) -> bool:
         """Remove one, unless it was used since."""
         path = Path(leftover.key)
-        if path not in set(self._paths()) or age_of(path) < leftover.age:
-            return False
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-            return not path.exists()
-        return _unlink(path)
+        with self._lock.alone("gc", _PATIENCE, lambda _text: None):
+            if path not in set(self._paths()) or age_of(path) < leftover.age:
+                return False
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+                return not path.exists()
+            return _unlink(path)
 
     def _paths(self) -> Iterator[Path]:
         for folder in self._folders:

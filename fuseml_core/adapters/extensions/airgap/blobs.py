@@ -62,6 +62,8 @@ class Blobs:
         is_new = not (self._is_whole(target, descriptor) or self._take_over(target, descriptor))
         if is_new:
             download(target)
+        else:
+            os.utime(target)  # it is in use: collection goes by the age of files
         self._verified.add(descriptor.digest)
         return is_new
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -106,6 +107,7 @@ class LayoutImports:
             raise Failed(f"there is no room to unpack the archive in {self._folder}: it takes {needed} bytes",
                          hint="Free space, then import again.")
         progress("verifying the archive")
+        os.utime(file)  # it is in use: collection goes by the age of files
         try:
             archive.unpack(file, Blobs(layout))
             sync_directory(layout)

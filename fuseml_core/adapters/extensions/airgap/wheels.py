@@ -141,6 +141,7 @@ class WheelFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / filename
         if target.is_file() and digest_file(target)[0] == digest:
+            os.utime(target)  # collection goes by the age of files
             return
         draft = self.folder / f".{digest.partition(':')[2]}.partial"
         with source.open("rb") as reading, draft.open("wb") as writing:

@@ -1,0 +1,70 @@
+"""Collection while extensions change: what a change uses, or may use at any moment, stays whatever age is asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fuseml_core.adapters.extensions.leftovers import OldTransfers, UnusedLayers, UnusedWheels
+from fuseml_core.adapters.sql.change_lock import SqlChangeLock
+from fuseml_core.adapters.sql.database import open_database
+from fuseml_core.adapters.sql.extensions import SqlExtensions
+from fuseml_core.adapters.sql.generations import SqlGenerations
+from fuseml_core.adapters.sql.migration import migrate
+from fuseml_core.domain.extensions import ExtensionState, InstalledExtension, Member, TrustDecision
+from fuseml_core.service.extensions.ports import Switch
+from fuseml_core.service.extensions.store import BundleStore
+
+LAYER = "1" * 64
+
+
+@pytest.fixture
+def engine(tmp_path):
+    made = open_database(f"sqlite:///{tmp_path}/fuseml.db")
+    migrate(made)
+    yield made
+    made.dispose()
+
+
+def written(path: Path, age: float = 0.0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_a_layer_that_a_change_takes_up_meanwhile_stays(engine, tmp_path):
+    records, lock = SqlExtensions(engine), SqlChangeLock(engine)
+    layer = written(tmp_path / "content/sha256" / LAYER, 86_400)
+    source = UnusedLayers(tmp_path / "content", records, lock)
+    [found] = source.find(0.0)
+    removed: list[bool] = []
+    collecting = threading.Thread(target=lambda: removed.append(source.remove(found)))
+    with lock.alone("install alpha", 1.0, print):
+        collecting.start()
+        collecting.join(0.5)
+        assert collecting.is_alive(), "it waits for the change"
+        assert layer.exists()
+        digest, place = f"sha256:{'2' * 64}", "oci://a.example/alpha"
+        descriptor = {"manifest": {"name": "alpha"}, "layers": [{"digest": f"sha256:{LAYER}", "size": 1, "title": "files.tar"}]}
+        record = InstalledExtension("alpha", "1.0.0", digest, place, descriptor, str(tmp_path), ExtensionState.ACTIVE, time.time())
+        member = Member("alpha", "1.0.0", digest, place, True, TrustDecision(True))
+        SqlGenerations(engine).switch(Switch("install alpha", [member], 0, [record]))
+    collecting.join(10)
+    assert removed == [False]
+    assert layer.exists()
+
+
+def test_an_archive_on_its_way_and_wheels_just_imported_stay(engine, tmp_path):
+    transfers = OldTransfers(SqlChangeLock(engine), tmp_path / "imports")
+    wheels = UnusedWheels(tmp_path / "wheels", BundleStore(tmp_path / "store"), lambda: ())
+    for source, folder in ((transfers, "imports"), (wheels, "wheels")):
+        written(tmp_path / folder / "new-1-py3-none-any.whl")
+        old = written(tmp_path / folder / "old-1-py3-none-any.whl", 3600)
+        [found] = source.find(0.0)
+        assert source.remove(found)
+        assert not old.exists()
