@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -29,7 +30,7 @@ ITEM: list[Column] = [
 ]
 CHANGES: list[Column] = [
     ("Part", "part"), ("Change", "kind"), ("What", "name"),
-    ("Was", lambda item: item["old"] or "-"), ("Is", lambda item: item["new"] or "-"),
+    ("Was", lambda item: _shortened(item["old"])), ("Is", lambda item: _shortened(item["new"])),
 ]
 
 
@@ -68,6 +69,11 @@ def diff(old: str, new: str, exit_code: bool, output: str) -> int:
         if not changes:
             echo(f"Nothing differs: {after.digest}")
     return DIFFERENT if exit_code and changes else 0
+
+
+def _shortened(value: Any) -> str:
+    """For tables; JSON has digests in full."""
+    return re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}", r"\1…", str(value)) if value else "-"
 
 
 def _ranges(entries: Any) -> list[str]:

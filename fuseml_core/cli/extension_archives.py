@@ -84,6 +84,8 @@ def import_(file: Path, keys: tuple[Path, ...], no_install: bool, allow_unsigned
         return
     for extension in done["installed"]["extensions"]:
         echo(f"Extension {extension['name']} {extension['version']} is {extension['state']}.")
+    if not done["installed"]["extensions"]:
+        echo("Nothing changed: all of it is installed.")
 
 
 def _download(made: dict[str, Any], draft: Path) -> None:

@@ -179,6 +179,11 @@ def test_a_yanked_version_is_not_chosen_and_a_deprecated_one_is_told(world):
         assert "nobody looks after it" in installed.err + installed.out
         pinned = world.fuseml("extension", "install", "fickle:1.0.1")
         assert "loses numbers" in pinned.err + pinned.out
+        misspelt = world.fuseml("extension", "install", "fickle", "--channel", "stabel", code=2).err
+        assert "no channel 'stabel'" in misspelt
+        assert "stable, candidate, edge" in misspelt
+        upgraded = world.fuseml("extension", "upgrade", "fickle", "--channel", "stabel", code=2).err
+        assert "no channel 'stabel'" in upgraded
         same = world.fuseml("extension", "upgrade", "fickle", "--dry-run")
         assert "loses numbers" in same.err + same.out, "who has it is told again"
         world.fuseml("extension", "install", "fickle")

@@ -200,7 +200,13 @@ class Package(WireModel):
         return next((entry for entry in self.versions if entry.version == version), None)
 
     def in_channel(self, channel: str) -> list[PackageVersion]:
-        """What a subscriber of a channel sees: its versions and those of steadier channels, the highest first."""
+        """What a subscriber of a channel sees: its versions and those of steadier channels, the highest first.
+
+        Raises:
+            InvalidInput: There is no such channel.
+        """
+        if channel not in CHANNELS:
+            raise InvalidInput(f"there is no channel {channel!r}", hint=f"There are {', '.join(CHANNELS)}.")
         seen = CHANNELS[:CHANNELS.index(channel) + 1]
         wanted = {entry.version for name, entries in self.channels.items() if name in seen for entry in entries}
         found = [entry for entry in self.versions if entry.version in wanted]
