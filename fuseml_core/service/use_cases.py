@@ -27,8 +27,8 @@ class UseCases:
     """Use cases by noun, and the life of the engine behind them.
 
     Attributes:
-        projects, codesets, artifacts, pipelines, pipeline_updates, runs, manual_runs, services, extensions, marketplaces, trust: By
-            noun.
+        projects, codesets, artifacts, pipelines, pipeline_updates, runs, manual_runs, services, extensions,
+            marketplaces, trust: By noun.
         care: Looking after extensions.
         components: Plugins, for `agent list`.
         describe: Facts about the server.
