@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +29,9 @@ class Importer:
 
     def __init__(self, imports: Imports, install: Install, lock: ChangeLock) -> None:
         self._imports, self._install, self._lock = imports, install, lock
+        self._users: Counter[str] = Counter()
+        self._done: set[str] = set()
+        self._guard = threading.Lock()
 
     def received(self, digest: str) -> int:
         """See the port."""
@@ -54,15 +60,32 @@ class Importer:
             Refused, Invalid: Nothing was changed.
             Conflict, Failed, Unavailable: The bundles are in the registry, and the installation failed.
         """
-        with self._lock.alone("import of an archive", _PATIENCE, progress):
-            try:
-                bundles = self._imports.admit(digest, terms, progress)
-            except FusemlError:
-                self._imports.discard(digest)
-                raise
-        installed = self._install_requested(bundles, terms, progress) if install else None
-        self._imports.discard(digest)
+        with self._using(digest):
+            with self._lock.alone("import of an archive", _PATIENCE, progress):
+                try:
+                    bundles = self._imports.admit(digest, terms, progress)
+                except FusemlError:
+                    self._done.add(digest)
+                    raise
+            installed = self._install_requested(bundles, terms, progress) if install else None
+            self._done.add(digest)
         return {"bundles": [asdict(bundle) for bundle in bundles], "installed": installed}
+
+    @contextmanager
+    def _using(self, digest: str) -> Iterator[None]:
+        """Count who takes an archive in, for two may send the same one; the last to end forgets what is done with."""
+        with self._guard:
+            self._users[digest] += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._users[digest] -= 1
+                if not self._users[digest]:
+                    del self._users[digest]
+                    if digest in self._done:
+                        self._done.remove(digest)
+                        self._imports.discard(digest)
 
     def _install_requested(self, bundles: Sequence[ImportedBundle], terms: Admission,
                            progress: Progress) -> dict[str, Any]:

@@ -15,7 +15,10 @@ from fuseml_core.adapters.sql.database import open_database
 from fuseml_core.adapters.sql.extensions import SqlExtensions
 from fuseml_core.adapters.sql.generations import SqlGenerations
 from fuseml_core.adapters.sql.migration import migrate
+from fuseml_core.domain.errors import Invalid
 from fuseml_core.domain.extensions import ExtensionState, InstalledExtension, Member, TrustDecision
+from fuseml_core.service.extensions.care_ports import Admission
+from fuseml_core.service.extensions.importing import Importer
 from fuseml_core.service.extensions.ports import Switch
 from fuseml_core.service.extensions.store import BundleStore
 
@@ -68,3 +71,37 @@ def test_an_archive_on_its_way_and_wheels_just_imported_stay(engine, tmp_path):
         [found] = source.find(0.0)
         assert source.remove(found)
         assert not old.exists()
+
+
+class OneArchive:
+    """An archive that can be taken in as long as nobody discarded it."""
+
+    def __init__(self) -> None:
+        self.is_there, self.admitted = True, 0
+
+    def admit(self, digest, terms, progress):
+        if not self.is_there:
+            raise Invalid("the archive was not sent")
+        self.admitted += 1
+        return []
+
+    def discard(self, digest):
+        self.is_there = False
+
+
+def test_two_who_import_the_same_archive_do_not_take_it_from_each_other(engine):
+    archive, both = OneArchive(), threading.Barrier(2, timeout=20)
+
+    def install(references, allow_unsigned, progress):
+        """The first one to get here ends only when the other has been let in as well."""
+        both.wait()
+        return {}
+
+    importer, done = Importer(archive, install, SqlChangeLock(engine)), []
+    take = lambda: done.append(importer.take_in(LAYER, Admission(()), install=True, progress=print))  # noqa: E731
+    threads = [threading.Thread(target=take) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert (len(done), archive.admitted, archive.is_there) == (2, 2, False)
