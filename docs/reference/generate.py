@@ -179,7 +179,7 @@ def routes() -> str:
             continue
         rows = ((f"`{method}`", f"`/api/v1{route.path}`", _first_paragraph(route.endpoint))
                 for route in module.router.routes for method in sorted(route.methods))
-        parts.append(f"## {found.name.capitalize()}\n\n{_table(('method', 'path', 'meaning'), rows)}")
+        parts.append(f"## {found.name.replace('_', ' ').capitalize()}\n\n{_table(('method', 'path', 'meaning'), rows)}")
     return "\n\n".join(parts)
 
 

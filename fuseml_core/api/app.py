@@ -9,10 +9,11 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from fuseml_core import __version__
-from fuseml_core.api import extension_care, problems
+from fuseml_core.api import problems
 from fuseml_core.api.routers import (
     artifacts,
     changes,
+    extension_care,
     extensions,
     internal,
     marketplaces,

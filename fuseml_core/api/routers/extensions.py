@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import queue
-import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from fuseml_core.api.problems import explained
-from fuseml_core.domain.errors import FusemlError, Invalid
+from fuseml_core.api.progress import streamed
+from fuseml_core.domain.errors import Invalid
 from fuseml_core.service.extensions import Extensions, Options
-from fuseml_core.service.extensions.ports import Progress, Wish
+from fuseml_core.service.extensions.ports import Wish
 
 router = APIRouter(tags=["extensions"])
-_Event = dict[str, Any]
-_Change = Callable[[Progress], dict[str, Any]]
 
 
 class Choice(BaseModel):
@@ -83,10 +77,10 @@ def install_extensions(request: Request, wanted: Installation) -> StreamingRespo
     extensions, options = _extensions(request), wanted.options()
     references = [reference.strip() for reference in wanted.references]
     if wanted.locked:
-        return _stream("install", lambda say: extensions.install_locked(wanted.locked, references, options, say))
+        return streamed("install", lambda say: extensions.install_locked(wanted.locked, references, options, say))
     if not references or not all(0 < len(reference) <= 1000 for reference in references):
         raise Invalid("nothing is named that could be installed", hint="Name bundles in `references`, or send a lock.")
-    return _stream("install", lambda say: extensions.install(references, options, say))
+    return streamed("install", lambda say: extensions.install(references, options, say))
 
 
 @router.get("/extension-generations")
@@ -100,13 +94,13 @@ def upgrade_extensions(request: Request, wanted: Upgrade) -> StreamingResponse:
     """Upgrade as far as everything installed can live with it; answers as installing does."""
     if bool(wanted.names) == wanted.all:
         raise Invalid("either names or `all` is needed to upgrade")
-    return _stream("upgrade", lambda say: _extensions(request).upgrade(wanted.names, wanted.options(), say))
+    return streamed("upgrade", lambda say: _extensions(request).upgrade(wanted.names, wanted.options(), say))
 
 
 @router.post("/extension-generations/rollback", response_class=StreamingResponse)
 def roll_back_extensions(request: Request, wanted: Rollback) -> StreamingResponse:
     """Put an earlier generation in force again; answers as installing does."""
-    return _stream("rollback", lambda say: _extensions(request).rollback(wanted.to, wanted.options(), say))
+    return streamed("rollback", lambda say: _extensions(request).rollback(wanted.to, wanted.options(), say))
 
 
 @router.get("/extension-lock")
@@ -144,31 +138,3 @@ def uninstall_extension(request: Request, name: str, force: bool = False, prune:
 def _extensions(request: Request) -> Extensions:
     extensions: Extensions = request.app.state.application.extensions
     return extensions
-
-
-def _stream(what: str, change: _Change) -> StreamingResponse:
-    events: queue.SimpleQueue[_Event | None] = queue.SimpleQueue()
-    threading.Thread(target=_run, args=(what, change, events), name=f"fuseml-{what}", daemon=True).start()
-    return StreamingResponse(_lines(events), media_type="application/x-ndjson")
-
-
-def _run(what: str, change: _Change, events: queue.SimpleQueue[_Event | None]) -> None:
-    try:
-        done = change(lambda text: events.put({"event": "progress", "text": text}))
-        events.put({"event": "result", **done})
-    except Exception as error:
-        events.put(_problem(explained(error, f"the {what}")))
-    finally:
-        events.put(None)
-
-
-def _lines(events: queue.SimpleQueue[_Event | None]) -> Iterator[bytes]:
-    while (event := events.get()) is not None:
-        yield json.dumps(event, ensure_ascii=False).encode() + b"\n"
-
-
-def _problem(error: FusemlError) -> _Event:
-    """The error as the fields of a problem document (RFC 9457)."""
-    return {"event": "error", "type": f"urn:fuseml:problem:{error.code}", "title": error.code.replace("-", " "),
-            "status": error.status, "detail": error.message, "code": error.code, "hint": error.hint,
-            "details": error.details}

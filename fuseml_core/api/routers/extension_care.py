@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import queue
-import threading
-from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -13,14 +9,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from fuseml_core.api.problems import explained
-from fuseml_core.domain.errors import FusemlError, Invalid
+from fuseml_core.api.progress import streamed
+from fuseml_core.domain.errors import Invalid
 from fuseml_core.service.extensions.care import ExtensionCare
 from fuseml_core.service.extensions.care_ports import Admission, Target
-from fuseml_core.service.extensions.ports import Progress, Wish
+from fuseml_core.service.extensions.ports import Wish
 
 router = APIRouter(tags=["extensions"])
-_Event = dict[str, Any]
 #: Bytes of an archive that one request may bring.
 MOST_AT_ONCE = 32 << 20
 
@@ -81,8 +76,8 @@ def diff_extensions(request: Request, before: Annotated[str, Query(min_length=1,
 def verify_extensions(request: Request, wanted: VerifyRequest) -> StreamingResponse:
     """Verify what is installed; answers lines of JSON: progress, then the result or a problem document."""
     care = _care(request)
-    return _streamed("verifying", lambda say: care.verifier.verify(
-        wanted.names, repair=wanted.repair, offline=wanted.offline, progress=say))
+    return streamed("verification", lambda say: {"result": care.verifier.verify(
+        wanted.names, repair=wanted.repair, offline=wanted.offline, progress=say)})
 
 
 @router.post("/extension-examination")
@@ -95,8 +90,8 @@ def examine(request: Request, wanted: ExaminationRequest) -> dict[str, Any]:
 def collect(request: Request, wanted: CollectionRequest) -> StreamingResponse:
     """Find what nothing needs, and remove it unless `dry_run`; answers lines of JSON."""
     care = _care(request)
-    return _streamed("collecting", lambda say: care.collector(wanted.keep).collect(
-        dry_run=wanted.dry_run, older_than=wanted.older_than, only=wanted.only, progress=say))
+    return streamed("collection", lambda say: {"result": care.collector(wanted.keep).collect(
+        dry_run=wanted.dry_run, older_than=wanted.older_than, only=wanted.only, progress=say)})
 
 
 @router.post("/extension-exports", response_class=StreamingResponse)
@@ -106,9 +101,9 @@ def export(request: Request, wanted: ExportRequest) -> StreamingResponse:
     What was fetched is kept, so that the same request goes on where an interrupted one ended.
     """
     care = _care(request)
-    return _streamed("exporting", lambda say: care.exporter.export(
+    return streamed("export", lambda say: {"result": care.exporter.export(
         wanted.references, Target(wanted.platform, wanted.python),
-        Wish(channel=wanted.channel, prereleases=wanted.prereleases), say))
+        Wish(channel=wanted.channel, prereleases=wanted.prereleases), say)})
 
 
 @router.get("/extension-exports/{identifier}", response_class=StreamingResponse)
@@ -144,37 +139,10 @@ def take_in(request: Request, digest: str, wanted: ImportRequest) -> StreamingRe
     """
     importer = _care(request).importer
     terms = Admission(tuple(wanted.keys), wanted.allow_unsigned)
-    return _streamed("importing", lambda say: importer.take_in(digest, terms, install=wanted.install, progress=say))
+    return streamed("import", lambda say: {
+        "result": importer.take_in(digest, terms, install=wanted.install, progress=say)})
 
 
 def _care(request: Request) -> ExtensionCare:
     care: ExtensionCare = request.app.state.application.care
     return care
-
-
-def _streamed(what: str, work: Callable[[Progress], dict[str, Any]]) -> StreamingResponse:
-    """Do long work in a thread of its own, and tell about it line by line."""
-    events: queue.SimpleQueue[_Event | None] = queue.SimpleQueue()
-    threading.Thread(target=_work, args=(what, work, events), name=f"fuseml-{what}", daemon=True).start()
-    return StreamingResponse(_lines(events), media_type="application/x-ndjson")
-
-
-def _work(what: str, work: Callable[[Progress], dict[str, Any]], events: queue.SimpleQueue[_Event | None]) -> None:
-    try:
-        events.put({"event": "result", "result": work(lambda text: events.put({"event": "progress", "text": text}))})
-    except Exception as error:
-        events.put(_problem(explained(error, what)))
-    finally:
-        events.put(None)
-
-
-def _lines(events: queue.SimpleQueue[_Event | None]) -> Iterator[bytes]:
-    while (event := events.get()) is not None:
-        yield json.dumps(event, ensure_ascii=False).encode() + b"\n"
-
-
-def _problem(error: FusemlError) -> _Event:
-    """The error as the fields of a problem document (RFC 9457)."""
-    return {"event": "error", "type": f"urn:fuseml:problem:{error.code}", "title": error.code.replace("-", " "),
-            "status": error.status, "detail": error.message, "code": error.code, "hint": error.hint,
-            "details": error.details}
