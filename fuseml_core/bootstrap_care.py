@@ -128,7 +128,9 @@ def make_care(parts: Parts) -> ExtensionCare:
     counted = sources(settings.extension_generations)
     patient = Patient(settings, parts.records, generations, parts.host, store, lambda: parts.connect(None),
                       parts.marketplaces.list, lambda: _count(counted), lambda: pending(parts.database),
-                      parts.marketplaces.update)
+                      parts.marketplaces.update, lambda: [
+                          line for record in parts.records.list()
+                          for line in parts.bundles.advice(record.reference, record.name, record.version)])
     return ExtensionCare(
         differ=Differ(parts.records, generations, parts.bundles, RegistryPackageLocks(parts.connect)),
         verifier=Verifier(tools),

@@ -189,6 +189,7 @@ def test_a_yanked_version_is_not_chosen_and_a_deprecated_one_is_told(world):
         world.fuseml("extension", "install", "fickle")
         back = world.fuseml("extension", "rollback")
         assert "loses numbers" in back.err + back.out
+        assert "loses numbers" in world.fuseml("extension", "doctor", "advice").out
         assert "deprecated" in world.fuseml("extension", "search", "fickle").out
     finally:
         world.fuseml("extension", "uninstall", "fickle", code=None)

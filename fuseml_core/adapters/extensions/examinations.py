@@ -49,6 +49,7 @@ class Patient:
         leftovers: What `gc` would remove at once.
         pending: Names of database migrations that were not made.
         update: Brings the catalog of a marketplace up to date.
+        advice: What catalogs say about the versions that are installed: deprecated, yanked; one sentence each.
     """
 
     settings: Settings
@@ -61,6 +62,7 @@ class Patient:
     leftovers: Callable[[], Sequence[Leftover]]
     pending: Callable[[], Sequence[str]]
     update: Callable[[str], object]
+    advice: Callable[[], Sequence[str]]
 
 
 def examinations(patient: Patient) -> list[Examination]:
@@ -72,6 +74,7 @@ def examinations(patient: Patient) -> list[Examination]:
         Examination("uv", made.uv), Examination("python", made.python), Examination("index", made.index),
         Examination("keys", made.keys, made.repair_keys), Examination("policy", made.policy),
         Examination("marketplaces", made.marketplaces, made.repair_marketplaces),
+        Examination("advice", made.advice),
         Examination("generations", made.generations), Examination("bundles", made.bundles),
         Examination("environments", made.environments), Examination("components", made.components),
         Examination("leftovers", made.leftovers, made.repair_leftovers),
@@ -235,6 +238,13 @@ class Examiner:
         return f"updated {', '.join(names)}"
 
     # -- what is installed -----------------------------------------------------------------------------------------
+
+    def advice(self) -> Check:
+        """No version that is installed was yanked or deprecated by its curators."""
+        told = self._patient.advice()
+        if told:
+            return Check("advice", _WARNING, "; ".join(told), "Upgrade, or see: fuseml extension info NAME")
+        return Check("advice", _OK, "no catalog advises against what is installed")
 
     def generations(self) -> Check:
         """The generation in force is whole, and the last change worked."""
