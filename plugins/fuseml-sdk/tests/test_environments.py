@@ -22,6 +22,7 @@ from fuseml_sdk.environments import (
     find_python,
     inspect_python,
     remove_unused,
+    trusted_authorities,
 )
 from fuseml_sdk.errors import InvalidInput, NotReady, Retryable
 
@@ -167,6 +168,19 @@ def test_uv_trusts_the_authorities_of_the_system_unless_told_otherwise(monkeypat
     assert IndexSettings().variables({"UV_SYSTEM_CERTS": "0"})["UV_SYSTEM_CERTS"] == "0"
     monkeypatch.setattr("fuseml_sdk.environments.index._SYSTEM_STORES", (str(tmp_path / "nothing"),))
     assert "UV_SYSTEM_CERTS" not in IndexSettings().variables({})
+
+
+def test_whose_certificates_are_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is set, else what the environment says, else the system's, else nothing that is known."""
+    (tmp_path / "store.pem").touch()
+    monkeypatch.setattr("fuseml_sdk.environments.index._SYSTEM_STORES", (str(tmp_path / "store.pem"),))
+    said = {"SSL_CERT_FILE": "/said.pem", "REQUESTS_CA_BUNDLE": "/requests.pem"}
+    assert trusted_authorities("/set.pem", said) == "/set.pem"
+    assert trusted_authorities("", said) == "/requests.pem"
+    assert trusted_authorities("", {"SSL_CERT_FILE": "/said.pem"}) == "/said.pem"
+    assert trusted_authorities("", {}) == str(tmp_path / "store.pem")
+    monkeypatch.setattr("fuseml_sdk.environments.index._SYSTEM_STORES", (str(tmp_path / "nothing"),))
+    assert trusted_authorities("", {}) == ""
 
 
 def test_unused_environments_are_removed(tmp_path: Path) -> None:

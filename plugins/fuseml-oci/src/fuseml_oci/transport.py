@@ -7,7 +7,6 @@ two minutes and sends credentials wherever it is led.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from fuseml_oci.origin import check_redirect, joined, origin_of, registry_origin
 from fuseml_oci.reference import check_registry
 from fuseml_oci.retries import RETRY_STATUSES, Patience, RetryPolicy
 from fuseml_oci.tokens import Authorizer
+from fuseml_sdk.environments import trusted_authorities
 from fuseml_sdk.errors import Permanent, Retryable, Unsupported
 
 #: Largest body that is ever held in memory: manifests and lists (distribution-spec: at least 4 MiB).
@@ -89,7 +89,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
             registry or parts of it.
         retries: Patience with passing faults.
         proxy: URL of an HTTP proxy; by default as the environment says. Never used for loopback hosts.
-        ca_bundle: File with certificate authorities; by default as the environment says.
+        ca_bundle: File with certificate authorities; by default those of the environment, else the system's.
         trusted_realms: Further hosts of token servers that may see the credentials.
 
     Raises:
@@ -103,7 +103,7 @@ class SafeRegistry(Registry):  # type: ignore[misc]
         self.origin = registry_origin(self.registry, insecure=insecure)
         self.timeout = timeout or Timeouts()
         self.retries = retries or RetryPolicy()
-        authorities = ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+        authorities = trusted_authorities(ca_bundle) or True
         super().__init__(self.registry, insecure=self.origin.scheme == "http", tls_verify=authorities)
         self._prepare_session(proxy)
         self._authorizer = Authorizer(

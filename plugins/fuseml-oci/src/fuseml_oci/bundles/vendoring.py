@@ -28,7 +28,7 @@ from fuseml_oci.bundles.documents import read_documents
 from fuseml_oci.bundles.targets import Target, best_wheel, target
 from fuseml_oci.bundles.tree import read_tree
 from fuseml_oci.digests import BUFFER, digest_file
-from fuseml_sdk.environments import IndexSettings
+from fuseml_sdk.environments import IndexSettings, trusted_authorities
 from fuseml_sdk.environments.tool import run_uv
 from fuseml_sdk.errors import InvalidInput, NotReady, PluginError, Retryable
 from fuseml_sdk.types import RunnableDescriptor
@@ -80,8 +80,7 @@ def collect(lock: Path, python: str, destination: Path, index: IndexSettings | N
     say = progress or (lambda _text: None)
     with requests.Session() as session, ThreadPoolExecutor(_AT_ONCE) as pool:
         session.proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
-        if settings.ca_bundle:
-            session.verify = settings.ca_bundle
+        session.verify = trusted_authorities(settings.ca_bundle) or True
         _share_credentials(session, settings)
         return sorted(pool.map(lambda file: _fetch(file, destination, session, settings, say), files))
 
@@ -202,7 +201,9 @@ def _download(file: _File, target_file: Path, session: requests.Session) -> None
     """Download with bounded size and time; a broken connection is tried again."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            with session.get(file.url, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS)) as response:
+            # Said once more, because requests lets REQUESTS_CA_BUNDLE win over what the session says.
+            with session.get(file.url, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+                             verify=session.verify) as response:
                 if response.status_code != 200:
                     raise Retryable(f"{file.name}: the index answered {response.status_code}",
                                     hint="Check FUSEML_INDEX_URL and its credentials.")

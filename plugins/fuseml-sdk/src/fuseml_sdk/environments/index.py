@@ -19,6 +19,21 @@ _SYSTEM_STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-b
                   "/etc/ssl/ca-bundle.pem")
 
 
+def trusted_authorities(ca_bundle: str = "", environ: Mapping[str, str] | None = None) -> str:
+    """The certificate authorities to trust: those given, those of the environment, or those of the system.
+
+    Args:
+        ca_bundle: Path of a PEM file; empty if nothing is set.
+        environ: Variables to look at; the process environment by default.
+
+    Returns:
+        Path of a PEM file; empty where the system keeps none that is known.
+    """
+    source = os.environ if environ is None else environ
+    given = [ca_bundle, *(source.get(name, "") for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"))]
+    return next(filter(None, given), "") or next(filter(os.path.exists, _SYSTEM_STORES), "")
+
+
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
     """How to reach a package index. Empty fields leave it to the environment of the process.
