@@ -24,6 +24,7 @@ from fuseml_oci.digests import digest_bytes
 from fuseml_oci.reference import Reference
 from fuseml_oci.signing import attest, attestations, generate, load_private, load_public, sign, verify
 from fuseml_oci.sources import RepositorySource
+from fuseml_sdk.environments import trusted_authorities
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1200)]
 #: The checksum database vouches for what arrives; npm keeps integrity hashes of its registry.
@@ -193,7 +194,8 @@ def modules(tmp_path_factory) -> Path:
         missing("Node is not installed: apt-get install nodejs npm")
     done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder, *SIGSTORE],
                           cwd=folder, capture_output=True, text=True, timeout=170,
-                          env={**os.environ, "npm_config_cache": str(folder / "cache")})
+                          env={"NODE_EXTRA_CA_CERTS": trusted_authorities(), **os.environ,
+                               "npm_config_cache": str(folder / "cache")})
     if done.returncode:
         missing(f"`npm install {' '.join(SIGSTORE)}` failed: {done.stderr.strip()[-500:]}")
     (folder / "verify.js").write_text(VERIFY)

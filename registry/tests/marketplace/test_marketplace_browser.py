@@ -21,6 +21,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from fuseml_sdk.environments import trusted_authorities
+
 pytestmark = pytest.mark.full
 #: The accessibility rules, and what npm's registry calls their integrity.
 AXE = ("axe-core@4.14.1", "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==")
@@ -42,7 +44,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
         missing("npm is not installed: apt-get install npm")
     folder = tmp_path_factory.mktemp("axe")
     done = subprocess.run(["npm", "pack", AXE[0], "--pack-destination", folder], cwd=folder, capture_output=True, text=True,
-                          timeout=120)
+                          timeout=120, env={"NODE_EXTRA_CA_CERTS": trusted_authorities(), **os.environ})
     if done.returncode:
         missing(f"npm pack {AXE[0]} failed: {done.stderr.strip()[-500:]}")
     data = next(folder.glob("*.tgz")).read_bytes()
