@@ -306,12 +306,15 @@ def test_a_server_that_is_not_there_is_a_clear_error(
 
 def test_r186_ctrl_c_leaves_the_runs_alone_and_says_how_to_look(api: Api) -> None:
     api.on("GET /changes/c1", {"state": "active", "cursor": 1, "events": [{"seq": 1, "text": "x"}], "runs": []})
-    watching = subprocess.Popen([sys.executable, "-m", "fuseml_core.cli", "change", "watch", "c1"],
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert watching.stdout is not None
-    assert watching.stdout.readline().endswith("x\n")
-    watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=30)
+    # Tests that run in the background of a shell inherit that SIGINT is ignored; who types commands does not.
+    heeding = ("import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+               "runpy.run_module('fuseml_core.cli', run_name='__main__', alter_sys=True)")
+    with subprocess.Popen([sys.executable, "-c", heeding, "change", "watch", "c1"], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        assert watching.stdout.readline().endswith("x\n")
+        watching.send_signal(signal.SIGINT)
+        _, err = watching.communicate(timeout=30)
     assert watching.returncode == 130
     assert "The runs go on. Watch again: fuseml change watch c1" in err
     assert "Traceback" not in err
