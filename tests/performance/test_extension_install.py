@@ -68,6 +68,9 @@ class Catalog:
     def missing(self, _found):
         return []
 
+    def advice(self, _reference, _name, _version):
+        return ()
+
 
 def test_r172_a_plan_over_5000_packages_with_20_versions_takes_at_most_200_ms(tmp_path):
     engine = open_database(f"sqlite:///{tmp_path}/fuseml.db")
