@@ -33,6 +33,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "policy": ("fuseml_core.cli.policy:policy", "Trust policy: whose extensions the server installs."),
         "marketplace": ("fuseml_core.cli.marketplace:marketplace", "Marketplaces: catalogs of extensions to follow."),
         "catalog": ("fuseml_core.cli.catalog:catalog", "Catalogs: submit to, curate, publish and mirror them."),
+        "plugin": ("fuseml_core.cli.plugin:plugin", "Plugins: write, test, inspect and trace them."),
         "agent": ("fuseml_core.cli.agent:agent", "Components of extensions and what they are doing."),
         "server": ("fuseml_core.cli.server:server", "The local server: start, stop, status, logs."),
         "serve": ("fuseml_core.cli.server:serve", "Serve a model; without one, run the server in the foreground."),

@@ -1,0 +1,17 @@
+"""`fuseml plugin`: plugins from both sides, their authors' and their operators'; commands are imported when used."""
+
+from __future__ import annotations
+
+import click
+
+from fuseml_core.cli.tables import TableGroup
+
+_HERE = "fuseml_core.cli"
+COMMANDS: dict[str, tuple[str, str]] = {
+    "list": (f"{_HERE}.plugin_show:list_", "List plugins: where they run and what they are doing."),
+}
+
+
+@click.group(cls=TableGroup, table=COMMANDS)
+def plugin() -> None:
+    """Plugins: artifact stores, workload agents and builders. Write, test, inspect and trace them."""
