@@ -1,11 +1,11 @@
-"""HTTP over a Unix socket with a small pool of kept connections."""
+"""HTTP with a small pool of kept connections, over a Unix socket or any other kind of connection."""
 
 from __future__ import annotations
 
 import http.client
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,29 +32,32 @@ class Answer:
     body: bytes
 
 
-class _Connection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """An HTTP connection to a Unix socket; not connected yet."""
+
     def __init__(self, path: Path) -> None:
         super().__init__("plugin")
         self._path = path
 
     def connect(self) -> None:
+        """Connect, within the timeout."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 
 class ConnectionPool:
-    """Connections to one plugin process. Closing it ends requests that still wait.
+    """Connections to one plugin. Closing it ends requests that still wait.
 
     Args:
-        path: The Unix socket.
+        target: The Unix socket, or what makes connections that are not connected yet.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, target: Path | Callable[[], http.client.HTTPConnection]) -> None:
+        self._make = (lambda: UnixConnection(target)) if isinstance(target, Path) else target
         self._lock = threading.Lock()
-        self._idle: list[_Connection] = []
-        self._busy: set[_Connection] = set()
+        self._idle: list[http.client.HTTPConnection] = []
+        self._busy: set[http.client.HTTPConnection] = set()
         self._closed = False
 
     def request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str],
@@ -97,7 +100,7 @@ class ConnectionPool:
                 connection.close()
             self._idle.clear()
 
-    def _receive(self, connection: _Connection) -> Answer:
+    def _receive(self, connection: http.client.HTTPConnection) -> Answer:
         try:
             response = connection.getresponse()
             body = response.read(MAX_ANSWER)
@@ -111,7 +114,7 @@ class ConnectionPool:
         self._give_back(connection, keep=not response.will_close and response.isclosed())
         return answer
 
-    def _take(self, timeout: float | None) -> tuple[_Connection, bool]:
+    def _take(self, timeout: float | None) -> tuple[http.client.HTTPConnection, bool]:
         with self._lock:
             if self._closed:
                 raise Unsent("the process has ended")
@@ -123,8 +126,8 @@ class ConnectionPool:
             return connection, False
         return self._connect(timeout), True
 
-    def _connect(self, timeout: float | None) -> _Connection:
-        connection = _Connection(self._path)
+    def _connect(self, timeout: float | None) -> http.client.HTTPConnection:
+        connection = self._make()
         connection.timeout = timeout
         try:
             connection.connect()
@@ -140,7 +143,7 @@ class ConnectionPool:
             self._busy.add(connection)
         return connection
 
-    def _give_back(self, connection: _Connection, *, keep: bool) -> None:
+    def _give_back(self, connection: http.client.HTTPConnection, *, keep: bool) -> None:
         with self._lock:
             self._busy.discard(connection)
             if keep and not self._closed and len(self._idle) < KEPT:
@@ -148,13 +151,13 @@ class ConnectionPool:
                 return
         connection.close()
 
-    def _discard(self, connection: _Connection) -> None:
+    def _discard(self, connection: http.client.HTTPConnection) -> None:
         with self._lock:
             self._busy.discard(connection)
         connection.close()
 
 
-def _hang_up(connection: _Connection) -> None:
+def _hang_up(connection: http.client.HTTPConnection) -> None:
     # Shut down and not closed: another thread may be waiting on this descriptor, and must wake up.
     try:
         connection.sock.shutdown(socket.SHUT_RDWR)
