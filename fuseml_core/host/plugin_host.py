@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fuseml_core.domain.errors import Conflict, Invalid, NotFound
+from fuseml_core.host.address_hosting import AddressHosting
 from fuseml_core.host.components import Component, ComponentInfo, Family, attribute
 from fuseml_core.host.facades import AgentFacade, BuilderFacade, StoreFacade, default_timeout
 from fuseml_core.host.gate import Gate, GateClosed
@@ -198,6 +199,8 @@ class PluginHost:
     def _hosting_of(self, component: Component) -> Hosting:
         if component.hosting == "in-process":
             return InProcessHosting(component)
+        if component.hosting == "address":
+            return AddressHosting(component, ca_bundle=self._environ.get("FUSEML_CA_BUNDLE", ""))
         return SubprocessHosting(component, runtime_dir=self._runtime_dir, environ=self._environ,
                                  log=self._log_dir / f"{component.extension}.log")
 
