@@ -1,4 +1,4 @@
-"""Bodies in both directions, in pieces of 1 MiB, with disk and hash work in threads."""
+"""Bodies in both directions, in pieces of some MiB, with disk and hash work in threads."""
 
 from __future__ import annotations
 
@@ -69,6 +69,12 @@ async def small_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
+#: Bytes sent at a time to few clients, and to each of many: two pieces are in memory for each.
+_LARGE, _SMALL = 4 * BUFFER, BUFFER
+#: How many clients are few.
+_FEW = 8
+
+
 class FileAnswer:
     """An ASGI response with a part of a file.
 
@@ -79,6 +85,8 @@ class FileAnswer:
         start, stop: First byte and the one after the last.
         head: Send headers only.
     """
+
+    _sending = 0
 
     def __init__(self, path: Path, status: int, headers: dict[str, str], span: tuple[int, int], *,
                  head: bool) -> None:
@@ -95,12 +103,29 @@ class FileAnswer:
             headers = {**self._headers, "Content-Length": str(stop - start)}
             await send({"type": "http.response.start", "status": self._status,
                         "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in headers.items()]})
-            while start < stop and not self._head:
-                data = await asyncio.to_thread(os.pread, handle, min(BUFFER, stop - start), start)
-                if not data:
-                    raise OSError(f"{self._path} became shorter while it was sent")
-                start += len(data)
-                await send({"type": "http.response.body", "body": data, "more_body": True})
+            if not self._head:
+                await self._send_contents(handle, start, stop, send)
             await send({"type": "http.response.body", "body": b""})
         finally:
             os.close(handle)
+
+    async def _send_contents(self, handle: int, start: int, stop: int, send: Send) -> None:
+        """Send one piece while the next is read."""
+        def read() -> asyncio.Future[bytes]:
+            size = min(_LARGE if FileAnswer._sending <= _FEW else _SMALL, stop - start)
+            return asyncio.get_running_loop().run_in_executor(None, os.pread, handle, size, start)
+
+        FileAnswer._sending += 1
+        pending = read() if start < stop else None
+        try:
+            while pending is not None:
+                data, pending = await pending, None
+                if not data:
+                    raise OSError(f"{self._path} became shorter while it was sent")
+                start += len(data)
+                pending = read() if start < stop else None
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+        finally:
+            FileAnswer._sending -= 1
+            if pending is not None:  # the client went away: the descriptor must not be closed under the reader
+                await asyncio.wait([pending])
