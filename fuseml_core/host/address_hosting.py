@@ -122,13 +122,13 @@ class AddressHosting:
 
     def _problem(self, answer: Answer, idempotent: bool) -> PluginError:
         """The error that an answer other than 200 stands for, also when an intermediary gave it."""
-        title, place = self.component.title, self.component.address
+        title, place, extension = self.component.title, self.component.address, self.component.extension
         if 300 <= answer.status < 400:
             return Permanent(f"{title} answered with a redirect ({answer.status}), which is never followed",
                              hint=f"Correct the address {place}.")
         if answer.status in (401, 403):
             return Permanent(f"{title} at {place} refuses the request ({answer.status})",
-                             hint="Set the token of the extension: fuseml extension configure NAME KEY=VALUE")
+                             hint=f"Set its token with: fuseml extension configure {extension} KEY=VALUE")
         if answer.media_type.partition(";")[0].strip() == problems.MEDIA_TYPE:
             return handshake.problem_of(answer)
         if answer.status in _AWAY:
@@ -210,7 +210,8 @@ class AddressHosting:
         with self._lock:
             if self._pool is not None:
                 return
-            self._endpoint = endpoint(self.component.address, token=self.component.token, ca_bundle=self._ca_bundle)
+            self._endpoint = endpoint(self.component.address, extension=self.component.extension,
+                                      token=self.component.token, ca_bundle=self._ca_bundle)
             self._pool = ConnectionPool(self._connection)
 
     def _connection(self) -> http.client.HTTPConnection:

@@ -37,11 +37,12 @@ class Endpoint:
     connect: Callable[[], http.client.HTTPConnection]
 
 
-def endpoint(address: str, *, token: str = "", ca_bundle: str = "") -> Endpoint:
+def endpoint(address: str, *, extension: str, token: str = "", ca_bundle: str = "") -> Endpoint:
     """Read an address.
 
     Args:
         address: `unix:/path`, `http://host[:port][/prefix]` or `https://…`.
+        extension: Whose address it is, for hints.
         token: What will be sent there; checked and not kept.
         ca_bundle: File with the certificate authorities for `https:`; empty takes those of the system.
 
@@ -51,7 +52,7 @@ def endpoint(address: str, *, token: str = "", ca_bundle: str = "") -> Endpoint:
     missing = _PLACEHOLDER.findall(address)
     if missing:
         raise Permanent(f"the address {address} needs the setting {missing[0]!r}",
-                        hint=f"Set it with: fuseml extension configure NAME {missing[0]}=VALUE")
+                        hint=f"Set it with: fuseml extension configure {extension} {missing[0]}=VALUE")
     if token and not _TOKEN.match(token):
         raise Permanent(f"the token for {address} has characters that no bearer token has", hint="Set it again.")
     if address.startswith("unix:"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from fuseml_core.domain.extensions import InstalledExtension
 from fuseml_core.host.components import Component
 from fuseml_core.host.plugin_host import PluginHost
 from fuseml_sdk.errors import PluginError
+from fuseml_sdk.manifest import PLACEHOLDER
 
 #: Seconds a component has for its first answer; importing a large tool takes a while on a busy machine.
 _FIRST_ANSWER = 120.0
@@ -75,8 +77,32 @@ class HostedComponents:
     def _components(self, extension: InstalledExtension) -> Iterator[Component]:
         config = self._config(extension) if extension.components else {}
         for entry in extension.components:
+            address = entry.get("address") or ""
             yield Component(
                 id=component_id(extension, entry["family"], entry["name"]), extension=extension.name,
                 version=extension.version, digest=extension.digest, family=entry["family"], name=entry["name"],
-                plugin=entry["plugin"], hosting="subprocess", config=config, state_dir=self._state / extension.name,
-                python=Path(extension.python) if extension.python else None)
+                plugin=entry.get("plugin") or "", hosting="address" if address else "subprocess", config=config,
+                state_dir=self._state / extension.name, python=Path(extension.python) if extension.python else None,
+                address=filled(address, extension, config),
+                token=filled(entry.get("token") or "", extension, config, missing=""))
+
+
+def filled(text: str, extension: InstalledExtension, config: dict[str, Any], missing: str | None = None) -> str:
+    """Put settings in the place of `{setting}`.
+
+    Args:
+        text: An address or a token as the manifest says it.
+        extension: Its schema says what a setting is that nobody set.
+        config: The settings of now.
+        missing: Stands for settings without any value; None leaves the placeholder, so that its use can be refused.
+    """
+    declared = (extension.manifest.get("config_schema") or {}).get("properties") or {}
+
+    def value(found: re.Match[str]) -> str:
+        rule = declared.get(found[1])
+        default = rule.get("default") if isinstance(rule, dict) else None
+        chosen = config.get(found[1], default)
+        absent = found[0] if missing is None else missing
+        return absent if chosen in (None, "") else str(chosen)
+
+    return PLACEHOLDER.sub(value, text)

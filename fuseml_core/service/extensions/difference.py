@@ -122,7 +122,8 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], pins_before: Ma
     yield from _maps("setting", _properties(old), _properties(new), _schema_text)
     yield from _named("dependency", old, new, "dependencies", lambda d: str(d.get("range") or "*"))
     yield from _named("conflict", old, new, "conflicts", lambda d: str(d.get("range") or "*"))
-    yield from _named("component", old, new, "components", lambda c: f"{c.get('family')} {c.get('plugin')}")
+    yield from _named("component", old, new, "components",
+                      lambda c: f"{c.get('family')} {c.get('plugin') or c.get('address')}")
     yield from _templates(before, after)
     yield from _named("runnable", before, after, "runnables", _runnable_text)
     environment = [str((m.get("environment") or {}).get("python") or "") for m in (old, new)]

@@ -74,8 +74,8 @@ class PlannedChange:
             "permissions": {"added": [p for n, p in come.items() if n not in gone],
                             "removed": [p for n, p in gone.items() if n not in come]},
             "dependencies": list(self.manifest.get("dependencies") or []),
-            "environment": _environment(self.descriptor, self.old), "components": [
-                f"{c['family']} {c['name']}" for c in self.manifest.get("components") or []],
+            "environment": _environment(self.descriptor, self.old),
+            "components": [_component(c) for c in self.manifest.get("components") or []],
             "trust": trust_view(trust) if trust else None,
         }
 
@@ -150,3 +150,11 @@ def _ingredients(descriptor: Mapping[str, Any]) -> list[tuple[str, str]]:
     files = [(f["path"], f.get("digest") or "") for f in descriptor.get("files") or []
              if f.get("path") == lock or str(f.get("path")).startswith("wheels/")]
     return sorted([*files, ("python", str(wanted.get("python") or ""))])
+
+
+def _component(entry: Mapping[str, Any]) -> str:
+    """A component in one line; of one that somebody else runs it says what the server does not do for it."""
+    title = f"{entry['family']} {entry['name']}"
+    if not entry.get("address"):
+        return title
+    return f"{title} at {entry['address']}: somebody else runs it, so it is neither isolated nor restarted"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.types.model import StrictModel
@@ -14,6 +14,8 @@ from fuseml_sdk.types.model import StrictModel
 #: Strict semantic version without build metadata (`+` is not allowed in OCI tags). https://semver.org
 SEMVER = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-((?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)"
                     r"(?:\.(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*))?$")
+#: Stands for the value of a setting of the extension, in `address` and `token` of a component.
+PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 NAME = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*$")
 
 
@@ -32,12 +34,32 @@ class Permission(StrictModel):
 
 
 class Component(StrictModel):
-    """One plugin object of the extension."""
+    """One plugin object of the extension, or one that somebody else runs: exactly one of `plugin` and `address`."""
 
     family: Literal["store", "agent", "builder"]
     name: str
-    plugin: str = Field(pattern=r"^[\w.]+:[\w.]+$", description="`module:attribute` of the plugin object")
+    plugin: str = Field("", pattern=r"^([\w.]+:[\w.]+)?$", description="`module:attribute` of the plugin object")
+    address: str = Field("", pattern=r"^((unix:/|https?://)[^\s@?#]+|\{[A-Za-z_][\w-]*\})?$", description="where "
+                         "somebody else runs it, in any language: `unix:/path`, `http://host:port` or `https://…`; "
+                         "`{setting}` stands for the value of a setting of the extension")
+    token: str = Field("", pattern=r"^(\{[A-Za-z_][\w-]*\})?$", description="`{setting}` with the secret that is "
+                       "sent to `address` as a bearer token; an empty setting sends none")
     summary: str = ""
+
+    @model_validator(mode="after")
+    def _runs_somewhere(self) -> Self:
+        if bool(self.plugin) == bool(self.address):
+            msg = (f"the component {self.family} {self.name} needs either `plugin`, which FuseML runs, or `address`, "
+                   "which somebody else runs")
+            raise ValueError(msg)
+        if self.token and not self.address:
+            msg = f"the component {self.family} {self.name} has a `token` and no `address` to send it to"
+            raise ValueError(msg)
+        return self
+
+    def settings(self) -> list[str]:
+        """Names of the settings that `address` and `token` are filled with."""
+        return PLACEHOLDER.findall(self.address) + PLACEHOLDER.findall(self.token)
 
 
 class EnvironmentSource(StrictModel):
@@ -88,6 +110,22 @@ class ExtensionManifest(StrictModel):
     runnables: list[ContentFile] = Field(default_factory=list)
     templates: list[ContentFile] = Field(default_factory=list)
     lint: list[LintException] = Field(default_factory=list, description="accepted findings of `bundle lint`")
+
+    @model_validator(mode="after")
+    def _declares_what_addresses_need(self) -> Self:
+        declared = self.config_schema.get("properties") or {}
+        for component in self.components:
+            for setting in component.settings():
+                if setting not in declared:
+                    msg = (f"the component {component.family} {component.name} uses the setting {setting!r}, which "
+                           "config_schema does not declare")
+                    raise ValueError(msg)
+            for setting in PLACEHOLDER.findall(component.token):
+                if not (isinstance(declared[setting], dict) and declared[setting].get("writeOnly")):
+                    msg = (f"the setting {setting!r} is the token of the component {component.family} "
+                           f"{component.name}: mark it as a secret with `writeOnly = true`")
+                    raise ValueError(msg)
+        return self
 
     @field_validator("name")
     @classmethod

@@ -34,7 +34,7 @@ def _facts(bundle: Bundle) -> dict[str, dict[str, str]]:
         "Needs": {"FuseML": manifest.requires_fuseml, **({"Python": environment.python} if environment else {})},
         "Templates": {entry.name: _inputs(entry.model_dump(mode="json")) for entry in descriptor.templates},
         "Runnables": {entry.name: _inputs(entry.model_dump(mode="json")) for entry in descriptor.runnables},
-        "Components": {f"{entry.family} {entry.name}": entry.plugin for entry in manifest.components},
+        "Components": {f"{entry.family} {entry.name}": entry.plugin or entry.address for entry in manifest.components},
         "Settings": {entry["name"]: f"{entry['type']}{', secret' if entry['secret'] else ''}"
                      for entry in settings(manifest)},
         "About": {"Summary": manifest.summary, "Licence": manifest.licence},

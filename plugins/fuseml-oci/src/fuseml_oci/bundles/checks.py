@@ -35,8 +35,8 @@ def check_manifest(manifest: ExtensionManifest) -> None:
         _refuse_twins(field, [dependency.name for dependency in dependencies])
     for family in ("store", "agent", "builder"):
         _refuse_twins(f"components ({family})", [c.name for c in manifest.components if c.family == family])
-    if manifest.components and manifest.environment is None:
-        raise InvalidInput(f"{SOURCE}: environment: an extension with components needs an [environment]",
+    if any(component.plugin for component in manifest.components) and manifest.environment is None:
+        raise InvalidInput(f"{SOURCE}: environment: an extension with a `plugin` needs an [environment]",
                            hint="Name the project folder of the plugin in `wheels`.")
     if manifest.environment is not None:
         _check_range(manifest.environment.python, "environment.python")
@@ -51,13 +51,14 @@ def check_components(manifest: ExtensionManifest, wheels: list[Wheel], lock: str
         InvalidInput: A module or the SDK is missing.
     """
     names = {name for wheel in wheels for name in wheel.names()}
-    for component in manifest.components:
+    plugins = [component for component in manifest.components if component.plugin]
+    for component in plugins:
         path = component.plugin.partition(":")[0].replace(".", "/")
         if not {f"{path}.py", f"{path}/__init__.py"} & names:
             raise InvalidInput(f"{SOURCE}: components: {component.name}: plugin: no wheel of the bundle holds the "
                                f"module of {component.plugin!r}", hint="Add its project folder to environment.wheels.")
     carried = {wheel.distribution for wheel in wheels}
-    if manifest.components and "fuseml-sdk" not in carried and not re.search(r"(?m)^fuseml[-_.]sdk\b", lock):
+    if plugins and "fuseml-sdk" not in carried and not re.search(r"(?m)^fuseml[-_.]sdk\b", lock):
         raise InvalidInput(f"{SOURCE}: environment: wheels: fuseml-sdk is missing, and the plugins need it",
                            hint="Add the folder or wheel of the fuseml-sdk that the extension was tested with.")
 

@@ -56,7 +56,7 @@ def compare(old: ExtensionDescriptor, new: ExtensionDescriptor, old_lock: str = 
         "permissions": lambda d: {e.name: e.reason for e in d.manifest.permissions},
         "settings": lambda d: {name: _short(schema) for name, schema in
                                (d.manifest.config_schema.get("properties") or {}).items()},
-        "components": lambda d: {f"{c.family} {c.name}": c.plugin for c in d.manifest.components},
+        "components": lambda d: {f"{c.family} {c.name}": c.plugin or c.address for c in d.manifest.components},
         "runnables": lambda d: {r.name: _short(r.model_dump(mode="json", exclude_defaults=True)) for r in d.runnables},
         "templates": lambda d: {t.name: _short(t.model_dump(mode="json", by_alias=True, exclude_defaults=True))
                                 for t in d.templates},

@@ -1,4 +1,4 @@
-"""`bundle new`: the source of a small bundle that can be built, installed and used at once.
+"""`bundle new` and `plugin new`: the source of a small bundle that can be built, installed and used at once.
 
 The files lie beside this module, with names of their own in `@…@`, so that no tool takes them for code of FuseML.
 """
@@ -10,6 +10,7 @@ import json
 import keyword
 import re
 import shutil
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -19,24 +20,26 @@ from fuseml_oci.bundles.wheels import Wheel, make_wheel, normalise
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.manifest import NAME
 
-#: What a new bundle can hold.
-KINDS = ("runnable", "store")
+#: What a new bundle can hold: a program with a template, or a plugin of one of the three families.
+KINDS = ("runnable", "store", "agent", "builder")
 _HERE = Path(__file__).parent
 _USE = {
     "runnable": "$ fuseml pipeline add {name} --input text='code://*'\n$ fuseml codeset push FOLDER --wait",
-    "store": "$ fuseml agent list",
+    "store": "$ fuseml project store dataset {name}/{name}",
+    "agent": "$ fuseml plugin info {name}",
+    "builder": "$ fuseml codeset push FOLDER",
 }
 #: Files of an installed distribution that its wheel did not have.
 _INSTALLERS = frozenset({"INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
 
 
 def create(folder: Path, name: str, kind: str = "runnable") -> list[Path]:
-    """Write the source of a new bundle.
+    """Write the source of a new bundle: all of it, or nothing.
 
     Args:
         folder: Where to; must not exist or be empty.
         name: Of the extension.
-        kind: `runnable` (a program and a template of a pipeline with it) or `store` (a plugin that keeps artifacts).
+        kind: `runnable` (a program and a template of a pipeline with it), or the family of a plugin.
 
     Returns:
         The files, sorted.
@@ -44,26 +47,30 @@ def create(folder: Path, name: str, kind: str = "runnable") -> list[Path]:
     Raises:
         InvalidInput: The name cannot be one, or there is something in the folder.
     """
-    if not NAME.match(name):
-        raise InvalidInput(f"{name!r} is not a name", hint="Use lower-case letters, digits and single hyphens.")
-    module = name.replace("-", "_")
-    if not module.isidentifier() or keyword.iskeyword(module):
-        raise InvalidInput(f"{name!r} would make a Python module {module!r}, which cannot be imported",
-                           hint="Begin with a letter, and take no keyword.")
+    module = _module(name, kind)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidInput(f"{folder} is there already", hint="Choose another name, or another --directory.")
-    sdk = installed_wheel("fuseml-sdk") if kind == "store" else None
-    words = {"@NAME@": name, "@MODULE@": module, "@CLASS@": "".join(p.capitalize() for p in name.split("-")) + "Store",
+    plugin = kind != "runnable"
+    sdk = installed_wheel("fuseml-sdk") if plugin else None
+    words = {"@NAME@": name, "@MODULE@": module, "@CLASS@": class_name(name, kind),
              "@SDK@": sdk.filename if sdk else "", "@USE@": _USE[kind].format(name=name)}
-    for source in (_HERE / "common", _HERE / kind):
-        for path in sorted(source.rglob("*.in")):
-            target = folder / _filled(path.relative_to(source).as_posix().removesuffix(".in"), words)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(_filled(path.read_text(encoding="utf-8"), words), encoding="utf-8")
-    if sdk:
-        (folder / "wheels").mkdir()
-        (folder / "wheels" / sdk.filename).write_bytes(sdk.data)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as temporary:
+        half = Path(temporary, name)
+        half.mkdir()
+        for source in ("common", *(("plugin",) if plugin else ()), kind):
+            _fill(_HERE / source, half, words)
+        if sdk:
+            (half / "wheels").mkdir()
+            (half / "wheels" / sdk.filename).write_bytes(sdk.data)
+        half.replace(folder)  # an empty folder may be there; one that has been filled meanwhile may not
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def class_name(name: str, family: str) -> str:
+    """`my-notes` of the family `store` becomes `MyNotesStore`; a name that says so already is not told twice."""
+    words = "".join(part.capitalize() for part in name.split("-"))
+    return words if words.endswith(family.capitalize()) else words + family.capitalize()
 
 
 def installed_wheel(name: str) -> Wheel:
@@ -89,6 +96,28 @@ def installed_wheel(name: str) -> Wheel:
                         shutil.copyfileobj(stream, output)
             archive.writestr(f"{re.sub(r'[-.]+', '_', name)}-{distribution.version}.dist-info/RECORD", b"")
         return normalise(stem, path.read_bytes())
+
+
+def _module(name: str, kind: str) -> str:
+    """The Python module of an extension, which must be importable and nobody else's."""
+    if not NAME.match(name):
+        raise InvalidInput(f"{name!r} is not a name", hint="Use lower-case letters, digits and single hyphens.")
+    module = name.replace("-", "_")
+    if not module.isidentifier() or keyword.iskeyword(module):
+        raise InvalidInput(f"{name!r} would make a Python module {module!r}, which cannot be imported",
+                           hint="Begin with a letter, and take no keyword.")
+    taken = sys.stdlib_module_names | {"fuseml_sdk", "pluggy", "pydantic", "pytest", "tests"}
+    if kind != "runnable" and module in taken:
+        raise InvalidInput(f"{name!r} would hide the Python module {module!r}", hint="Choose another name.")
+    return module
+
+
+def _fill(source: Path, folder: Path, words: dict[str, str]) -> None:
+    """Write the files of one folder of templates."""
+    for path in sorted(source.rglob("*.in")):
+        target = folder / _filled(path.relative_to(source).as_posix().removesuffix(".in"), words)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(_filled(path.read_text(encoding="utf-8"), words), encoding="utf-8")
 
 
 def _filled(text: str, words: dict[str, str]) -> str:
