@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from fuseml_core.host.crashes import CrashReport
+from fuseml_core.host.limits import Limits
 from fuseml_sdk.errors import PluginError
 
 Family = Literal["store", "agent", "builder"]
-HostingMode = Literal["in-process", "subprocess"]
+HostingMode = Literal["in-process", "subprocess", "address"]
 #: `idle` was never called or is stopped without fault; `failed` starts again at the next call.
 State = Literal["idle", "starting", "ready", "failed", "stopped"]
 
@@ -30,6 +32,13 @@ class Component:
         config: Passed to `fuseml_configure`; may hold secrets, so it is never shown.
         state_dir: Private directory that survives restarts; made when the component starts.
         python: Interpreter of the component's environment; None takes the server's own.
+        address: Where a component of the hosting `address` listens: `unix:/path`, `http://…` or `https://…`.
+        token: Bearer token for `address`; never shown.
+        permissions: Names of the permissions that the extension declares.
+        limits: What a process of it may use.
+        idle_seconds: A process that nobody called for so long is ended, and started again by the next call; negative
+            takes the host's own setting, None never ends it.
+        queue: Calls that may wait for a place; more are told at once to come back later.
     """
 
     id: str
@@ -43,6 +52,12 @@ class Component:
     config: dict[str, Any] = field(repr=False)
     state_dir: Path
     python: Path | None = None
+    address: str = ""
+    token: str = field(default="", repr=False)
+    permissions: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    idle_seconds: float | None = -1.0
+    queue: int = 64
 
     @property
     def title(self) -> str:
@@ -60,6 +75,11 @@ class ComponentInfo:
         pid: Process of a running subprocess component.
         restarts: How often it was started again after the first time.
         last_crash: Cause and last output of the last crash or failed start; empty if there was none.
+        calls: How many calls have ended.
+        in_flight: Calls that are being served.
+        crashes: The last crashes, newest last, those before a restart of the server included.
+        idle_since: When the last call ended, in seconds since the epoch; None if it was never called or is called now.
+        enforced: Names of the limits and permissions that the operating system enforces.
     """
 
     component: Component
@@ -67,6 +87,11 @@ class ComponentInfo:
     pid: int | None
     restarts: int
     last_crash: str
+    calls: int = 0
+    in_flight: int = 0
+    crashes: tuple[CrashReport, ...] = ()
+    idle_since: float | None = None
+    enforced: tuple[str, ...] = ()
 
 
 def attribute(error: PluginError, component: Component, hook: str) -> PluginError:

@@ -1,9 +1,10 @@
-"""Limits how many hook calls a plugin gets at once."""
+"""Limits how many hook calls a plugin gets at once, and how many may wait for a place."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ from fuseml_sdk.errors import NotReady
 
 #: Calls at once while the plugin has not said otherwise in `describe().concurrency`.
 DEFAULT_CONCURRENCY = 8
+#: Calls that may wait for a place.
+DEFAULT_QUEUE = 64
 
 
 class GateClosed(Exception):
@@ -19,20 +22,41 @@ class GateClosed(Exception):
 
 
 class Gate:
-    """A counting lock whose limit may change and that can be closed for good."""
+    """A counting lock whose limit may change and that can be closed for good; those who wait are let in by turns.
 
-    def __init__(self, limit: int = DEFAULT_CONCURRENCY) -> None:
+    Args:
+        limit: Calls at once.
+        queue: Calls that may wait; more are refused at once, so that a slow plugin does not pile up its callers.
+    """
+
+    def __init__(self, limit: int = DEFAULT_CONCURRENCY, queue: int = DEFAULT_QUEUE) -> None:
         self._limit = limit
-        self._active = 0
+        self._queue = queue
         self._idle = 0
         self._closed = False
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._waiting: deque[_Place] = deque()
+        self._left = threading.Condition(self._lock)
+        self._busy_seconds = 0.0
+        #: Calls inside.
+        self.active = 0
+        #: Calls that have left.
+        self.served = 0
+        #: When the last one left, in seconds of `time.monotonic()`; before any, when the gate was made.
+        self.last_left = time.monotonic()
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a place."""
+        return len(self._waiting)
 
     def resize(self, limit: int) -> None:
         """Allow `limit` calls at once from now on."""
-        with self._changed:
+        if limit == self._limit:
+            return
+        with self._lock:
             self._limit = max(1, limit)
-            self._changed.notify_all()
+            self._admit()
 
     @contextmanager
     def entered(self, call: Call, title: str, *, idle: bool = False) -> Iterator[None]:
@@ -45,7 +69,7 @@ class Gate:
 
         Raises:
             GateClosed: Nobody is let in any more.
-            NotReady: No place became free before the call's deadline.
+            NotReady: No place became free before the call's deadline, or too many wait already.
         """
         self.enter(call, title, idle=idle)
         try:
@@ -55,22 +79,44 @@ class Gate:
 
     def enter(self, call: Call, title: str, *, idle: bool = False) -> None:
         """Take a place, waiting until the call's deadline; raises as :meth:`entered` does."""
-        with self._changed:
-            free = self._changed.wait_for(lambda: self._closed or self._active < self._limit, call.remaining())
+        with self._lock:
             if self._closed:
                 raise GateClosed(title)
-            if not free:
-                raise NotReady(f"{title} is busy with {self._active} calls",
-                               hint="Call again later, or raise `concurrency` in the plugin's description.")
-            self._active += 1
-            self._idle += idle
+            if self.active < self._limit:
+                self.active += 1
+                self._idle += idle
+                return
+            if len(self._waiting) >= self._queue:
+                raise self._crowded(title)
+            place = _Place(idle)
+            self._waiting.append(place)
+        place.ready.wait(call.remaining())
+        with self._lock:
+            if place.granted:
+                return
+            if self._closed:
+                raise GateClosed(title)
+            self._waiting.remove(place)
+            raise NotReady(f"{title} is busy with {self.active} calls",
+                           hint="Call again later, or raise `concurrency` in the plugin's description.")
 
-    def leave(self, *, idle: bool = False) -> None:
-        """Give the place back."""
-        with self._changed:
-            self._active -= 1
+    def leave(self, *, idle: bool = False, seconds: float = 0.0) -> None:
+        """Give the place back.
+
+        Args:
+            idle: As for :meth:`enter`.
+            seconds: How long it was held; foretells how long others will wait.
+        """
+        with self._lock:
+            self.active -= 1
             self._idle -= idle
-            self._changed.notify_all()
+            self.served += 1
+            self._busy_seconds += (seconds - self._busy_seconds) / 16
+            self.last_left = time.monotonic()
+            if self._waiting:
+                self._admit()
+            if self._closed:
+                self._left.notify_all()
 
     def close(self, seconds: float) -> bool:
         """Let nobody in any more and wait until no call is inside but idle ones.
@@ -79,11 +125,39 @@ class Gate:
             False if some still were after `seconds`.
         """
         until = time.monotonic() + seconds
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
-            while self._active > self._idle:
+            for place in self._waiting:
+                place.ready.set()
+            self._waiting.clear()
+            while self.active > self._idle:
                 left = until - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
-                    return self._active <= self._idle
+                if left <= 0 or not self._left.wait(left):
+                    return self.active <= self._idle
         return True
+
+    def _admit(self) -> None:
+        """Let in who waits longest, as far as there is room. Needs the lock."""
+        while self._waiting and self.active < self._limit:
+            place = self._waiting.popleft()
+            place.granted = True
+            self.active += 1
+            self._idle += place.idle
+            place.ready.set()
+
+    def _crowded(self, title: str) -> NotReady:
+        wait = max(1.0, self._busy_seconds * len(self._waiting) / self._limit)
+        return NotReady(f"{title} is busy with {self.active} calls, and {len(self._waiting)} more wait",
+                        hint=f"Call again in {wait:.0f} s, or raise `concurrency` in the plugin's description.",
+                        details={"retry_after": round(wait, 1)})
+
+
+class _Place:
+    """Somebody who waits to be let in."""
+
+    __slots__ = ("granted", "idle", "ready")
+
+    def __init__(self, idle: bool) -> None:
+        self.ready = threading.Event()
+        self.granted = False
+        self.idle = idle

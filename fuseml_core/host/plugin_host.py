@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +17,9 @@ from fuseml_core.host.facades import AgentFacade, BuilderFacade, StoreFacade, de
 from fuseml_core.host.gate import Gate, GateClosed
 from fuseml_core.host.in_process import InProcessHosting
 from fuseml_core.host.listener import remove_stale
+from fuseml_core.host.metrics import HookStatistics, Metrics
 from fuseml_core.host.subprocess_hosting import SubprocessHosting
+from fuseml_core.host.tracing import CallRecord, Trace, TracedCall
 from fuseml_sdk import calls, problems
 from fuseml_sdk.contract import Operation, operations
 from fuseml_sdk.errors import PluginError, Unsupported
@@ -47,15 +49,20 @@ class PluginHost:
         drain_seconds: How long calls in flight may take at :meth:`shutdown`.
         environ: Variables to choose those of plugin processes from; the server's own by default.
         hosting: Makes the hosting of a component; by default by its `hosting` attribute.
+        idle_seconds: A process that nobody called for so long is ended, unless its component says otherwise; None
+            never ends it.
     """
 
     def __init__(self, *, runtime_dir: Path, log_dir: Path, drain_seconds: float = 30.0,
-                 environ: Mapping[str, str] | None = None,
+                 environ: Mapping[str, str] | None = None, idle_seconds: float | None = 300.0,
                  hosting: Callable[[Component], Hosting] | None = None) -> None:
         self._runtime_dir = runtime_dir
         self._log_dir = log_dir
         self._drain_seconds = drain_seconds
         self._environ = os.environ if environ is None else environ
+        self._idle_seconds = idle_seconds
+        self._metrics = Metrics()
+        self._trace = Trace(self._environ)
         self._make = hosting or self._hosting_of
         self._lock = threading.Lock()
         self._entries: dict[str, tuple[Hosting, Gate]] = {}
@@ -70,7 +77,7 @@ class PluginHost:
         Raises:
             Conflict: The id is taken.
         """
-        entry = (self._make(component), Gate())
+        entry = (self._make(component), Gate(queue=component.queue))
         with self._lock:
             if component.id in self._entries:
                 raise Conflict(f"component {component.id} is there already", hint="Use replace, or another id.")
@@ -82,7 +89,7 @@ class PluginHost:
         Raises:
             NotFound: There is no component with this id.
         """
-        entry = (self._make(component), Gate())
+        entry = (self._make(component), Gate(queue=component.queue))
         with self._lock:
             if component.id not in self._entries:
                 raise _unknown(component.id)
@@ -106,7 +113,19 @@ class PluginHost:
         """The state of every component, by id."""
         with self._lock:
             entries = sorted(self._entries.items())
-        return [hosting.info() for _, (hosting, _) in entries]
+        return [self._completed(hosting.info(), gate) for _, (hosting, gate) in entries]
+
+    def statistics(self, identifier: str | None = None) -> list[HookStatistics]:
+        """Rate, errors and duration of each hook that was called, of one component or of all."""
+        return self._metrics.statistics(identifier)
+
+    def metrics_text(self) -> str:
+        """The same in the text format of Prometheus."""
+        return self._metrics.text()
+
+    def trace(self, identifier: str | None = None) -> list[CallRecord]:
+        """The last calls, oldest first, of one component or of all; at most 1000 altogether."""
+        return self._trace.records(identifier)
 
     def shutdown(self, drain: float | None = None) -> None:
         """Remove all components, at the same time; calls in flight get `drain` seconds. The host can be used again."""
@@ -146,14 +165,29 @@ class PluginHost:
             NotFound: There is no such component.
             PluginError: What the plugin raised or what happened to it, with attribution in `details`.
         """
+        began = time.monotonic()
         seconds = default_timeout(hook, arguments) if timeout is None else timeout
-        call = calls.Call(time.monotonic() + seconds, traceparent=_traceparent())
+        call = TracedCall(began + seconds, calls.active())
         while True:
-            entry = self._entry(identifier)
+            hosting, gate = self._entry(identifier)
+            series = self._metrics.of(hosting.component, hook)
+            outcome = "defect"
+            self._metrics.began(series)
             try:
-                return self._call(*entry, hook, arguments, call)
+                result = self._call(hosting, gate, hook, arguments, call)
+                outcome = ""
             except GateClosed:
+                outcome = "moved"
                 continue  # it was replaced in the meantime: the next one takes the call; or removed: there is none
+            except PluginError as error:
+                outcome = error.type
+                raise
+            else:
+                return result
+            finally:
+                took = time.monotonic() - began
+                self._metrics.ended(series, took, outcome)
+                self._trace.add(time.time(), identifier, hook, call, took, outcome or "ok")
 
     def _call(self, hosting: Hosting, gate: Gate, hook: str, arguments: dict[str, Any], call: calls.Call) -> Any:
         """Call one hook of one hosting. Raises what :meth:`call` does, or `GateClosed`."""
@@ -189,6 +223,10 @@ class PluginHost:
             raise _unknown(identifier)
         return entry
 
+    def _completed(self, info: ComponentInfo, gate: Gate) -> ComponentInfo:
+        since = None if gate.active or not gate.served else time.time() - (time.monotonic() - gate.last_left)
+        return dataclasses.replace(info, calls=gate.served, in_flight=gate.active + gate.waiting, idle_since=since)
+
     def _stop(self, entry: tuple[Hosting, Gate], drain: float | None) -> None:
         hosting, gate = entry
         seconds = self._drain_seconds if drain is None else drain
@@ -207,8 +245,3 @@ class PluginHost:
 
 def _unknown(identifier: str) -> NotFound:
     return NotFound(f"there is no component {identifier}", hint="List them with: fuseml agent list")
-
-
-def _traceparent() -> str:
-    """Pass on the trace of the call being served; otherwise begin one (W3C Trace Context, version 00)."""
-    return calls.current().traceparent or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

@@ -6,26 +6,47 @@ Plugins read it with :func:`current` to stop in time or to pass the trace on; ho
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+
+from fuseml_sdk.errors import Cancelled
+
+_lazy = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
 class Call:
     """One call of a hook.
 
-    Attributes:
+    Args:
         deadline: When the caller stops waiting, in seconds of `time.monotonic()`; None means never.
-        id: Names this call in the logs of both sides.
+        id: Names this call in the logs of both sides; made up when it is first asked for.
         traceparent: W3C trace context; empty if nobody traces.
     """
 
-    deadline: float | None = None
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
-    traceparent: str = ""
+    __slots__ = ("_cancelled", "_id", "_signal", "_traceparent", "deadline")
+
+    def __init__(self, deadline: float | None = None, id: str = "", traceparent: str = "") -> None:  # noqa: A002
+        self.deadline = deadline
+        self._id = id
+        self._traceparent = traceparent
+        self._cancelled = False
+        self._signal: threading.Event | None = None
+
+    @property
+    def id(self) -> str:
+        """Names this call in the logs of both sides."""
+        if not self._id:
+            with _lazy:
+                self._id = self._id or secrets.token_hex(8)
+        return self._id
+
+    @property
+    def traceparent(self) -> str:
+        """W3C trace context to send along with whatever the hook asks of others; empty if nobody traces."""
+        return self._traceparent
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, not below zero; None without a deadline."""
@@ -33,8 +54,42 @@ class Call:
 
     @property
     def expired(self) -> bool:
-        """Whether the caller has stopped waiting."""
+        """Whether the deadline has passed."""
         return self.deadline is not None and time.monotonic() >= self.deadline
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the answer any more: the caller has given up, or the deadline has passed."""
+        return self._cancelled or self.expired
+
+    def cancel(self) -> None:
+        """Note that the caller has given up; for hosts and runtimes."""
+        self._cancelled = True
+        with _lazy:
+            signal = self._signal
+        if signal is not None:
+            signal.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but no longer than somebody waits for the answer.
+
+        Args:
+            seconds: How long at most.
+
+        Returns:
+            Whether the call is cancelled, so that the hook should clean up and end.
+        """
+        with _lazy:
+            signal = self._signal = self._signal or threading.Event()
+        if not self._cancelled:
+            left = self.remaining()
+            signal.wait(seconds if left is None else min(seconds, left))
+        return self.cancelled
+
+    def check(self) -> None:
+        """Raise `Cancelled` if nobody waits for the answer; call it between the parts of long work."""
+        if self.cancelled:
+            raise Cancelled("the caller has given up" if self._cancelled else "the deadline has passed")
 
 
 _current: ContextVar[Call | None] = ContextVar("fuseml_call", default=None)
@@ -43,6 +98,11 @@ _current: ContextVar[Call | None] = ContextVar("fuseml_call", default=None)
 def current() -> Call:
     """The call being served in this context; one without deadline outside of any."""
     return _current.get() or Call()
+
+
+def active() -> Call | None:
+    """The call being served in this context, if there is one."""
+    return _current.get()
 
 
 @contextmanager
