@@ -7,8 +7,9 @@ from typing import Any
 
 from fuseml_core.host.transport import Answer
 from fuseml_sdk import calls, problems
-from fuseml_sdk.errors import Internal, Permanent, PluginError
+from fuseml_sdk.errors import Internal, PluginError
 from fuseml_sdk.hookspecs import PROTOCOL
+from fuseml_sdk.negotiation import Agreement, negotiate
 
 #: Path of the page that says what a plugin speaks.
 DESCRIBE = f"/v{PROTOCOL}/describe"
@@ -45,30 +46,34 @@ def problem_of(answer: Answer) -> PluginError:
     return problems.from_problem(object_of(answer))
 
 
-def hooks_of(title: str, answer: Answer) -> list[str]:
+def agreement_of(title: str, answer: Answer, family: str = "") -> Agreement:
     """Read the answer to the first request: what the plugin speaks and whether it could be loaded and configured.
 
     Args:
         title: How people know the component.
         answer: To `GET /v1/describe`.
+        family: Of the component; empty takes every family of which it implements hooks.
 
     Returns:
-        The names of the hooks that it implements.
+        What both sides can use; its `hooks` are those that may be called.
 
     Raises:
-        Permanent: It speaks no protocol that this server speaks.
+        Permanent: It speaks no protocol that this server speaks: too old, too new or unclear, with what to do.
         PluginError: Why it cannot work.
     """
     if answer.status != 200:
         raise problem_of(answer)
     description = object_of(answer)
-    protocols = description.get("protocols")
-    if not isinstance(protocols, list) or PROTOCOL not in protocols:
-        raise Permanent(f"{title} speaks the protocols {protocols}, this server speaks [{PROTOCOL}]",
-                        hint="Install a version of the extension for this server.")
+    agreement = negotiate(description, title=title, family=family)
+    if not agreement.accepted:
+        raise agreement.refusal()
     if description.get("failure"):
         raise problems.from_problem(description["failure"])
-    hooks = description.get("hooks")
-    if not isinstance(hooks, dict):
+    if not isinstance(description.get("hooks"), dict):
         raise Internal(f"{title} does not say in `hooks` what it implements")
-    return list(hooks)
+    return agreement
+
+
+def hooks_of(title: str, answer: Answer) -> list[str]:
+    """The hooks of :func:`agreement_of`; raises what it raises."""
+    return list(agreement_of(title, answer).hooks)

@@ -104,7 +104,7 @@ class Operation:
             InvalidInput: An argument is missing or of the wrong type; the message names hook and argument.
         """
         try:
-            return self._complete(self.arguments_adapter.validate_python(dict(arguments)))
+            return self._complete(self.arguments_adapter.validate_python(dict(arguments), extra="ignore"))
         except ValidationError as error:
             raise InvalidInput(_explain(error, self.hook)) from None
 
@@ -126,7 +126,7 @@ class Operation:
             InvalidInput: Not JSON, or an argument is missing or of the wrong type.
         """
         try:
-            return self._complete(self.arguments_adapter.validate_json(body or b"{}"))
+            return self._complete(self.arguments_adapter.validate_json(body or b"{}", extra="ignore"))
         except ValidationError as error:
             raise InvalidInput(_explain(error, self.hook)) from None
 
@@ -137,7 +137,7 @@ class Operation:
             Internal: It is not of the type that the contract promises.
         """
         try:
-            return self.result_adapter.validate_python(result)
+            return self.result_adapter.validate_python(result, extra="ignore")
         except ValidationError as error:
             raise Internal(_explain(error, f"the result of {self.hook}")) from None
 
@@ -159,7 +159,7 @@ class Operation:
             Internal: It is not JSON of the promised type.
         """
         try:
-            return self.result_adapter.validate_json(body)
+            return self.result_adapter.validate_json(body, extra="ignore")
         except ValidationError as error:
             raise Internal(_explain(error, f"the result of {self.hook}")) from None
 

@@ -215,3 +215,11 @@ IDEMPOTENT = frozenset({
     "store_locate", "store_files", "store_events", "store_ui_url", "agent_describe", "agent_submit", "agent_status",
     "agent_events", "agent_logs", "agent_cancel", "agent_collect", "builder_describe", "builder_detect",
 })
+
+#: Hooks that a plugin of a family cannot do without; the others are optional.
+REQUIRED: dict[str, frozenset[str]] = {
+    "store": frozenset({"store_describe", "store_get", "store_locate"}),
+    "agent": frozenset({"agent_describe", "agent_submit", "agent_status", "agent_events", "agent_logs", "agent_cancel",
+                        "agent_collect"}),
+    "builder": frozenset({"builder_describe", "builder_detect", "builder_build"}),
+}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pluggy
 
-from fuseml_sdk import PROJECT
+from fuseml_sdk import PROJECT, deprecations
 from fuseml_sdk.errors import Internal, Permanent, Unsupported
 from fuseml_sdk.hookspecs import FAMILIES
 
@@ -56,10 +56,25 @@ def manager_for(plugin: object) -> pluggy.PluginManager:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise Permanent(f"the plugin does not fit the contract: {error}",
-                        hint="Compare its hooks with fuseml_sdk.hookspecs.") from None
+                        hint=_remedy(plugin)) from None
     if not manager.get_hookcallers(plugin):
         raise Permanent("the plugin implements no hook", hint="Mark its hooks with @fuseml_sdk.hookimpl.")
     return manager
+
+
+def _remedy(plugin: object) -> str:
+    """What to do about a plugin that does not fit: what became of the hooks and arguments that it still has."""
+    gone = []
+    for (hook, argument), notice in deprecations.CONTRACT.gone.items():
+        function = getattr(plugin, hook, None)
+        if callable(function) and (not argument or argument in inspect.signature(function).parameters):
+            gone.append(f"{notice.obituary[0].upper()}{notice.obituary[1:]}.")
+    return " ".join([*gone, "Compare its hooks with fuseml_sdk.hookspecs."])
+
+
+def deprecated(manager: pluggy.PluginManager) -> list[deprecations.Notice]:
+    """What the manager's plugin uses of the contract that is going to be removed; pluggy has warned of it, too."""
+    return [notice for plugin in manager.get_plugins() for notice in deprecations.used_by(manager, plugin)]
 
 
 def implemented(manager: pluggy.PluginManager) -> list[str]:

@@ -44,10 +44,15 @@ class Application:
             loading.call(self._manager, "fuseml_configure",
                          {"config": configuration.config, "state_dir": configuration.state_dir})
 
-    def respond(self, request: Request) -> Response:
-        """Answer one request; whatever goes wrong becomes a problem document."""
+    def respond(self, request: Request, started: Callable[[calls.Call], None] | None = None) -> Response:
+        """Answer one request; whatever goes wrong becomes a problem document.
+
+        Args:
+            request: Read whole.
+            started: Told the call before its hook runs, so that a runtime can cancel it when the caller goes away.
+        """
         try:
-            return self._route(request)
+            return self._route(request, started)
         except Exception as error:
             return problem(_classified(error))
 
@@ -59,7 +64,7 @@ class Application:
             except (Exception, SystemExit):
                 traceback.print_exc(file=sys.stderr)
 
-    def _route(self, request: Request) -> Response:
+    def _route(self, request: Request, started: Callable[[calls.Call], None] | None) -> Response:
         pages: dict[str, Callable[[], dict[str, Any]]] = {
             "/healthz": lambda: {"status": "alive"},
             "/readyz": self._ready,
@@ -74,14 +79,17 @@ class Application:
             raise NotFound(f"there is no {request.path}", hint=f"See /v{PROTOCOL}/describe for the hooks.")
         if request.method != "POST":
             return _method_not_allowed("POST")
-        return self._call(operation, request)
+        return self._call(operation, request, started)
 
-    def _call(self, operation: contract.Operation, request: Request) -> Response:
+    def _call(self, operation: contract.Operation, request: Request,
+              started: Callable[[calls.Call], None] | None) -> Response:
         if self.failure is not None:
             raise self.failure
         if operation.hook in ("fuseml_configure", "fuseml_shutdown"):
             raise Unsupported(f"{operation.hook} is called by the runtime alone")
         with calls.serving(_call_of(request)) as call:
+            if started is not None:
+                started(call)
             if call.expired:
                 raise Cancelled(f"the deadline of {operation.hook} had passed when the call arrived")
             result = loading.call(self._manager, operation.hook, operation.decode_arguments(request.body))
@@ -94,6 +102,7 @@ class Application:
             "sdk_version": __version__,
             "hooks": {name: {"idempotent": self._operations[name].idempotent}
                       for name in loading.implemented(self._manager)},
+            "deprecations": [notice.as_dict() for notice in loading.deprecated(self._manager)],
             "failure": problems.to_problem(self.failure) if self.failure else None,
         }
 
