@@ -18,13 +18,15 @@ LISTENER = 3
 #: The read end of the lifeline pipe.
 LIFELINE = 4
 
-USAGE = """usage: python -m fuseml_sdk.serve MODULE:ATTRIBUTE [--socket PATH]
+USAGE = """usage: python -m fuseml_sdk.serve MODULE:ATTRIBUTE [--socket PATH | --asgi HOST:PORT ...]
 
 Serves the plugin object on the listening socket that is file descriptor 3, until SIGTERM or until the pipe that is
 file descriptor 4 ends. With --socket it listens on a socket of its own, for trying things out:
 
     python -m fuseml_sdk.serve my_plugin:plugin --socket /tmp/p.sock &
     curl --unix-socket /tmp/p.sock http://plugin/v1/describe
+
+With --asgi it listens on TCP, by uvicorn (pip install 'fuseml-sdk[asgi]'); its options: --asgi 127.0.0.1:0 --help
 
 The configuration is JSON {"config", "state_dir", "drain_seconds"} on standard input, or in the file of mode 0600 that
 FUSEML_PLUGIN_CONFIG names.
@@ -33,6 +35,10 @@ FUSEML_PLUGIN_CONFIG names.
 
 def main(arguments: list[str]) -> int:
     """Serve until told to stop. Returns the exit code."""
+    if "--asgi" in arguments:
+        from fuseml_sdk.serve import tcp
+
+        return tcp.main(arguments)
     if len(arguments) not in (1, 3) or arguments[0] in ("-h", "--help") or (
             len(arguments) == 3 and arguments[1] != "--socket"):
         sys.stderr.write(USAGE)
@@ -54,9 +60,10 @@ def main(arguments: list[str]) -> int:
 def _serve(address: str, settings: configuration.Configuration, listener: socket.socket) -> int:
     from fuseml_sdk.serve.application import Application
     from fuseml_sdk.serve.server import Server
+    from fuseml_sdk.serve.tracing import VARIABLE, traced
 
     application = Application(address, settings)
-    server = Server(listener, application.respond)
+    server = Server(listener, traced(application.respond, os.environ.get(VARIABLE, "")))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     server.run()
