@@ -1,0 +1,7 @@
+"""Rules."""
+
+from __future__ import annotations
+
+from fuseml_sdk.testing.rules import Rulebook
+
+BOOK = Rulebook("store")
