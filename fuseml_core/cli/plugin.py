@@ -9,6 +9,7 @@ from fuseml_core.cli.tables import TableGroup
 _HERE = "fuseml_core.cli"
 COMMANDS: dict[str, tuple[str, str]] = {
     "new": (f"{_HERE}.plugin_new:new", "Begin a plugin that works at once: a store, an agent or a builder."),
+    "dev": (f"{_HERE}.plugin_dev:dev", "Run a plugin from its source, again after every change."),
     "list": (f"{_HERE}.plugin_show:list_", "List plugins: where they run and what they are doing."),
 }
 

@@ -30,5 +30,6 @@ def new(family: str, name: str, directory: Path | None, output: str) -> None:
     module = name.replace("-", "_")
     echo(f"Made {folder}; what you change is src/{module}/__init__.py:")
     echo("\n".join(f"  {path}" for path in made))
-    echo(f"\nRun it while you write:  fuseml plugin dev {folder}\nTest it:                 fuseml plugin test {folder}\n"
-         f"Publish it:              fuseml bundle push {folder} --dev")
+    echo(f"\nRun it while you write:  fuseml plugin dev {folder}")
+    echo(f"Test it:                 fuseml plugin test {folder}")
+    echo(f"Try it at the server:    fuseml bundle push {folder} --dev")

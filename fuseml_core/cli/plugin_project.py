@@ -96,8 +96,8 @@ class PluginProject:
             _first_offline(lambda *offline: uv("pip", "sync", *quiet, "--require-hashes", *offline, "-", stdin=lock))
         wheels = self._wheels()
         if wheels:
-            editable = [word for path in wheels for word in (("--editable", str(path)) if path.is_dir() else (str(path),))]
-            _first_offline(lambda *offline: uv("pip", "install", *quiet, "--no-deps", *offline, *editable))
+            named = [word for path in wheels for word in ((("--editable",) if path.is_dir() else ()) + (str(path),))]
+            _first_offline(lambda *offline: uv("pip", "install", *quiet, "--no-deps", *offline, *named))
         if self._has_tests():
             links = [word for path in wheels if path.is_file() for word in ("--find-links", str(path.parent))]
             group = f"{self.folder / 'pyproject.toml'}:{TEST_GROUP}"
@@ -114,7 +114,7 @@ class PluginProject:
         for path in found:
             if not path.exists():
                 raise Invalid(f"extension.toml: environment.wheels: there is no {path}.",
-                              hint="Name the folder of a project or the file of a wheel, from the folder of the extension.")
+                              hint="Name the folder of a project or the file of a wheel.")
         return found
 
     def _has_tests(self) -> bool:

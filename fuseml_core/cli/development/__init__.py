@@ -1,0 +1,1 @@
+"""`fuseml plugin dev`: a plugin that runs from its source, and starts again whenever that changes."""

@@ -1,0 +1,62 @@
+"""`FUSEML_TRACE_HOOKS` in a plugin's own process: a line on standard error for each call of a hook.
+
+Servers trace what they call by themselves; this shows an author every call, whoever makes it. `fuseml plugin dev` sets
+it. Arguments and results are not written, because they may hold secrets.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from fuseml_sdk.serve.wire import Request, Response
+
+#: 1 for every hook, or a glob of their names such as `store_*`.
+VARIABLE = "FUSEML_TRACE_HOOKS"
+#: What a line begins with; a JSON object follows: at, hook, ms, outcome, call, message.
+MARK = "fuseml-call "
+_PREFIX = "/hooks/"
+Respond = TypeVar("Respond", bound=Callable[..., Response])
+
+
+def traced(respond: Respond, wanted: str) -> Respond:
+    """Wrap what answers requests, so that each call of a wanted hook writes a line.
+
+    Args:
+        respond: Takes the request first.
+        wanted: Value of :data:`VARIABLE`; empty or 0 leaves `respond` as it is.
+    """
+    if wanted in ("", "0"):
+        return respond
+    glob = "*" if wanted == "1" else wanted
+
+    def answer(request: Request, *more: object, **named: object) -> Response:
+        hook = request.path.rpartition(_PREFIX)[2]
+        if _PREFIX not in request.path or not fnmatchcase(hook, glob):
+            return respond(request, *more, **named)
+        at, started = time.time(), time.perf_counter()
+        response = respond(request, *more, **named)
+        seconds = time.perf_counter() - started
+        line = {"at": round(at, 3), "hook": hook, "ms": round(seconds * 1000, 2), **_outcome(response),
+                "call": request.headers.get("fuseml-call-id", "")}
+        sys.stderr.write(f"{MARK}{json.dumps(line)}\n")
+        sys.stderr.flush()
+        return response
+
+    return answer  # type: ignore[return-value]
+
+
+def _outcome(response: Response) -> dict[str, str]:
+    """`ok`, or the type of the error with what it says."""
+    if response.status == 200:
+        return {"outcome": "ok"}
+    try:
+        problem = json.loads(response.body)
+        return {"outcome": str(problem["type"]).rpartition("/")[2].rpartition(":")[2],
+                "message": str(problem.get("detail", ""))}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {"outcome": str(response.status)}
