@@ -35,6 +35,7 @@ class Component:
         address: Where a component of the hosting `address` listens: `unix:/path`, `http://…` or `https://…`.
         token: Bearer token for `address`; never shown.
         permissions: Names of the permissions that the extension declares.
+        readable: Files and folders that it may read beside its environment and the system's, such as its bundle.
         limits: What a process of it may use.
         idle_seconds: A process that nobody called for so long is ended, and started again by the next call; negative
             takes the host's own setting, None never ends it.
@@ -55,6 +56,7 @@ class Component:
     address: str = ""
     token: str = field(default="", repr=False)
     permissions: tuple[str, ...] = ()
+    readable: tuple[Path, ...] = ()
     limits: Limits = field(default_factory=Limits)
     idle_seconds: float | None = -1.0
     queue: int = 64

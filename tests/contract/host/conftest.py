@@ -61,6 +61,8 @@ def component(tmp_path, extension_python, example_importable):
         return Component(
             id=identifier or f"{family}-{number}", extension="example", version="1.2.3", digest="sha256:0", family=family,
             name="toy", plugin=plugin or f"example_extension:{family.capitalize()}", hosting=hosting, config=config or {},
-            state_dir=tmp_path / f"state-{number}", python=extension_python if hosting == "subprocess" else None)
+            state_dir=tmp_path / f"state-{number}", python=extension_python if hosting == "subprocess" else None,
+            # The environment of the tests leads into the source tree by .pth files; those of extensions lead nowhere.
+            readable=(EXAMPLE, *map(Path, sys.path)))
 
     return make

@@ -1,0 +1,241 @@
+"""How plugin processes are kept apart from the server, from each other and from what they did not ask for."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuseml_core.host import airlock
+from fuseml_core.host.components import Component
+from fuseml_core.host.environment import child_environment
+from fuseml_core.host.limits import Limits
+from fuseml_core.host.machine import Machine, probe
+from fuseml_core.host.own_users import OwnUsers, User, take
+from fuseml_core.host.readable import Files, files_of
+from fuseml_core.host.syscalls import program
+from fuseml_sdk.errors import InvalidInput
+from fuseml_sdk.permissions import NETWORK, NONE, PORTS, SETTINGS, SYSTEM_CALLS, Permission, parse
+
+#: Seconds that compiled modules are kept for an interpreter that is not started.
+_BYTE_CODE_AGE = 30 * 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One thing that keeps plugin processes in their place.
+
+    Attributes:
+        name: Such as `files` or `own user`.
+        enforced: Whether it is in force.
+        reason: Why it is not; what it is, if it is.
+    """
+
+    name: str
+    enforced: bool
+    reason: str
+
+
+class Confined:
+    """One start of a component: what to run, with which variables.
+
+    Attributes:
+        command: The launcher and what it becomes.
+        environment: All variables.
+        temporary: Its private folder for temporary files.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], temporary: Path) -> None:
+        self.command, self.environment, self.temporary = list(command), dict(environment), temporary
+
+    def close(self) -> None:
+        """Remove its temporary files; its processes have ended."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+class Isolation:
+    """Decides how a component is confined on this machine, and says so.
+
+    Args:
+        protected: Folders of the server that no permission opens: FUSEML_HOME and that of the sockets.
+        limits: Resource limits of a component that sets none of its own; 0 means none.
+        users: Gives extensions users of their own; None never does.
+        machine: What the machine can do; asked by default.
+    """
+
+    def __init__(self, *, protected: Sequence[Path] = (), limits: Limits | None = None, users: OwnUsers | None = None,
+                 machine: Machine | None = None) -> None:
+        self._protected = tuple(protected)
+        self._limits = limits or Limits()
+        self._users = users
+        self._machine = machine or probe()
+
+    # -- what is in force ------------------------------------------------------------------------------------------
+
+    def measures(self) -> list[Measure]:
+        """What every plugin process is subject to on this machine, and what not and why."""
+        machine = self._machine
+        abi = machine.landlock
+        limits = ", ".join(f"{name} {value}" for name, value in self._shown(self._limits)) or "only no core dumps"
+        older = f"this kernel's Landlock is of version {abi}"
+        return [
+            Measure("environment", True, "an allowlist of variables; HOME and TMPDIR are private"),
+            Measure("private files", True, "what it makes is its user's alone (umask 077)"),
+            Measure("limits", True, limits),
+            Measure("no new privileges", machine.linux, "set-user-id programs give it nothing" if machine.linux else
+                    machine.landlock_why),
+            Measure("files", abi > 0, f"Landlock {abi}: its own, its environment and the system's alone" if abi else
+                    machine.landlock_why),
+            Measure("memory of others", abi > 0, "Landlock: no ptrace, no /proc/PID/environ of others" if abi else
+                    machine.landlock_why),
+            Measure("system calls", bool(machine.architecture), machine.seccomp_why or "a filter refuses those that "
+                    "reach into other processes or the kernel"),
+            Measure("network", bool(machine.architecture), machine.seccomp_why or "none without the permission"),
+            Measure("ports", abi >= 4, "Landlock holds TCP to declared ports" if abi >= 4 else
+                    machine.landlock_why or f"{older}; version 4 (Linux 6.7) knows ports"),
+            Measure("signals", abi >= 6, "it can signal its own processes alone" if abi >= 6 else
+                    machine.landlock_why or f"{older}; version 6 (Linux 6.12) knows signals"),
+            self._own_user(),
+        ]
+
+    def enforced(self, component: Component) -> tuple[str, ...]:
+        """Names of the measures in force for a component, and of its permissions that are enforced."""
+        if component.hosting != "subprocess":
+            return ()
+        names = [measure.name for measure in self.measures() if measure.enforced and measure.name != "own user"]
+        if self._user(component) is not None:
+            names.append("own user")
+        return (*names, *(name for name in component.permissions if self.judge(name)[0]))
+
+    def judge(self, name: str) -> tuple[bool, str]:
+        """Whether a permission is enforced here: an extension that does not declare it cannot do what it allows.
+
+        Args:
+            name: As declared.
+
+        Returns:
+            Whether it is, and by what, or why not.
+        """
+        try:
+            permission = parse(name)
+        except InvalidInput as error:
+            return False, error.message
+        by, machine = permission.kind.by, self._machine
+        if by == NONE:
+            return False, permission.kind.why_not
+        if by == SETTINGS:
+            return True, "the server gives out no other"
+        if by in (NETWORK, SYSTEM_CALLS):
+            return (True, "by a filter of system calls") if machine.architecture else (False, machine.seccomp_why)
+        if by == PORTS and machine.landlock < 4:
+            return False, machine.landlock_why or "this kernel's Landlock knows no ports; Linux 6.7 brought them"
+        if permission.argument and (refused := self._files_refused(permission)):
+            return True, f"refused: {refused}"
+        return (True, "by Landlock") if machine.landlock else (False, machine.landlock_why)
+
+    def _files_refused(self, permission: Permission) -> str:
+        probe_component = Component(id="", extension="", version="", digest="", family="store", name="", plugin="",
+                                    hosting="subprocess", config={}, state_dir=Path("/nonexistent"))
+        refused = files_of(probe_component, [permission], {}, self._protected).refused
+        return refused.get(permission.name, "")
+
+    def _own_user(self) -> Measure:
+        if self._users is None or not self._machine.root:
+            return Measure("own user", False, "the server is not root, so it cannot give processes other users"
+                           if not self._machine.root else "this host gives out no users")
+        return Measure("own user", *self._users.usable())
+
+    # -- starting --------------------------------------------------------------------------------------------------
+
+    def confine(self, component: Component, arguments: Sequence[str], environ: Mapping[str, str]) -> Confined:
+        """Prepare the start of a component: make its folders and put together the command of the launcher.
+
+        Args:
+            component: What runs.
+            arguments: Those of the interpreter, after `-I`.
+            environ: Variables to choose from.
+
+        Raises:
+            OSError: Its folders cannot be made.
+            InvalidInput: It declares a permission that does not exist.
+        """
+        permissions = tuple(parse(name) for name in component.permissions)
+        temporary = component.state_dir / "tmp" / secrets.token_hex(4)
+        component.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary.mkdir(mode=0o700, parents=True)
+        files = files_of(component, permissions, environ, self._protected)
+        user = self._user(component)
+        python = str(component.python or sys.executable)
+        command = [python, "-I", "-X", f"pycache_prefix={_byte_code(component, python)}", *arguments]
+        if self._users is not None and user is not None:
+            self._users.prepare(component, user)
+            take(temporary, user)
+        elif os.geteuid() == 0:
+            take(component.state_dir, User(0, os.getegid()))  # it may have been another user's until now
+        told = ["umask=077", *self._limit_arguments(component, user),
+                *self._machine_arguments(permissions, files, user)]
+        forms = {permission.kind.form for permission in permissions}
+        environment = child_environment(environ, component.state_dir, temporary, forms)
+        launcher = [sys.executable, "-I", "-S", airlock.__file__, *told, "--", *command]
+        return Confined(launcher, environment, temporary)
+
+    def _machine_arguments(self, permissions: tuple[Permission, ...], files: Files, user: User | None) -> list[str]:
+        machine, forms = self._machine, {permission.kind.form for permission in permissions}
+        told = []
+        if machine.linux and os.geteuid() == 0:
+            told.append("drop-capabilities")
+        if user is not None:
+            told.append(f"user={user.uid}:{','.join(map(str, (user.gid, *user.groups)))}")
+        if machine.landlock:
+            held = not forms & {"network", "kubernetes"}
+            told += [f"read={path}" for path in files.read] + [f"write={path}" for path in files.write]
+            told += [f"device={path}" for path in files.devices]
+            told += [f"connect={p.argument}" for p in permissions if held and p.kind.form == "network:PORT"]
+            told.append(f"landlock={machine.landlock}:{'n' if held else ''}s")
+        if machine.architecture:
+            told.append(f"seccomp={program(machine.architecture, permissions).hex()}")
+        return told
+
+    def _limit_arguments(self, component: Component, user: User | None) -> list[str]:
+        wanted, common = component.limits, self._limits
+        values = {
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_NOFILE: wanted.open_files or common.open_files or None,
+            resource.RLIMIT_AS: wanted.memory or common.memory or None,
+            resource.RLIMIT_FSIZE: wanted.file_size or common.file_size or None,
+            # The kernel counts all processes of the user, so the number means something for a user of its own alone.
+            resource.RLIMIT_NPROC: (wanted.processes or common.processes or None) if user is not None else None,
+        }
+        return [f"limit={number}:{value}" for number, value in values.items() if value is not None]
+
+    def _shown(self, limits: Limits) -> list[tuple[str, str]]:
+        named = (("memory", limits.memory), ("file size", limits.file_size), ("open files", limits.open_files))
+        return [(name, f"{value / (1 << 30):.1f} GiB" if value > 1 << 20 else str(value))
+                for name, value in named if value]
+
+    def _user(self, component: Component) -> User | None:
+        if self._users is None or not self._machine.root:
+            return None
+        return self._users.user_for(component)
+
+
+def _byte_code(component: Component, python: str) -> Path:
+    """Where compiled modules are kept: environments are not to be changed, least of all by what runs in them.
+
+    Those that no start has used for a month, of versions that are gone, are removed.
+    """
+    folder = component.state_dir / ".byte-code"
+    mine = folder / hashlib.sha256(python.encode()).hexdigest()[:12]
+    mine.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.utime(mine)
+    for entry in folder.iterdir():
+        if time.time() - entry.lstat().st_mtime > _BYTE_CODE_AGE:
+            shutil.rmtree(entry, ignore_errors=True)
+    return mine
