@@ -22,9 +22,10 @@ from fuseml_core.adapters.extensions.offers import EmbeddedRows, Offers
 from fuseml_core.adapters.extensions.subscriptions import Subscriptions
 from fuseml_core.adapters.extensions.trust import PolicyTrust, RegistrySigner, establish
 from fuseml_core.adapters.gateway import DataProcess
+from fuseml_core.adapters.routes import Routes
 from fuseml_core.adapters.sql.change_lock import SqlChangeLock
 from fuseml_core.adapters.sql.database import open_database
-from fuseml_core.adapters.sql.extensions import SqlExtensions, SqlExtensionSettings
+from fuseml_core.adapters.sql.extensions import SqlDisabled, SqlExtensions, SqlExtensionSettings
 from fuseml_core.adapters.sql.generations import SqlGenerations
 from fuseml_core.adapters.sql.ledger import SqlLedger
 from fuseml_core.adapters.sql.migration import migrate
@@ -39,10 +40,11 @@ from fuseml_core.launcher.state import read_state
 from fuseml_core.service.artifacts import Artifacts
 from fuseml_core.service.codesets import Codesets
 from fuseml_core.service.extensions import ExtensionCatalog, Extensions, ExtensionSettings
+from fuseml_core.service.extensions.resting import Resting
 from fuseml_core.service.extensions.trust import Trust
 from fuseml_core.service.manual_runs import ManualRuns
 from fuseml_core.service.marketplaces import Marketplaces
-from fuseml_core.service.pins import pinned_bundles, runnables_of
+from fuseml_core.service.pins import pinned_bundles, uses, work_of
 from fuseml_core.service.pipeline_updates import PipelineUpdates
 from fuseml_core.service.pipelines import Pipelines
 from fuseml_core.service.projects import Projects
@@ -67,9 +69,11 @@ def bootstrap(settings: Settings) -> UseCases:
     _log_by_standard_library()
     database = open_database(settings.database_url)
     ledger, records = SqlLedger(database), SqlExtensions(database)
-    host = PluginHost(runtime_dir=settings.runtime_dir, log_dir=settings.path("logs", "extensions"))
+    host = _plugin_host(settings)
     configured = ExtensionSettings(records, SqlExtensionSettings(database))
-    plugins, gateway = HostedPlugins(host, configured.variables), DataProcess(settings)
+    resting, routes = Resting(SqlDisabled(database), safe_mode=settings.no_extensions), Routes()
+    plugins = HostedPlugins(host, configured.variables, routes, records.list, resting.of)
+    gateway = DataProcess(settings)
     completion = Completion(ledger, plugins)
     serving = Serving(ledger, plugins, gateway, completion, url=service_urls(settings), drain=settings.drain_seconds)
     progress = Progress(ledger, plugins, serving.prepare)
@@ -80,10 +84,11 @@ def bootstrap(settings: Settings) -> UseCases:
     codesets = Codesets(ledger, plugins, projects, reconciler.wake, clone_urls(settings))
     catalogs = _catalogs(settings)
     bundles, lock = _bundles(settings, records, catalogs), SqlChangeLock(database)
-    components = HostedComponents(host, settings.path("extensions", "state"), configured.values)
+    components = HostedComponents(host, settings.path("extensions", "state"), configured.values, routes, resting.of)
     extensions = _extensions(settings, SqlGenerations(database), ledger, records=records, lock=lock, bundles=bundles,
-                             settings=configured, host=components, followers={"redetect": codesets.redetect})
-    catalog, marketplaces = ExtensionCatalog(records), _marketplaces(settings, catalogs, records)
+                             settings=configured, host=components, disabled=SqlDisabled(database),
+                             resting=resting, followers={"redetect": codesets.redetect})
+    catalog, marketplaces = ExtensionCatalog(records, resting.of), _marketplaces(settings, catalogs, records)
     pipelines = Pipelines(ledger, catalog, projects, reconciler.wake, services.stop_of_pipeline)
     watcher = StoreWatcher(ledger, plugins, codesets.observe)
     care = make_care(Parts(
@@ -126,6 +131,11 @@ def bootstrap(settings: Settings) -> UseCases:
         alive=lambda: time.monotonic() - reconciler.heartbeat < 60.0, started_at=started_at)
 
 
+def _plugin_host(settings: Settings) -> PluginHost:
+    return PluginHost(runtime_dir=settings.runtime_dir, log_dir=settings.path("logs", "extensions"),
+                      idle_seconds=settings.plugin_idle or None)
+
+
 def _log_by_standard_library() -> None:
     structlog.configure(processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
                         logger_factory=structlog.stdlib.LoggerFactory(), wrapper_class=structlog.stdlib.BoundLogger)
@@ -134,8 +144,9 @@ def _log_by_standard_library() -> None:
 def _extensions(server: Settings, generations: SqlGenerations, ledger: SqlLedger, **parts: Any) -> Extensions:
     return Extensions(
         generations=generations, environments=UvEnvironments(server), store=server.path("extensions", "store"),
-        engine=__version__, users=_users(ledger), pinned=lambda digest: digest in pinned_bundles(ledger),
-        keep=server.extension_generations, grace=server.extension_grace, **parts)
+        engine=__version__, users=_users(ledger), work=work_of(ledger),
+        pinned=lambda digest: digest in pinned_bundles(ledger), keep=server.extension_generations,
+        grace=server.extension_grace, **parts)
 
 
 def _marketplaces(settings: Settings, catalogs: CatalogCopies, records: SqlExtensions) -> Marketplaces:
@@ -224,14 +235,9 @@ def clone_urls(settings: Settings) -> Callable[[str, str], str]:
 def _users(ledger: SqlLedger) -> Callable[[str], list[str]]:
     def users(extension: str) -> list[str]:
         with ledger.read() as tx:
-            return [f"{p.project}/{p.name}" for p in tx.pipelines.all() if _uses(p.spec, p.extension, extension)]
+            return [f"{p.project}/{p.name}" for p in tx.pipelines.all() if uses(p, extension)]
 
     return users
-
-
-def _uses(spec: dict[str, Any], owner: str, extension: str) -> bool:
-    prefix = f"runnable://fuseml/{extension}/"
-    return owner == extension or any(r["address"].startswith(prefix) for r in runnables_of(spec))
 
 
 def describe(settings: Settings, started_at: float) -> dict[str, Any]:

@@ -38,9 +38,11 @@ class Settings:
         log_level: debug, info, warning or error.
         job_timeout: Seconds a job may run when nothing else is said.
         drain_seconds: Seconds a replaced service goes on serving old connections.
+        plugin_idle: Seconds without a call after which the process of an extension is ended until the next one; 0: never.
         extension_generations: How many sets of extensions are kept to go back to, the one in force included.
         marketplace_seconds: How often catalogs of marketplaces are updated by themselves; 0: never.
         extension_grace: Seconds that components of a new set of extensions are watched; what fails is rolled back.
+        no_extensions: Safe mode: nothing of installed extensions is loaded.
         gc_seconds: Seconds between two quiet collections of what nothing needs; 0: only by `extension gc`.
         gc_age: Seconds that something must have been unused before a quiet collection removes it.
     """
@@ -64,11 +66,13 @@ class Settings:
     log_level: str
     job_timeout: float
     drain_seconds: float
+    plugin_idle: float
     extension_generations: int
     extension_grace: float
     marketplace_seconds: float
     gc_seconds: float
     gc_age: float
+    no_extensions: bool
     runtime_dir: Path
 
     @property
@@ -122,11 +126,13 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         log_level=_choice(env, "FUSEML_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         job_timeout=float(_integer(env, "FUSEML_JOB_TIMEOUT", 24 * 3600, 1, 10**9)),
         drain_seconds=float(_integer(env, "FUSEML_DRAIN_SECONDS", 30, 0, 3600)),
+        plugin_idle=float(_integer(env, "FUSEML_PLUGIN_IDLE", 300, 0, 10**9)),
         extension_generations=_integer(env, "FUSEML_EXTENSION_GENERATIONS", 5, 1, 1000),
         marketplace_seconds=float(_integer(env, "FUSEML_MARKETPLACE_SECONDS", 6 * 3600, 0, 10**9)),
         extension_grace=float(_integer(env, "FUSEML_EXTENSION_GRACE_SECONDS", 15, 0, 3600)),
         gc_seconds=float(_integer(env, "FUSEML_GC_SECONDS", 24 * 3600, 0, 10**9)),
         gc_age=float(_integer(env, "FUSEML_GC_AGE_DAYS", 30, 1, 36_500) * 24 * 3600),
+        no_extensions=_flag(env, "FUSEML_NO_EXTENSIONS"),
         runtime_dir=_runtime_dir(env, home),
     )
 

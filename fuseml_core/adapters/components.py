@@ -2,51 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from fuseml_core.domain.errors import NotFound, Unavailable
-from fuseml_core.host import AgentFacade, BuilderFacade, ComponentInfo, PluginHost, StoreFacade
-from fuseml_sdk.errors import PluginError
+import structlog
+
+from fuseml_core.adapters.routes import Routes, route_name
+from fuseml_core.domain.errors import FusemlError, NotFound, Unavailable
+from fuseml_core.domain.extensions import InstalledExtension, Rest
+from fuseml_core.host import AgentFacade, BuilderFacade, Component, ComponentInfo, Family, PluginHost, StoreFacade
+from fuseml_core.host.facades import Caller, default_timeout
+from fuseml_sdk.contract import operations
+from fuseml_sdk.errors import NotReady, PluginError
+
+log = structlog.get_logger(__name__)
 
 
 class HostedPlugins:
     """Implements the port `Components` over the plugin host.
 
+    What it gives out follows a name: when another version, or the same with other settings, comes into force, the next
+    call goes there, and one that the change has cut off is made again.
+
     Args:
         host: The plugin host. Built-in components come first where several would do.
         variables: The settings of an extension as environment variables.
+        routes: Where the names of plugins of extensions lead; None: to whatever is in the host.
+        installed: The installed extensions.
+        resting: Why nothing of an extension is loaded now; None when it may be.
     """
 
-    def __init__(self, host: PluginHost, variables: Callable[[str], dict[str, str]]) -> None:
-        self._host, self._variables = host, variables
-        self._kinds: dict[str, tuple[str, ...]] = {}
+    def __init__(self, host: PluginHost, variables: Callable[[str], dict[str, str]], routes: Routes | None = None,
+                 installed: Callable[[], Sequence[InstalledExtension]] = tuple,
+                 resting: Callable[[str], Rest | None] = lambda _name: None) -> None:
+        self._host, self._variables, self._routes = host, variables, routes
+        self._installed, self._resting = installed, resting
+        self._descriptions: dict[str, Any] = {}
 
-    def store(self, kind: str) -> StoreFacade:
-        """The default store of a kind; see `Components`."""
+    def store(self, kind: str, name: str = "") -> StoreFacade:
+        """A store by name, or the built-in one of a kind; see `Components`."""
+        if name:
+            return self._store_named(name)
         for info in self._of("store"):
-            if kind in self._store_kinds(info.component.id):
-                return self._host.store(info.component.id)
-        raise Unavailable(f"no artifact store keeps artifacts of kind {kind}", hint="See `fuseml agent list`.")
+            if kind in self._description(info.component)["kinds"]:
+                return StoreFacade(self._caller("store", info.component))
+        for name, rest in self._asleep("store", lambda described: kind in (described.get("kinds") or [])):
+            return StoreFacade(_refusing(f"the artifact store {name} keeps {kind}s", rest))
+        raise Unavailable(f"no artifact store keeps artifacts of kind {kind}", hint="See `fuseml plugin list`.")
 
     def stores(self) -> Sequence[tuple[str, StoreFacade]]:
         """All stores by name."""
-        return [(_name(i), self._host.store(i.component.id)) for i in self._of("store")]
+        return [(route_name(i.component), StoreFacade(self._caller("store", i.component))) for i in self._of("store")]
+
+    def watched(self) -> Sequence[tuple[str, StoreFacade]]:
+        """Stores that tell what happens in them; those that describe themselves only now are started for that."""
+        found = []
+        for info in self._of("store"):
+            try:
+                described = self._description(info.component)
+            except (FusemlError, PluginError) as error:
+                log.warning("store does not describe itself", store=info.component.title, error=str(error))
+                continue
+            if "events" in described["capabilities"]:
+                found.append((route_name(info.component), StoreFacade(self._caller("store", info.component))))
+        return found
 
     def agent(self, name: str) -> AgentFacade:
         """A workload agent by name; see `Components`."""
-        for info in self._of("agent"):
-            if _name(info) == name:
-                return self._host.agent(info.component.id)
-        raise Unavailable(f"there is no workload agent {name!r}", hint="See `fuseml agent list`.")
+        for info in self._host.components():
+            if info.component.family == "agent" and route_name(info.component) == name and self._leads_to(info):
+                return AgentFacade(self._caller("agent", info.component))
+        for other, rest in self._asleep("agent"):
+            if other == name:
+                return AgentFacade(_refusing(f"the workload agent {name} does not run", rest))
+        raise Unavailable(f"there is no workload agent {name!r}", hint="See `fuseml plugin list`.")
 
     def agents(self) -> Sequence[tuple[str, AgentFacade]]:
-        """All workload agents by name."""
-        return [(_name(i), self._host.agent(i.component.id)) for i in self._of("agent")]
+        """All workload agents by name that take new workloads."""
+        return [(route_name(i.component), AgentFacade(self._caller("agent", i.component))) for i in self._of("agent")]
 
     def builders(self) -> Sequence[tuple[str, BuilderFacade]]:
         """All builders by name."""
-        return [(_name(i), self._host.builder(i.component.id)) for i in self._of("builder")]
+        return [(route_name(i.component), BuilderFacade(self._caller("builder", i.component)))
+                for i in self._of("builder")]
 
     def variables(self, extension: str) -> dict[str, str]:
         """The settings of an extension for workloads; see `Components`."""
@@ -56,38 +95,104 @@ class HostedPlugins:
         """Every component with its host, state and last crash."""
         return [self._view(info) for info in self._host.components()]
 
-    def _of(self, family: str) -> list[ComponentInfo]:
-        found = [i for i in self._host.components() if i.component.family == family]
-        return sorted(found, key=lambda i: (i.component.hosting != "in-process", i.component.id))
+    # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _store_kinds(self, identifier: str) -> tuple[str, ...]:
-        if identifier not in self._kinds:
-            self._kinds[identifier] = tuple(self._host.store(identifier).describe().kinds)
-        return self._kinds[identifier]
+    def _store_named(self, name: str) -> StoreFacade:
+        for info in self._of("store"):
+            if route_name(info.component) == name:
+                return StoreFacade(self._caller("store", info.component))
+        for other, rest in self._asleep("store"):
+            if other == name:
+                return StoreFacade(_refusing(f"the artifact store {name} does not run", rest))
+        raise Unavailable(f"there is no artifact store {name!r}", hint="Install its extension again, or see what there "
+                          "is: fuseml plugin list")
+
+    def _of(self, family: str) -> list[ComponentInfo]:
+        """Components of a family that may be given something new."""
+        found = [i for i in self._host.components() if i.component.family == family and self._leads_to(i)
+                 and (not i.component.digest or self._resting(i.component.extension) is None)]
+        # What an author is developing (it has no digest) stands before the installed version of the same name.
+        return sorted(found, key=lambda i: (i.component.hosting != "in-process", bool(i.component.digest),
+                                            i.component.id))
+
+    def _leads_to(self, info: ComponentInfo) -> bool:
+        """Whether a name leads to a component: what is only being tried, or is on its way out, gets nothing."""
+        return self._routes is None or not info.component.digest or info.component.id in self._routes.ids()
+
+    def _asleep(self, family: str, fits: Callable[[dict[str, Any]], bool] = lambda _described: True,
+                ) -> Iterator[tuple[str, Rest]]:
+        """Names of plugins of which nothing is loaded although they are installed, and why."""
+        for extension in self._installed():
+            rest = self._resting(extension.name)
+            for entry in extension.components if rest else []:
+                described = extension.described.get(f"{family}/{entry['name']}") or {}
+                if rest and entry["family"] == family and fits(described):
+                    yield f"{extension.name}/{entry['name']}", rest
+
+    def _description(self, component: Component) -> Any:
+        """What a store says about itself, asked once: by this server, or when the version was checked."""
+        if component.id not in self._descriptions:
+            known = {e.digest: e.described for e in self._installed()} if component.digest else {}
+            found = (known.get(component.digest) or {}).get(f"{component.family}/{component.name}")
+            self._descriptions[component.id] = found or self._host.store(component.id).describe().model_dump()
+        return self._descriptions[component.id]
+
+    def _caller(self, family: Family, component: Component) -> Caller:
+        """Calls hooks of whatever the name of a component leads to at that moment."""
+        name, first = route_name(component), component.id
+
+        def now() -> str:
+            return (self._routes.find(family, name) if self._routes is not None and component.digest else "") or first
+
+        def call(hook: str, arguments: dict[str, Any], timeout: float | None) -> Any:
+            seconds = default_timeout(hook, arguments) if timeout is None else timeout
+            until = time.monotonic() + seconds
+            while True:
+                identifier = now()
+                try:
+                    return self._host.call(identifier, hook, arguments, max(0.001, until - time.monotonic()))
+                except NotFound:
+                    if now() == identifier:
+                        raise self._gone(name, component) from None
+                except PluginError as error:
+                    again = error.retryable or operations()[hook].idempotent
+                    if not again or now() == identifier or time.monotonic() >= until:
+                        raise
+
+        return call
+
+    def _gone(self, name: str, component: Component) -> Exception:
+        rest = self._resting(component.extension)
+        if rest is not None:
+            return NotReady(f"{name} does not run: {rest.reason}", hint=rest.hint)
+        return Unavailable(f"there is no {component.family} {name!r} any more", hint="See `fuseml plugin list`.")
 
     def _view(self, info: ComponentInfo) -> dict[str, Any]:
         component = info.component
         view: dict[str, Any] = {
-            "name": _name(info), "family": component.family, "extension": component.extension,
+            "name": route_name(component), "family": component.family, "extension": component.extension,
             "version": component.version, "hosting": component.hosting, "state": info.state, "pid": info.pid,
             "restarts": info.restarts, "last_crash": info.last_crash, "kinds": [], "capacity": {}}
         # Only what runs already is asked: a list must not start processes.
         if component.hosting == "in-process":
-            view |= self._described(component.family, component.id)
+            view |= self._described(component)
         return view
 
-    def _described(self, family: str, identifier: str) -> dict[str, Any]:
+    def _described(self, component: Component) -> dict[str, Any]:
         try:
-            if family == "store":
-                return {"kinds": list(self._store_kinds(identifier))}
-            if family == "agent":
-                description = self._host.agent(identifier).describe()
+            if component.family == "store":
+                return {"kinds": list(self._description(component)["kinds"])}
+            if component.family == "agent":
+                description = self._host.agent(component.id).describe()
                 return {"kinds": list(description.kinds), "capacity": description.capacity}
         except (PluginError, NotFound):
             return {}
         return {}
 
 
-def _name(info: ComponentInfo) -> str:
-    component = info.component
-    return component.name if component.hosting == "in-process" else f"{component.extension}/{component.name}"
+def _refusing(what: str, rest: Rest) -> Caller:
+    """Answers every call with why there is nobody to answer it."""
+    def call(_hook: str, _arguments: dict[str, Any], _timeout: float | None) -> Any:
+        raise NotReady(f"{what}, but {rest.reason}", hint=rest.hint)
+
+    return call

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -98,6 +98,21 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """Why nothing of an installed extension is loaded now.
+
+    Attributes:
+        state: One word or two for lists: `disabled`, `safe mode`, `leaving`.
+        reason: One sentence for people, without a full stop.
+        hint: What to do about it.
+    """
+
+    state: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
 class InstalledExtension:
     """One version of an extension on this server; its digest identifies it.
 
@@ -114,6 +129,8 @@ class InstalledExtension:
         python: Absolute path of the interpreter in it.
         config: `sha256:<hex>` of the bundle's config blob, the descriptor; empty for what was installed before it was
             written down.
+        described: What each component said about itself when this version was checked, by `<family>/<name>`; empty
+            for what was not started yet.
     """
 
     name: str
@@ -127,6 +144,7 @@ class InstalledExtension:
     environment: str | None = None
     python: str | None = None
     config: str = ""
+    described: dict[str, Any] = field(default_factory=dict)
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from fuseml_core.engine.progress import Progress
 from fuseml_core.engine.serving import CANCEL_GRACE, Serving
 from fuseml_core.service.components import Agent, Components
 from fuseml_core.service.ports import Ledger
-from fuseml_sdk.errors import PluginError
+from fuseml_sdk.errors import NotReady, PluginError
 from fuseml_sdk.types import FINAL_STATES, WorkloadStatus
 
 log = structlog.get_logger(__name__)
@@ -57,6 +57,7 @@ class Reconciler:
         self._compared_at = 0.0
         self._missing: dict[str, float] = {}
         self._listening: set[str] = set()
+        self._needed: set[str] = set()
         self.heartbeat = time.monotonic()
 
     def start(self) -> None:
@@ -120,6 +121,7 @@ class Reconciler:
             self._compare()
         self._cancel_requested()
         while not self._stop.is_set() and self._progress.advance():
+            self._listen()
             self._drain_reports()
         self._serving.tend()
 
@@ -167,7 +169,12 @@ class Reconciler:
                 self._quietly(partial(self._take, WorkloadStatus(name=name, state="failed", reason="Lost",
                                                                  message=f"its agent {agent} was removed")))
             return
-        for status in found.status(names):
+        try:
+            statuses = found.status(names)
+        except NotReady as error:  # such as one of an extension that is disabled: its workloads are not lost
+            log.warning("agent does not say how its workloads are", agent=agent, error=str(error))
+            return
+        for status in statuses:
             # Recorded as submitted, but the agent never heard of it: as good as lost.
             lost = {"state": "failed", "reason": "Lost", "message": "the agent does not know this workload"}
             self._quietly(partial(self._take, status.model_copy(update=lost) if status.state == "unknown" else status))
@@ -205,16 +212,31 @@ class Reconciler:
             time.sleep(0.05)
 
     def _listen(self) -> None:
-        for name, agent in self._components.agents():
-            if name not in self._listening:
-                self._listening.add(name)
-                thread = threading.Thread(target=self._hear, args=(name, agent), name=f"events-{name}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+        """Hear the agents that have workloads; others would only be kept from resting."""
+        with self._ledger.read() as tx:
+            needed = {s.agent for s in tx.steps.in_states((StepState.QUEUED, *_LIVE_STEPS))}
+            needed |= {i.agent for i in tx.services.instances(states=_LIVE_INSTANCES)}
+        # Built-in ones have no process that could rest.
+        self._needed = needed | {name for name, _ in self._components.agents() if "/" not in name}
+        for name in self._needed - self._listening:
+            try:
+                agent = self._components.agent(name)
+            except Unavailable:
+                continue
+            self._listening.add(name)
+            thread = threading.Thread(target=self._hear, args=(name, agent), name=f"events-{name}", daemon=True)
+            self._threads = [other for other in self._threads if other.is_alive()] + [thread]
+            thread.start()
 
     def _hear(self, name: str, agent: Agent) -> None:
+        try:
+            self._hear_while_needed(name, agent)
+        finally:
+            self._listening.discard(name)
+
+    def _hear_while_needed(self, name: str, agent: Agent) -> None:
         cursor, pause = "", 1.0
-        while not self._stop.is_set():
+        while not self._stop.is_set() and name in self._needed:
             try:
                 events = agent.events(cursor, EVENTS_WAIT)
                 cursor, pause = events.cursor, 1.0

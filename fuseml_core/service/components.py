@@ -112,16 +112,20 @@ class Named:
 class Components(Protocol):
     """Finds components by what they are for."""
 
-    def store(self, kind: str) -> Store:
-        """The default store of a kind.
+    def store(self, kind: str, name: str = "") -> Store:
+        """A store by name; without one, the built-in store of a kind.
 
         Raises:
-            Unavailable: No store keeps this kind.
+            Unavailable: There is no store of that name, or none keeps this kind.
         """
         ...
 
     def stores(self) -> Sequence[tuple[str, Store]]:
         """All stores by name."""
+        ...
+
+    def watched(self) -> Sequence[tuple[str, Store]]:
+        """Stores that tell what happens in them, by name."""
         ...
 
     def agent(self, name: str) -> Agent:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
-from fuseml_core.domain.records import Pipeline
+from fuseml_core.domain.records import InstanceState, Pipeline, StepState
+from fuseml_core.service.extensions.ports import Occupation
 from fuseml_core.service.ports import Ledger
 
+_LIVE_STEPS = (StepState.QUEUED, StepState.RUNNING, StepState.COMPLETING)
+_LIVE_INSTANCES = (InstanceState.STARTING, InstanceState.READY, InstanceState.DRAINING)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -27,6 +31,40 @@ def pinned_bundles(ledger: Ledger) -> frozenset[str]:
             step = tx.steps.by_id(instance.step_id)
             pinned |= _digests(step.parts.get("runnable")) if step is not None else set()
     return frozenset(pinned)
+
+
+def work_of(ledger: Ledger) -> Callable[[str], list[Occupation]]:
+    """How the work that is going on with an extension is found.
+
+    Args:
+        ledger: Pipelines, runs and services.
+    """
+    def work(extension: str) -> list[Occupation]:
+        prefix = f"{extension}/"
+        with ledger.read() as tx:
+            steps = tx.steps.in_states(_LIVE_STEPS)
+            found = [Occupation(f"the step {step.name} of the run {tx.steps.run_name(step.id)}",
+                                step.agent.removeprefix(prefix)) for step in steps if step.agent.startswith(prefix)]
+            there = {s.id: s for project in tx.projects.all() for s in tx.services.all(project.name)}
+            for instance in tx.services.instances(states=_LIVE_INSTANCES):
+                service = there.get(instance.service_id)
+                if instance.agent.startswith(prefix) and service is not None:
+                    found.append(Occupation(f"the service {service.project}/{service.name}",
+                                            instance.agent.removeprefix(prefix)))
+            active = tx.runs.active()
+            pipelines = tx.pipelines.by_ids(run.pipeline_id for run in active)
+            found += [Occupation(f"the run {run.project}/{run.name}", "") for run in active
+                      if run.pipeline_id in pipelines and uses(pipelines[run.pipeline_id], extension)]
+        return found
+
+    return work
+
+
+def uses(pipeline: Pipeline, extension: str) -> bool:
+    """Whether a pipeline has its template, or the runnable of a step, from an extension."""
+    prefix = f"runnable://fuseml/{extension}/"
+    return pipeline.extension == extension or any(
+        runnable["address"].startswith(prefix) for runnable in runnables_of(pipeline.spec))
 
 
 def runnables_of(spec: dict[str, Any]) -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ class World:
         self.extension = installed(str(python))
         self.put(self.extension)
         self.hosted.load(self.extension)
-        self.configure = Configurator(self.settings, self.hosted).configure
+        self.configure = Configurator(self.settings, self.hosted, self.records).configure
 
     def put(self, record) -> None:
         """Make a version active, as an installation does."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fuseml_core.adapters.routes import Routes
 from fuseml_core.domain.errors import Conflict, Failed, NotFound
-from fuseml_core.domain.extensions import InstalledExtension
-from fuseml_core.host.components import Component
+from fuseml_core.domain.extensions import InstalledExtension, Rest
+from fuseml_core.host.components import Component, ComponentInfo
 from fuseml_core.host.plugin_host import PluginHost
 from fuseml_sdk.errors import PluginError
 from fuseml_sdk.manifest import PLACEHOLDER
@@ -26,53 +30,113 @@ def component_id(extension: InstalledExtension, family: str, name: str) -> str:
 class HostedComponents:
     """Registers, checks and removes components; implements the port `ComponentHost`.
 
+    What is registered is asked of the host; what is in force is said by the routes.
+
     Args:
         host: The plugin host.
         state: Folder that holds one state folder for each extension, shared by its versions.
         config: The settings of an extension; asked whenever its components are registered.
+        routes: Where names lead.
+        resting: Why nothing of an extension may be loaded now; None when it may.
     """
 
-    def __init__(self, host: PluginHost, state: Path, config: Callable[[InstalledExtension], dict[str, Any]]) -> None:
+    def __init__(self, host: PluginHost, state: Path, config: Callable[[InstalledExtension], dict[str, Any]],
+                 routes: Routes | None = None, resting: Callable[[str], Rest | None] = lambda _name: None) -> None:
         self._host, self._state, self._config = host, state, config
+        self._routes, self._resting = routes or Routes(), resting
 
-    def load(self, extension: InstalledExtension) -> None:
-        """Register the components of a version without starting anything; done already is fine."""
-        for component in self._components(extension):
-            try:
-                self._host.add(component)
-            except Conflict:
-                continue
+    def load(self, extension: InstalledExtension, only: Collection[str] | None = None) -> None:
+        """Register the components of a version and let their names lead to them; starts nothing."""
+        if only is None:
+            self.prepare(extension)
+        else:
+            self._prepare(component for component in self._components(extension) if component.name in only)
+        self._routes.direct(self._latest(extension).values())
 
-    def check(self, extension: InstalledExtension) -> None:
-        """Start each component and ask it to describe itself."""
-        for component in self._components(extension):
+    def prepare(self, extension: InstalledExtension) -> None:
+        """Register the components of a version, with the settings of now, beside those in force; starts nothing."""
+        if self._resting(extension.name) is None:
+            self._prepare(self._components(extension))
+
+    def check(self, extension: InstalledExtension) -> dict[str, Any]:
+        """Start each component that was registered last and ask it to describe itself."""
+        described = {}
+        for component in self._latest(extension).values():
             try:
-                self._host.call(component.id, f"{component.family}_describe", {}, _FIRST_ANSWER)
+                found = self._host.call(component.id, f"{component.family}_describe", {}, _FIRST_ANSWER)
             except PluginError as error:
                 raise Failed(f"{component.title} does not work: {error.message}", hint=error.hint,
                              details=error.details) from error
+            described[f"{component.family}/{component.name}"] = found.model_dump(mode="json")
+        return described
 
-    def configure(self, extension: InstalledExtension) -> None:
-        """Put components with the settings of now in the place of those registered, and let each describe itself."""
-        for component in self._components(extension):
-            self._host.replace(component)
-        self.check(extension)
+    def put_in_force(self, extension: InstalledExtension) -> None:
+        """Let names lead to what was registered last of a version; the same version with other settings goes."""
+        latest = self._latest(extension)
+        self._routes.direct(latest.values())
+        kept = {component.id for component in latest.values()}
+        self._remove(component for component in self._registered(extension) if component.id not in kept)
 
-    def unload(self, extension: InstalledExtension) -> None:
-        """Stop and remove the components of a version; those not registered are passed over."""
-        for component in self._components(extension):
-            try:
-                self._host.remove(component.id)
-            except NotFound:
-                continue
+    def discard(self, extension: InstalledExtension) -> None:
+        """Remove what is registered of a version and not in force."""
+        in_force = self._routes.ids()
+        self._remove(component for component in self._registered(extension) if component.id not in in_force)
+
+    def unload(self, extension: InstalledExtension, keep: Collection[str] = ()) -> None:
+        """Let no name lead to a version any more; calls in flight end, then its processes do."""
+        gone = [c for c in self._registered(extension) if c.family != "agent" or c.name not in keep]
+        self._routes.drop([component.id for component in gone])
+        self._remove(gone)
 
     def state(self, extension: InstalledExtension) -> list[dict[str, Any]]:
         """Components with `family`, `name`, `hosting`, `state`, `pid`, `restarts`, `last_crash`."""
-        infos = {info.component.id: info for info in self._host.components()}
-        return [{"family": component.family, "name": component.name, "hosting": component.hosting,
-                 "state": info.state if info else "stopped", "pid": info.pid if info else None,
-                 "restarts": info.restarts if info else 0, "last_crash": info.last_crash if info else ""}
-                for component in self._components(extension) for info in (infos.get(component.id),)]
+        latest, in_force = self._latest(extension), self._routes.ids()
+        infos = {info.component.id: info for info in self._host.components()
+                 if info.component.digest == extension.digest}
+        shown: dict[tuple[str, str], ComponentInfo] = {}
+        for key, component in latest.items():
+            if component.id in infos:
+                shown[key] = infos[component.id]
+        for info in infos.values():
+            if info.component.id in in_force:
+                shown[info.component.family, info.component.name] = info
+        rest = self._resting(extension.name)
+        return [_state(entry, shown.get((entry["family"], entry["name"])), rest) for entry in extension.components]
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _prepare(self, components: Iterable[Component]) -> None:
+        for component in components:
+            siblings = [i.component for i in self._host.components() if _revised(i.component.id)[0] == component.id]
+            latest = max(siblings, key=lambda sibling: _revised(sibling.id)[1], default=None)
+            if latest is None:
+                self._add(component)
+            elif replace(latest, id=component.id) != component:
+                self._add(replace(component, id=f"{component.id}~{_revised(latest.id)[1] + 1}"))
+
+    def _add(self, component: Component) -> None:
+        with suppress(Conflict):  # another thread was faster with the same
+            self._host.add(component)
+
+    def _registered(self, extension: InstalledExtension) -> list[Component]:
+        return [i.component for i in self._host.components() if i.component.digest == extension.digest]
+
+    def _latest(self, extension: InstalledExtension) -> dict[tuple[str, str], Component]:
+        """Of each component of a version what was registered last."""
+        found = sorted(self._registered(extension), key=lambda component: _revised(component.id)[1])
+        return {(component.family, component.name): component for component in found}
+
+    def _remove(self, components: Iterable[Component]) -> None:
+        """All at the same time: each may have calls in flight that it finishes first."""
+        threads = [threading.Thread(target=self._remove_one, args=(component.id,)) for component in components]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _remove_one(self, identifier: str) -> None:
+        with suppress(NotFound):
+            self._host.remove(identifier)
 
     def _components(self, extension: InstalledExtension) -> Iterator[Component]:
         config = self._config(extension) if extension.components else {}
@@ -85,6 +149,20 @@ class HostedComponents:
                 state_dir=self._state / extension.name, python=Path(extension.python) if extension.python else None,
                 address=filled(address, extension, config),
                 token=filled(entry.get("token") or "", extension, config, missing=""))
+
+
+def _revised(identifier: str) -> tuple[str, int]:
+    """The id that a component has by its version, and how often its settings changed since that was loaded."""
+    base, _, number = identifier.partition("~")
+    return base, int(number or 0)
+
+
+def _state(entry: dict[str, Any], info: ComponentInfo | None, rest: Rest | None) -> dict[str, Any]:
+    hosting = "address" if entry.get("address") else "subprocess"
+    view = {"family": entry["family"], "name": entry["name"], "hosting": hosting}
+    if info is None:
+        return view | {"state": rest.state if rest else "stopped", "pid": None, "restarts": 0, "last_crash": ""}
+    return view | {"state": info.state, "pid": info.pid, "restarts": info.restarts, "last_crash": info.last_crash}
 
 
 def filled(text: str, extension: InstalledExtension, config: dict[str, Any], missing: str | None = None) -> str:

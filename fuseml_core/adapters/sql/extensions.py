@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, Engine, Float, Index, Row, case, delete, insert, select, text, true
+from sqlalchemy import Column, Engine, Float, Index, Row, case, delete, insert, select, text, true, update
 from sqlmodel import Field, SQLModel
 
 from fuseml_core.adapters.sql.tables import Json
@@ -32,6 +32,15 @@ class ExtensionRow(SQLModel, table=True):
     environment: str | None = None
     python: str | None = None
     config: str = ""
+    described: dict[str, Any] = Field(default_factory=dict, sa_column=Column(Json, nullable=False))
+
+
+class DisabledRow(SQLModel, table=True):
+    """An extension of which nothing is loaded, whichever version is installed, and since when."""
+
+    __tablename__ = "extension_disabled"
+    name: str = Field(primary_key=True)
+    since: float = Field(sa_column=Column(Float(53), nullable=False))
 
 
 class ExtensionSettingRow(SQLModel, table=True):
@@ -45,6 +54,7 @@ class ExtensionSettingRow(SQLModel, table=True):
 
 _TABLE = SQLModel.metadata.tables["extension"]
 _SETTINGS = SQLModel.metadata.tables["extension_setting"]
+_DISABLED = SQLModel.metadata.tables["extension_disabled"]
 
 
 class SqlExtensions:
@@ -85,11 +95,45 @@ class SqlExtensions:
             connection.execute(delete(_TABLE).where(
                 _TABLE.c.digest == digest, _TABLE.c.state != ExtensionState.ACTIVE.value))
 
+    def describe(self, digest: str, described: Mapping[str, Any]) -> None:
+        """Write down what the components of a version say about themselves."""
+        with self._engine.begin() as connection:
+            connection.execute(update(_TABLE).where(_TABLE.c.digest == digest).values(described=dict(described)))
+
     def _select(self, condition: Any) -> Sequence[InstalledExtension]:
         active_first = case((_TABLE.c.state == ExtensionState.ACTIVE.value, 0), else_=1)
         query = select(_TABLE).where(condition).order_by(_TABLE.c.name, active_first, _TABLE.c.installed_at.desc())
         with self._engine.connect().execution_options(fuseml_read_only=True) as connection:
             return [_record(row) for row in connection.execute(query)]
+
+
+class SqlDisabled:
+    """Names of disabled extensions; implements the port `DisabledExtensions`.
+
+    Args:
+        engine: Of the core's database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def all(self) -> dict[str, float]:
+        """Since when each is disabled, in seconds since the epoch."""
+        with self._engine.connect().execution_options(fuseml_read_only=True) as connection:
+            return {row.name: row.since for row in connection.execute(select(_DISABLED))}
+
+    def add(self, name: str, now: float) -> bool:
+        """Disable one; returns False if it was already."""
+        with self._engine.begin() as connection:
+            if connection.execute(select(_DISABLED).where(_DISABLED.c.name == name)).first():
+                return False
+            connection.execute(insert(_DISABLED).values(name=name, since=now))
+            return True
+
+    def remove(self, names: Collection[str]) -> None:
+        """Enable some; those that are enabled are passed over."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(_DISABLED).where(_DISABLED.c.name.in_(names)))
 
 
 class SqlExtensionSettings:

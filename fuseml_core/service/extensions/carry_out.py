@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fuseml_core.domain.errors import Unavailable
 from fuseml_core.domain.extensions import ExtensionState, Generation, InstalledExtension
@@ -19,6 +19,7 @@ from fuseml_core.service.extensions.ports import (
     Progress,
     Switch,
 )
+from fuseml_core.service.extensions.resting import Resting
 from fuseml_core.service.extensions.retention import Retention
 from fuseml_core.service.extensions.settings import ExtensionSettings
 from fuseml_core.service.extensions.store import BundleStore
@@ -55,15 +56,16 @@ class Changer:
         store: Unpacked bundles.
         settings: What is set.
         retention: Lets go of what nothing needs any more.
+        resting: What must not be started.
         followers: What has to follow a change that brought something new, by kind of work.
     """
 
     def __init__(self, *, generations: Generations, bundles: Bundles, environments: Environments, host: ComponentHost,
-                 store: BundleStore, settings: ExtensionSettings, retention: Retention,
+                 store: BundleStore, settings: ExtensionSettings, retention: Retention, resting: Resting,
                  followers: Mapping[str, Callable[[], None]]) -> None:
         self._generations, self._bundles, self._environments = generations, bundles, environments
         self._host, self._store, self._settings = host, store, settings
-        self._retention, self._followers = retention, followers
+        self._retention, self._resting, self._followers = retention, resting, followers
 
     def carry_out(self, plan: Plan, progress: Progress, *, offline: bool = False, forget: bool = False,
                   failure: Failure | None = None) -> Generation:
@@ -93,8 +95,7 @@ class Changer:
                 prepared.append(self._prepare(change, say, offline))
             tried = {item.record.digest: plan.settings.get(item.record.name, {}) for item in prepared}
             with self._settings.tried(tried):
-                for item in prepared:
-                    self._check(item.record, progress)
+                prepared = [self._check(item, progress) for item in prepared]
             made = self._switch(plan, prepared, forget, failure)
         except BaseException:
             if self._is_in_force(current):
@@ -135,12 +136,18 @@ class Changer:
                          environment.python if environment else None)
         return _Prepared(record, is_new, environment is not None and environment.is_new, True)
 
-    def _check(self, record: InstalledExtension, progress: Progress) -> None:
-        count = len(record.components)
-        if count:
+    def _check(self, item: _Prepared, progress: Progress) -> _Prepared:
+        """Start it beside what is in force; an extension that rests is registered and started when it is enabled."""
+        record = item.record
+        rest = self._resting.of(record.name) if record.components else None
+        if rest is not None:
+            progress(f"{record.name} is not started: {rest.reason}")
+        elif record.components:
+            count = len(record.components)
             progress(f"starting {record.name} ({count} component{'s' if count > 1 else ''})")
-        self._host.load(record)
-        self._host.check(record)
+        self._host.prepare(record)
+        described = self._host.check(record)
+        return replace(item, record=replace(record, described=dict(described) or record.described))
 
     def _switch(self, plan: Plan, prepared: Sequence[_Prepared], forget: bool, failure: Failure | None) -> Generation:
         gone = [change.name for change in plan.changes if change.action is Action.REMOVE]
@@ -148,7 +155,8 @@ class Changer:
             plan.cause, plan.members, plan.base, [item.record for item in prepared if item.is_new_record],
             settings=plan.settings, forget=gone if forget else (),
             work=tuple(self._followers) if prepared else (),
-            watched=failure is None and any(item.record.components for item in prepared),
+            watched=failure is None and any(item.record.components and self._resting.of(item.record.name) is None
+                                            for item in prepared),
             failed=failure.number if failure else 0, note=failure.note if failure else ""))
 
     def _is_in_force(self, generation: Generation) -> bool:
@@ -164,6 +172,8 @@ class Changer:
         for item in reversed(prepared):
             if item.record.digest not in before:
                 self._host.unload(item.record)
+            else:
+                self._host.discard(item.record)
             if item.is_new_environment and item.record.environment:
                 self._environments.discard(item.record.environment)
             if item.is_new_folder:
@@ -172,6 +182,9 @@ class Changer:
     def _finish(self, plan: Plan, prepared: Sequence[_Prepared], progress: Progress) -> None:
         """The switch is made; trouble from here on must not make the change look failed."""
         stays = {item.record.digest for item in prepared}
+        for item in prepared:
+            _quietly(lambda record=item.record: self._host.put_in_force(record),  # type: ignore[misc]
+                     f"putting {item.record.name} in force")
         for change in plan.changes:
             if change.old is not None and change.old.digest not in stays:
                 _quietly(lambda old=change.old: self._host.unload(old), f"stopping {change.name}")  # type: ignore[misc]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from typing import Any
 
 from fuseml_core.domain.errors import FusemlError, Invalid
-from fuseml_core.domain.extensions import InstalledExtension
-from fuseml_core.service.extensions.ports import ComponentHost
+from fuseml_core.service.extensions.ports import ComponentHost, InstalledExtensions
 from fuseml_core.service.extensions.schema import HIDDEN
 from fuseml_core.service.extensions.settings import ExtensionSettings, schema_of
 
@@ -20,13 +18,16 @@ class Configurator:
     Args:
         settings: What is set.
         host: The plugin host.
+        records: Rows of installed extensions.
     """
 
-    def __init__(self, settings: ExtensionSettings, host: ComponentHost) -> None:
-        self._settings, self._host = settings, host
+    def __init__(self, settings: ExtensionSettings, host: ComponentHost, records: InstalledExtensions) -> None:
+        self._settings, self._host, self._records = settings, host, records
 
     def configure(self, name: str, values: Mapping[str, Any], unset: Collection[str] = ()) -> None:
         """Set and unset settings, and give them to the extension's components; all of it or nothing.
+
+        Components with the new settings are started and checked beside those in force, which take calls until then.
 
         Args:
             name: Of the extension.
@@ -36,7 +37,7 @@ class Configurator:
         Raises:
             NotFound: The extension is not installed.
             Invalid: A setting is unknown, or its value breaks the schema.
-            Failed: A component does not work with the settings; the earlier ones are in force again.
+            Failed: A component does not work with the settings; nothing was changed.
         """
         extension = self._settings.installed(name)
         schema, before = schema_of(extension), self._settings.all(name)
@@ -49,19 +50,20 @@ class Configurator:
         schema.check(schema.usable(after)[0])
         if after == before:
             return
-        self._settings.store(name, changed, unset)
         try:
-            self._host.configure(extension)
-        except FusemlError as error:
-            self._restore(extension, before, after)
+            with self._settings.tried({extension.digest: after}, whole=True):
+                self._host.prepare(extension)
+                described = self._host.check(extension)
+            self._settings.store(name, changed, unset)
+        except BaseException as error:
+            self._host.discard(extension)
+            if not isinstance(error, FusemlError):
+                raise
             secrets = {str(after[key]) for key in schema.secrets & set(after)}
             raise _hidden(error, secrets) from None
-
-    def _restore(self, extension: InstalledExtension, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        self._settings.store(extension.name, before, set(after) - set(before))
-        # If it did not work before either, what matters is why it does not work with the new settings.
-        with suppress(FusemlError):
-            self._host.configure(extension)
+        self._host.put_in_force(extension)
+        if described:
+            self._records.describe(extension.digest, described)
 
 
 def _text_only(key: str, value: Any) -> Any:

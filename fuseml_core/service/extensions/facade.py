@@ -20,16 +20,20 @@ from fuseml_core.service.extensions.ports import (
     Bundles,
     ChangeLock,
     ComponentHost,
+    DisabledExtensions,
     Environments,
+    FindWork,
     Generations,
     InstalledExtensions,
     Progress,
 )
+from fuseml_core.service.extensions.resting import Resting
 from fuseml_core.service.extensions.retention import Retention
 from fuseml_core.service.extensions.rollback import Rollbacks
 from fuseml_core.service.extensions.settings import ExtensionSettings
 from fuseml_core.service.extensions.show import Showing
 from fuseml_core.service.extensions.store import BundleStore
+from fuseml_core.service.extensions.switching import Switching
 from fuseml_core.service.extensions.uninstall import Uninstaller
 from fuseml_core.service.extensions.watch import GraceWatch
 
@@ -55,6 +59,9 @@ class Extensions:
         pinned: Whether a pipeline or run still needs the files of a bundle digest.
         followers: What has to follow a change that brought something new, by kind: `redetect` looks again at the
             types of codesets. Done at the latest after the next start.
+        work: Finds the work that is going on with an extension.
+        disabled: Names of disabled extensions.
+        resting: Says of which extensions nothing is loaded.
         keep: Number of generations that are kept.
         grace: Seconds that components of a new generation are watched.
     """
@@ -62,21 +69,24 @@ class Extensions:
     def __init__(self, *, records: InstalledExtensions, generations: Generations, lock: ChangeLock,
                  settings: ExtensionSettings, bundles: Bundles, environments: Environments, host: ComponentHost,
                  store: Path, engine: str, users: Callable[[str], list[str]], pinned: Callable[[str], bool],
+                 work: FindWork, disabled: DisabledExtensions, resting: Resting,
                  followers: Mapping[str, Callable[[], None]] | None = None, keep: int = 5,
                  grace: float = 15.0) -> None:
         self._records, self._generations, self._lock = records, generations, lock
         self._bundles, self._host, self._settings = bundles, host, settings
         folder = BundleStore(store)
         self._planner = Planner(records, generations, bundles, settings, folder, engine)
-        self._uninstaller = Uninstaller(records, generations, users)
+        self._uninstaller = Uninstaller(records, generations, users, work)
         self._rollbacks = Rollbacks(records, generations, settings, folder, bundles, self._uninstaller)
         self._retention = Retention(records=records, generations=generations, settings=settings, bundles=bundles,
                                     environments=environments, host=host, store=folder, pinned=pinned, keep=keep)
         self._changer = Changer(generations=generations, bundles=bundles, environments=environments, host=host,
-                                store=folder, settings=settings, retention=self._retention,
+                                store=folder, settings=settings, retention=self._retention, resting=resting,
                                 followers=followers or {})
-        self._configurator = Configurator(settings, host)
-        self._showing = Showing(records, generations, settings, host, bundles)
+        self._configurator = Configurator(settings, host, records)
+        self._disabled, self._resting = disabled, resting
+        self._switching = Switching(records, disabled, settings, host, resting, work)
+        self._showing = Showing(records, generations, settings, host, bundles, resting)
         self._watch = GraceWatch(records, generations, host, grace, self._take_back)
 
     # -- changes ---------------------------------------------------------------------------------------------------
@@ -123,12 +133,47 @@ class Extensions:
         return self._change(what, lambda _say: self._rollbacks.plan(to, force=given.force), given, progress)
 
     def uninstall(self, names: Sequence[str], options: Options | None = None, *, prune: bool = False,
-                  progress: Progress | None = None) -> dict[str, Any]:
-        """Uninstall; see :meth:`Uninstaller.plan` and :meth:`install`. The settings are dropped."""
-        given = options or Options()
-        return self._change(f"uninstall {', '.join(names)}",
-                            lambda _say: self._uninstaller.plan(names, force=given.force, prune=prune), given, progress,
-                            forget=True)
+                  drain: float = 0.0, progress: Progress | None = None) -> dict[str, Any]:
+        """Uninstall; see :meth:`Uninstaller.plan` and :meth:`install`. The settings are dropped.
+
+        Args:
+            names: What to remove.
+            options: How.
+            prune: Remove also dependencies that nobody asked for and nothing else needs.
+            drain: Seconds to wait for the end of what goes on with them; they are given nothing new meanwhile.
+            progress: Told what is being done.
+        """
+        given, say = options or Options(), progress or (lambda _text: None)
+
+        def remove() -> dict[str, Any]:
+            return self._change(f"uninstall {', '.join(names)}",
+                                lambda _say: self._uninstaller.plan(names, force=given.force, prune=prune), given,
+                                progress, forget=True)
+
+        if not drain or given.dry_run:
+            return remove()
+        for name in names:
+            self._settings.installed(name)
+        with self._resting.leaving(names):
+            self._switching.drain(names, drain, say)
+            return remove()
+
+    def disable(self, name: str) -> dict[str, Any]:
+        """Disable an extension; see :meth:`Switching.disable`. Waits while another change runs.
+
+        Returns:
+            As :meth:`get`, and `notes`: what goes on all the same, and what cannot.
+        """
+        with self._lock.alone(f"disable {name}", _PATIENCE, lambda _text: None):
+            notes = self._switching.disable(name)
+        return {**self.get(name), "notes": notes}
+
+    def enable(self, name: str, progress: Progress | None = None) -> dict[str, Any]:
+        """Enable an extension; see :meth:`Switching.enable`. Returns it as :meth:`get` does."""
+        say = progress or (lambda _text: None)
+        with self._lock.alone(f"enable {name}", _PATIENCE, say):
+            self._switching.enable(name, say)
+        return self.get(name)
 
     def _change(self, what: str, plan: Callable[[Progress], Plan], options: Options, progress: Progress | None, *,
                 forget: bool = False) -> dict[str, Any]:
@@ -138,6 +183,8 @@ class Extensions:
         with self._lock.alone(what, _PATIENCE, say):
             planned = plan(say)
             _tell(planned, say)
+            # What was disabled and then uninstalled begins anew.
+            self._disabled.remove([change.name for change in planned.changes if change.old is None])
             made = self._changer.carry_out(planned, say, offline=options.wish.offline, forget=forget)
         self._watch.begin()
         changed = {change.name for change in planned.changes}
@@ -222,7 +269,7 @@ class Extensions:
                         self._generations.current().number)
         active = self._records.list()
         for record in active:
-            self._host.load(record)
+            self._switching.load(record)
         self._retention.prune()
         self._retention.clean()
         return active
@@ -233,7 +280,8 @@ class Extensions:
         self._watch.begin()
 
     def stop(self) -> None:
-        """Before the end: stop watching."""
+        """Before the end: stop watching and waiting."""
+        self._switching.stop()
         self._watch.stop()
 
 

@@ -41,6 +41,43 @@ class InstalledExtensions(Protocol):
         """Forget a version that is not active."""
         ...
 
+    def describe(self, digest: str, described: Mapping[str, Any]) -> None:
+        """Write down what the components of a version say about themselves."""
+        ...
+
+
+class DisabledExtensions(Protocol):
+    """Names of disabled extensions; they stay disabled when another version comes into force."""
+
+    def all(self) -> Mapping[str, float]:
+        """Since when each is disabled, in seconds since the epoch."""
+        ...
+
+    def add(self, name: str, now: float) -> bool:
+        """Disable one; returns False if it was already."""
+        ...
+
+    def remove(self, names: Collection[str]) -> None:
+        """Enable some; those that are enabled are passed over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Occupation:
+    """Work that is going on with an extension.
+
+    Attributes:
+        text: What it is, for people: `the service default/churn`.
+        agent: Name of the component that runs it; empty when the extension only gave the runnable or the template.
+    """
+
+    text: str
+    agent: str
+
+
+#: Finds the work that is going on with an extension, by its name.
+FindWork = Callable[[str], "Sequence[Occupation]"]
+
 
 @dataclass(frozen=True, slots=True)
 class Switch:
@@ -306,30 +343,46 @@ class Environments(Protocol):
 
 
 class ComponentHost(Protocol):
-    """The plugin host, as far as extensions need it."""
+    """The plugin host, as far as extensions need it.
 
-    def load(self, extension: InstalledExtension) -> None:
-        """Register the components of a version without starting anything; done already is fine."""
+    A version is registered beside the one in force, checked, put in force, and only then the other one unloaded: new
+    calls go from one to the next in a single step, and those in flight end where they began.
+    """
+
+    def load(self, extension: InstalledExtension, only: Collection[str] | None = None) -> None:
+        """Register the components of a version and put them in force, starting nothing; done already is fine.
+
+        Args:
+            extension: The version; nothing is done when it rests.
+            only: Components to load although it rests.
+        """
         ...
 
-    def check(self, extension: InstalledExtension) -> None:
-        """Start each registered component and ask it to describe itself.
+    def prepare(self, extension: InstalledExtension) -> None:
+        """Register the components of a version, with the settings of now, beside those in force; starts nothing."""
+        ...
+
+    def check(self, extension: InstalledExtension) -> Mapping[str, Any]:
+        """Start each component that was registered last and ask it to describe itself.
+
+        Returns:
+            What each says, by `<family>/<name>`; nothing when the extension rests.
 
         Raises:
             Failed: One does not start or answers wrongly; the message says which and why.
         """
         ...
 
-    def configure(self, extension: InstalledExtension) -> None:
-        """Give the registered components the settings of now: new calls meet them at once, those in flight end.
-
-        Raises:
-            Failed: A component does not work with them; the message says which and why.
-        """
+    def put_in_force(self, extension: InstalledExtension) -> None:
+        """Let new calls meet what was registered last of a version; the same version with other settings goes."""
         ...
 
-    def unload(self, extension: InstalledExtension) -> None:
-        """Stop and remove the components of a version; those not registered are passed over."""
+    def discard(self, extension: InstalledExtension) -> None:
+        """Remove what is registered of a version and not in force."""
+        ...
+
+    def unload(self, extension: InstalledExtension, keep: Collection[str] = ()) -> None:
+        """Stop and remove the components of a version, but for agents to keep; not being registered is fine."""
         ...
 
     def state(self, extension: InstalledExtension) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ class ExtensionSettings:
     def __init__(self, records: InstalledExtensions, stored: StoredSettings) -> None:
         self._records, self._stored = records, stored
         self._tried: dict[str, Mapping[str, Any]] = {}
+        self._whole = False
 
     def installed(self, name: str) -> InstalledExtension:
         """The active version of an extension.
@@ -45,21 +46,25 @@ class ExtensionSettings:
 
     def values(self, extension: InstalledExtension) -> dict[str, Any]:
         """What the components of a version are configured with, secrets included."""
-        stored = self._stored.get(extension.name) | dict(self._tried.get(extension.digest, {}))
-        return schema_of(extension).usable(stored)[0]
+        tried = self._tried.get(extension.digest)
+        if tried is None:
+            return schema_of(extension).usable(self._stored.get(extension.name))[0]
+        unchanged = {} if self._whole else self._stored.get(extension.name)
+        return schema_of(extension).usable(unchanged | dict(tried))[0]
 
     @contextmanager
-    def tried(self, values: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+    def tried(self, values: Mapping[str, Mapping[str, Any]], *, whole: bool = False) -> Iterator[None]:
         """Let versions be tried with settings that are stored only when they come into force.
 
         Args:
             values: Settings by digest of the version.
+            whole: They take the place of all that is stored, rather than come on top.
         """
-        self._tried = dict(values)
+        self._tried, self._whole = dict(values), whole
         try:
             yield
         finally:
-            self._tried = {}
+            self._tried, self._whole = {}, False
 
     def typed(self, changes: Sequence[PlannedChange],
               given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

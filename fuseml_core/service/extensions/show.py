@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fuseml_core.domain.extensions import GenerationState, InstalledExtension
+from fuseml_core.domain.extensions import ExtensionState, GenerationState, InstalledExtension
 from fuseml_core.service.extensions.plan import trust_view
 from fuseml_core.service.extensions.ports import Bundles, ComponentHost, Generations, InstalledExtensions
+from fuseml_core.service.extensions.resting import Resting
 from fuseml_core.service.extensions.settings import ExtensionSettings
 
 
@@ -19,25 +20,29 @@ class Showing:
         settings: What is set.
         host: The plugin host.
         bundles: Knows what the catalog says.
+        resting: Says of which extensions nothing is loaded.
     """
 
     def __init__(self, records: InstalledExtensions, generations: Generations, settings: ExtensionSettings,
-                 host: ComponentHost, bundles: Bundles) -> None:
+                 host: ComponentHost, bundles: Bundles, resting: Resting) -> None:
         self._records, self._generations, self._settings = records, generations, settings
-        self._host, self._bundles = host, bundles
+        self._host, self._bundles, self._resting = host, bundles, resting
 
     def show(self, record: InstalledExtension) -> dict[str, Any]:
         """One version.
 
         Returns:
-            `name`, `version`, `digest`, `summary`, `state`, `installed_at`, `source`, `components`, `runnables`,
-            `templates`, `permissions`, `dependencies`, `settings` (secrets as `***`), `requested`, `channel`, `trust`.
+            `name`, `version`, `digest`, `summary`, `state` (`active`, `disabled`, `safe mode`, `leaving`, `retired`),
+            `disabled_since`, `installed_at`, `source`, `components`, `runnables`, `templates`, `permissions`,
+            `dependencies`, `settings` (secrets as `***`), `requested`, `channel`, `trust`.
         """
+        rest = self._resting.of(record.name) if record.state is ExtensionState.ACTIVE else None
         manifest = record.manifest
         member = self._generations.current().member(record.name)
         return {
             "name": record.name, "version": record.version, "digest": record.digest,
-            "summary": manifest.get("summary") or "", "state": record.state.value, "installed_at": record.installed_at,
+            "summary": manifest.get("summary") or "", "state": rest.state if rest else record.state.value,
+            "disabled_since": self._resting.since(record.name), "installed_at": record.installed_at,
             "source": record.reference, "components": self._host.state(record),
             "runnables": [runnable["name"] for runnable in record.descriptor.get("runnables") or []],
             "templates": [f"{record.name}/{template['name']}" for template in record.descriptor.get("templates") or []],

@@ -8,7 +8,7 @@ from fuseml_core.domain.errors import NotFound, Refused
 from fuseml_core.domain.extensions import InstalledExtension, Member
 from fuseml_core.service.extensions.plan import Action, Plan, PlannedChange
 from fuseml_core.service.extensions.planning import UNKNOWN, ordered
-from fuseml_core.service.extensions.ports import Generations, InstalledExtensions
+from fuseml_core.service.extensions.ports import FindWork, Generations, InstalledExtensions
 
 
 class Uninstaller:
@@ -18,11 +18,12 @@ class Uninstaller:
         records: Rows of installed extensions.
         generations: Rows of generations.
         users: Pipelines that use an extension, by its name, for people to read.
+        work: Finds the work that is going on with an extension.
     """
 
     def __init__(self, records: InstalledExtensions, generations: Generations,
-                 users: Callable[[str], list[str]]) -> None:
-        self._records, self._generations, self._users = records, generations, users
+                 users: Callable[[str], list[str]], work: FindWork) -> None:
+        self._records, self._generations, self._users, self._work = records, generations, users, work
 
     def plan(self, names: Sequence[str], *, force: bool, prune: bool) -> Plan:
         """Plan to remove extensions.
@@ -34,7 +35,7 @@ class Uninstaller:
 
         Raises:
             NotFound: One is not installed.
-            Refused: Other extensions or pipelines use one, and `force` is not given.
+            Refused: Other extensions, pipelines or workloads use one, and `force` is not given.
         """
         active = {record.name: record for record in self._records.list()}
         for name in names:
@@ -69,9 +70,14 @@ class Uninstaller:
         users = {name: self._users(name) for name in gone}
         reasons = [f"the extension {other} depends on {_it(name, gone)}" for name in gone for other in dependents[name]]
         reasons += [f"the pipeline {pipeline} uses {_it(name, gone)}" for name in gone for pipeline in users[name]]
+        hint = "Remove those first, or do it with --force."
+        running = [f"{entry.text} runs on an agent of {_it(name, gone)}"
+                   for name in gone for entry in self._work(name) if entry.agent]
+        if running and not reasons:
+            hint = "Wait for it with --drain SECONDS, end it, or do it with --force: it is lost then."
+        reasons += running
         if reasons and not force:
-            raise Refused(f"{', '.join(gone)} cannot be {doing}: {'; '.join(reasons)}",
-                          hint="Remove those first, or do it with --force.",
+            raise Refused(f"{', '.join(gone)} cannot be {doing}: {'; '.join(reasons)}", hint=hint,
                           details={"extensions": sorted({d for found in dependents.values() for d in found}),
                                    "pipelines": sorted({u for found in users.values() for u in found})})
         return reasons

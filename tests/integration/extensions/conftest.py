@@ -13,13 +13,16 @@ import pytest
 import uvicorn
 from sqlmodel import SQLModel
 
+from fuseml_core.adapters.components import HostedPlugins
 from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments
+from fuseml_core.adapters.routes import Routes
 from fuseml_core.adapters.sql.change_lock import SqlChangeLock
 from fuseml_core.adapters.sql.database import open_database
-from fuseml_core.adapters.sql.extensions import SqlExtensions, SqlExtensionSettings
+from fuseml_core.adapters.sql.extensions import SqlDisabled, SqlExtensions, SqlExtensionSettings
 from fuseml_core.adapters.sql.generations import SqlGenerations
 from fuseml_core.host.plugin_host import PluginHost
 from fuseml_core.service.extensions import ExtensionCatalog, Extensions, ExtensionSettings, Options
+from fuseml_core.service.extensions.resting import Resting
 from fuseml_core.settings import from_environment
 from fuseml_oci.bundles import build, push
 from fuseml_oci.bundles.references import read_reference
@@ -96,17 +99,20 @@ class World:
         self.bundles = RegistryBundles(lambda: f"http://{place}", home / "extensions/content", self.records)
         self.generations, self.lock = SqlGenerations(self.engine), SqlChangeLock(self.engine)
         self.settings = ExtensionSettings(self.records, SqlExtensionSettings(self.engine))
-        self.followed, self.users, self.pinned = [], [], set()
+        self.followed, self.users, self.pinned, self.work = [], [], set(), []
+        self.routes, self.resting = Routes(), Resting(SqlDisabled(self.engine))
+        self.plugins = HostedPlugins(self.host, self.settings.variables, self.routes, self.records.list, self.resting.of)
         (home / "envs").symlink_to(envs)
         self.extensions = self.start()
-        self.catalog = ExtensionCatalog(self.records)
+        self.catalog = ExtensionCatalog(self.records, self.resting.of)
         self.progress = []
 
     def start(self, keep: int = 1, grace: float = 0.0) -> Extensions:
         """The use cases, as a new server would have them."""
         return Extensions(
             records=self.records, generations=self.generations, lock=self.lock, settings=self.settings, bundles=self.bundles, environments=UvEnvironments(self.configuration),
-            host=HostedComponents(self.host, self.home / "extensions/state", self.settings.values),
+            host=HostedComponents(self.host, self.home / "extensions/state", self.settings.values, self.routes, self.resting.of),
+            work=lambda _name: self.work, disabled=SqlDisabled(self.engine), resting=self.resting,
             store=self.home / "extensions/store", engine="0.1.0", users=lambda _name: self.users,
             pinned=lambda digest: digest in self.pinned, followers={"redetect": lambda: self.followed.append("redetect")},
             keep=keep, grace=grace)
