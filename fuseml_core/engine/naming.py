@@ -8,6 +8,9 @@ from typing import Any
 from fuseml_core.domain.names import HEX_LIKE, LABEL
 from fuseml_core.engine.binding import Bound
 
+#: Stands for the model's name in the name of a service, so that several kinds of services can serve one model.
+MODEL_NAME = "{model}"
+
 
 def slug(text: str, fallback: str) -> str:
     """Turn free text into a valid name; `fallback` when nothing of it remains."""
@@ -34,8 +37,8 @@ def output_name(pipeline_outputs: dict[str, Any], step: str, port: str, given: s
 
 
 def service_name(spec: dict[str, Any], bound: Bound) -> str:
-    """Name of the service that a step becomes: the template's setting, else the model's name."""
-    if spec.get("service_name"):
-        return slug(str(spec["service_name"]), "service")
+    """Name of the service that a step becomes: the template's setting with the model's name in it, else that name."""
     models = [v for v in bound.versions.values() if v.kind == "model"]
-    return models[0].name if models else codeset_name(bound)
+    model = models[0].name if models else codeset_name(bound)
+    wanted = str(spec.get("service_name") or "")
+    return slug(wanted.replace(MODEL_NAME, model), "service") if wanted else model

@@ -15,6 +15,7 @@ from fuseml_core.domain.parameters import check_free, convert
 from fuseml_core.domain.records import Decision, Pipeline, Trigger, Version
 from fuseml_core.engine import triggers
 from fuseml_core.engine.creation import create_run
+from fuseml_core.engine.naming import MODEL_NAME
 from fuseml_core.engine.registration import new_change, settle
 from fuseml_core.engine.resolution import resolve
 from fuseml_core.service.compilation import compile_template, outputs_by_kind, spec_digest
@@ -322,18 +323,19 @@ def check_service_owner(
     for other in tx.pipelines.all(project) if mine else []:
         for fixed, selector in _service_claims(other.spec, other.inputs):
             for my_fixed, my_selector in mine:
-                clash = fixed == my_fixed if fixed or my_fixed else _overlap(selector, my_selector)
+                of_model = MODEL_NAME in fixed
+                clash = fixed == my_fixed and (not of_model or _overlap(selector, my_selector))
                 if clash and other.name != name:
                     raise Conflict(
-                        f"the pipeline {other.name} serves {'the service ' + fixed if fixed else selector} already",
+                        f"the pipeline {other.name} serves {selector if of_model else 'the service ' + fixed} already",
                         hint="A service has one owner: narrow the input, or remove the other pipeline.",
                     )
 
 
 def _service_claims(spec: dict[str, Any], inputs: dict[str, str]) -> list[tuple[str, str]]:
-    """Fixed name and selector of each service that a pipeline may own."""
+    """Name, fixed or after the model's, and selector of each service that a pipeline may own."""
     steps = [step for step in spec["steps"].values() if step["interface"].get("service")]
-    return [(step.get("service_name", ""), _served_selector(step, inputs)) for step in steps]
+    return [(step.get("service_name") or MODEL_NAME, _served_selector(step, inputs)) for step in steps]
 
 
 def _served_selector(step: dict[str, Any], inputs: dict[str, str]) -> str:

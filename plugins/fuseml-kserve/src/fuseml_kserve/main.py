@@ -1,4 +1,4 @@
-"""Start the server: `server.py MODEL_DIRECTORY [--name NAME] [--max-body BYTES]`."""
+"""Start the server: `server.py MODEL_DIRECTORY [--name NAME] [--max-body BYTES] [--lifeline]`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRACE = 30.0
 
 
 def main(arguments: list[str]) -> int:
-    """Serve one model until SIGTERM or SIGINT.
+    """Serve one model until SIGTERM or SIGINT; with `--lifeline` until standard input ends instead.
 
     Args:
         arguments: Command line without the program.
@@ -37,13 +37,22 @@ def main(arguments: list[str]) -> int:
     listener = Listener(listening, model, options.max_body)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, signal.SIG_IGN if options.lifeline else lambda *_: stop.set())
+    if options.lifeline:
+        threading.Thread(target=_hold, args=(stop,), daemon=True).start()
     threading.Thread(target=listener.serve_forever, daemon=True).start()
     failed = threading.Event()
     threading.Thread(target=_load, args=(model, stop, failed), daemon=True).start()
     stop.wait()
     listener.drain(0.0 if failed.is_set() else GRACE)
     return 1 if failed.is_set() else 0
+
+
+def _hold(stop: threading.Event) -> None:
+    """Wait until whoever holds the other end of standard input is gone."""
+    while os.read(0, 4096):
+        pass
+    stop.set()
 
 
 def _load(model: Model, stop: threading.Event, failed: threading.Event) -> None:
@@ -62,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", help="directory with the MLmodel file")
     parser.add_argument("--name", default="", help="name of the model in URLs")
     parser.add_argument("--max-body", type=int, default=MAX_BODY, help="bytes a request body may have")
+    parser.add_argument("--lifeline", action="store_true",
+                        help="for a server behind another one: ignore SIGTERM and end with standard input")
     return parser
 
 

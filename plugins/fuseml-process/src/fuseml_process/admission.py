@@ -35,7 +35,7 @@ def check_possible(workload: Workload, configuration: Configuration) -> None:
         raise InvalidInput(f"{workload.runnable.name} needs the image {environment.image}, and the process agent runs "
                            "Python environments only",
                            hint="Give the runnable a lock, or send it to an agent for containers.")
-    if environment.lock and environment.from_input:
+    if any(spec.lock and spec.from_input for spec in (environment, *workload.runnable.environments.values())):
         raise InvalidInput(f"{workload.runnable.name} names both a lock and an input that brings the environment",
                            hint="Name one of them.")
     for name, value in workload.runnable.capabilities.items():
@@ -103,7 +103,8 @@ def _check_interface(workload: Workload) -> None:
             raise InvalidInput(f"{runnable.name} has no {family} {min(unknown)!r}",
                                hint=f"It has {', '.join(sorted(declared)) or 'none'}.")
     names = {"input": {spec.name for spec in runnable.inputs}, "output": {spec.name for spec in runnable.outputs},
-             "parameter": {spec.name for spec in runnable.parameters} | set(workload.parameters)}
+             "parameter": {spec.name for spec in runnable.parameters} | set(workload.parameters),
+             "python": {"", *runnable.environments}}
     for family, name in placeholders(runnable.command):
         if family in names and name not in names[family]:
             raise InvalidInput(f"the command of {runnable.name} refers to {{{family}.{name}}}, which it does not "

@@ -61,7 +61,8 @@ class TemplateStep(StrictModel):
                                           "runnable's own")
     needs: list[str] = Field(default_factory=list, description="steps that must finish first although no data flows")
     resources: Resources = Field(default_factory=Resources)
-    service_name: str = Field("", description="name of the service; empty: the model's name")
+    service_name: str = Field("", description="name of the service, in which `{model}` stands for the "
+                              "model's name; empty: the model's name")
     timeout: float | None = Field(None, gt=0)
     retries: int = Field(0, ge=0, le=10)
     description: str = ""

@@ -12,11 +12,11 @@ from fuseml_oci.bundles.documents import Document
 from fuseml_oci.bundles.wheels import Wheel
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.manifest import NAME, ExtensionManifest
-from fuseml_sdk.types import RunnableDescriptor
+from fuseml_sdk.types import EnvironmentSpec, RunnableDescriptor
 from fuseml_sdk.versions import parse_range
 
 SOURCE = "extension.toml"
-_PLACEHOLDER = re.compile(r"\{(input|output|parameter)\.([^{}]*)\}")
+_PLACEHOLDER = re.compile(r"\{(input|output|parameter|python)\.([^{}]*)\}")
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[^\]]*\])?\s*(==|@|;|$)")
 
 
@@ -99,22 +99,29 @@ def check_runnables(runnables: list[Document[RunnableDescriptor]], paths: Collec
             raise InvalidInput(f"{file}: name: {runnable.name!r} is not a name: use lower-case letters, digits and "
                                "single hyphens")
         declared = {"input": [i.name for i in runnable.inputs], "output": [o.name for o in runnable.outputs],
-                    "parameter": [p.name for p in runnable.parameters]}
+                    "parameter": [p.name for p in runnable.parameters], "python": list(runnable.environments)}
         for argument in [*runnable.command, *runnable.env.values()]:
             for what, name in _PLACEHOLDER.findall(argument):
                 if name not in declared[what] and not (what == "parameter" and runnable.open_parameters):
-                    raise InvalidInput(f"{file}: command: {{{what}.{name}}}: there is no {what} {name!r}")
-        _check_environment(document, paths)
+                    raise InvalidInput(f"{file}: command: {{{what}.{name}}}: there is no {_called(what)} {name!r}")
+        _check_environment(document, "environment", runnable.environment, paths)
+        for name, environment in runnable.environments.items():
+            _check_environment(document, f"environments.{name}", environment, paths)
 
 
-def _check_environment(document: Document[RunnableDescriptor], paths: Collection[str]) -> None:
-    environment, file = document.model.environment, document.file
+def _called(what: str) -> str:
+    return "environment" if what == "python" else what
+
+
+def _check_environment(document: Document[RunnableDescriptor], field: str, environment: EnvironmentSpec,
+                       paths: Collection[str]) -> None:
+    file = document.file
     if environment.lock and environment.lock not in paths:
-        raise InvalidInput(f"{file}: environment.lock: the bundle has no file {environment.lock!r}")
+        raise InvalidInput(f"{file}: {field}.lock: the bundle has no file {environment.lock!r}")
     if environment.wheels and not any(path.startswith(environment.wheels.rstrip("/") + "/") for path in paths):
-        raise InvalidInput(f"{file}: environment.wheels: the bundle has no folder {environment.wheels!r}")
+        raise InvalidInput(f"{file}: {field}.wheels: the bundle has no folder {environment.wheels!r}")
     if environment.from_input and environment.from_input not in {i.name for i in document.model.inputs}:
-        raise InvalidInput(f"{file}: environment.from_input: there is no input {environment.from_input!r}")
+        raise InvalidInput(f"{file}: {field}.from_input: there is no input {environment.from_input!r}")
 
 
 def _check_range(text: str, field: str) -> None:

@@ -121,9 +121,10 @@ def locks_of(source: Path) -> list[Path]:
     runnables = read_documents(read_tree(source, "runnables", limit=MAX_LAYER["runnables"]), manifest.runnables,
                                "runnables", RunnableDescriptor)
     for document in runnables:
-        lock = document.model.environment.lock
-        if lock and not (lock == LOCK_FILE and manifest.environment):  # the extension's own has this name in the bundle
-            named.add(lock)
+        for environment in (document.model.environment, *document.model.environments.values()):
+            lock = environment.lock
+            if lock and not (lock == LOCK_FILE and manifest.environment):  # the bundle's name of the extension's own
+                named.add(lock)
     return [source / name for name in sorted(named) if (source / name).is_file()]
 
 

@@ -73,9 +73,9 @@ def prepare(spec: Mapping[str, Any], contents: Path, inputs: Mapping[str, Path],
     return Ready(built.python, built.path, [warning] if warning else [])
 
 
-def users_of_environment(workload: Mapping[str, Any]) -> list[str]:
-    """Digests, 64 hex digits each, of the runnable and of the input that a workload's environment comes from."""
-    name = workload["runnable"]["environment"].get("from_input")
+def users_of_environment(workload: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
+    """Digests, 64 hex digits each, of the runnable and of the input that one environment of a workload comes from."""
+    name = spec.get("from_input")
     texts = [str((workload.get("contents") or {}).get("uri") or "")]
     texts += [str(given.get("digest") or "") for given in workload.get("inputs") or [] if given.get("name") == name]
     return sorted({match for text in texts for match in _HEX.findall(text)})

@@ -105,9 +105,11 @@ class Life:
         inputs = stager.inputs(self._workload["inputs"])
         self._warn(stager.warnings)
         began = self._timed("staging", began)
-        python, path = self._environment(contents, inputs)
+        python, path = self._environment(self._runnable["environment"], contents, inputs)
+        pythons = {"": python} | {name: self._environment(spec, contents, inputs, name)[0]
+                                  for name, spec in (self._runnable.get("environments") or {}).items()}
         began = self._timed("environment", began)
-        values = variables.build_values(self._workload, self._directory, inputs, contents, python)
+        values = variables.build_values(self._workload, self._directory, inputs, contents, pythons)
         command = self._command(values, inputs, path)
         self._interruptible = False
         self._check_stop()
@@ -115,14 +117,15 @@ class Life:
         began = self._timed("run", began)
         self._conclude(end)
 
-    def _environment(self, contents: Path, inputs: dict[str, Path]) -> tuple[Path, Path | None]:
-        if not any(self._runnable["environment"].get(key) for key in ("lock", "wheels", "from_input", "python")):
+    def _environment(self, spec: dict[str, Any], contents: Path, inputs: dict[str, Path],
+                     name: str = "") -> tuple[Path, Path | None]:
+        if not any(spec.get(key) for key in ("lock", "wheels", "from_input", "python")):
             return Path(self._settings["python"]), None
         from fuseml_process.shim.environment import prepare, users_of_environment
 
-        self._enter("building environment")
-        ready = prepare(self._runnable["environment"], contents, inputs, self._settings, self._journal.note,
-                        users_of_environment(self._workload))
+        self._enter(f"building environment {name}".strip())
+        ready = prepare(spec, contents, inputs, self._settings, self._journal.note,
+                        users_of_environment(self._workload, spec))
         self._warn(ready.warnings)
         return ready.python, ready.path
 

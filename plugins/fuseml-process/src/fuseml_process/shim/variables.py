@@ -10,7 +10,7 @@ from typing import Any
 
 from fuseml_process.directories import WorkDirectory
 
-_PLACEHOLDER = re.compile(r"\{(?:(input|output|parameter)\.([A-Za-z0-9_.-]+)|(runnable|python))\}")
+_PLACEHOLDER = re.compile(r"\{(?:(input|output|parameter|python)\.([A-Za-z0-9_.-]+)|(runnable|python))\}")
 Json = dict[str, Any]
 
 
@@ -53,9 +53,9 @@ def build_arguments(workload: Json, values: Mapping[tuple[str, str], str]) -> li
 
 
 def build_values(workload: Json, directory: WorkDirectory, inputs: Mapping[str, Path], runnable: Path,
-                 python: Path) -> dict[tuple[str, str], str]:
-    """What each placeholder stands for."""
-    values = {("runnable", ""): str(runnable), ("python", ""): str(python)}
+                 pythons: Mapping[str, Path]) -> dict[tuple[str, str], str]:
+    """What each placeholder stands for; `pythons` are interpreters by the name of their environment, or `""`."""
+    values = {("runnable", ""): str(runnable)} | {("python", name): str(path) for name, path in pythons.items()}
     values |= {("input", name): str(path) for name, path in inputs.items()}
     outputs = [spec["name"] for spec in workload["runnable"]["outputs"]]
     values |= {("output", name): str(directory.output(name)) for name in outputs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -14,6 +15,7 @@ ParameterType = Literal["string", "integer", "float", "boolean", "path", "uri"]
 #: How a value reaches the workload: environment variable, command-line arguments, or the JSON file $FUSEML_CONFIG.
 Delivery = Literal["env", "argument", "config"]
 Scalar = str | int | float | bool
+_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 
 
 class InputSpec(StrictModel):
@@ -92,8 +94,8 @@ class RunnableDescriptor(StrictModel):
     """A runnable: entry point, environment, interface and needs.
 
     `command` is a list of arguments in which `{input.NAME}`, `{output.NAME}`, `{parameter.NAME}`, `{runnable}`
-    (directory of the runnable's contents) and `{python}` (interpreter of the environment) are replaced; nothing
-    is passed through a shell.
+    (directory of the runnable's contents), `{python}` (interpreter of the environment) and `{python.NAME}`
+    (interpreter of one of `environments`) are replaced; nothing is passed through a shell.
     """
 
     api_version: Literal["fuseml.io/v1"] = "fuseml.io/v1"
@@ -102,6 +104,9 @@ class RunnableDescriptor(StrictModel):
     description: str = ""
     command: list[str] = Field(min_length=1)
     environment: EnvironmentSpec = Field(default_factory=EnvironmentSpec)
+    environments: dict[str, EnvironmentSpec] = Field(
+        default_factory=dict, description="further environments by name, for programs that the first one starts and "
+        "whose requirements exclude its own; `{python.NAME}` is the interpreter of one")
     working_directory: str | None = Field(None, description="name of the codeset input to start in; None: scratch")
     env: dict[str, str] = Field(default_factory=dict)
     inputs: list[InputSpec] = Field(default_factory=list)
@@ -122,6 +127,10 @@ class RunnableDescriptor(StrictModel):
             if twice:
                 msg = f"{what} {sorted(twice)[0]!r} is declared twice"
                 raise ValueError(msg)
+        wrong = next((name for name in self.environments if not _NAME.match(name)), None)
+        if wrong is not None:
+            msg = f"environments: {wrong!r} is not a name: use lower-case letters, digits and `_`"
+            raise ValueError(msg)
         if self.working_directory and self.working_directory not in {i.name for i in self.inputs}:
             msg = f"working_directory {self.working_directory!r} is not an input"
             raise ValueError(msg)

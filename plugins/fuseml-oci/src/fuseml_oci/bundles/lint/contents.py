@@ -31,7 +31,7 @@ def files_of_commands_exist(bundle: Subject) -> Found:
 
 
 @rule("B202", Severity.WARNING, reason="What is not replaced reaches the program as it is written.",
-      fix="Use {input.NAME}, {output.NAME}, {parameter.NAME}, {runnable} or {python}.")
+      fix="Use {input.NAME}, {output.NAME}, {parameter.NAME}, {runnable}, {python} or {python.NAME}.")
 def commands_render(bundle: Subject) -> Found:
     """Rendered with sample inputs, no placeholder is left in a command."""
     for file, runnable in bundle.runnables.items():

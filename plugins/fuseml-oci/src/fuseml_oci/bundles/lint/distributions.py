@@ -30,8 +30,9 @@ def lock_has_what_wheels_require(bundle: Subject) -> Found:
     """Lock and wheels together hold every requirement of the wheels, in a version that satisfies it."""
     pins, own = bundle.pins, {wheel.distribution: wheel.version for wheel in bundle.wheels}
     plugins = any(component.plugin for component in bundle.manifest.components)
-    installed = plugins or any(runnable.environment.wheels and not runnable.environment.from_input
-                               for runnable in bundle.runnables.values())
+    installed = plugins or any(environment.wheels and not environment.from_input
+                               for runnable in bundle.runnables.values()
+                               for environment in (runnable.environment, *runnable.environments.values()))
     for wheel in bundle.wheels if installed else ():
         for requirement in wheel.requires:
             name = canonicalize_name(requirement.name)

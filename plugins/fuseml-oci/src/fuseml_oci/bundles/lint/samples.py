@@ -58,6 +58,7 @@ def rendered(runnable: RunnableDescriptor) -> list[str]:
     values = {f"input.{spec.name}": f"/inputs/{spec.name}" for spec in runnable.inputs}
     values |= {f"output.{spec.name}": f"/outputs/{spec.name}" for spec in runnable.outputs}
     values |= {f"parameter.{spec.name}": str(sample_of(spec)) for spec in runnable.parameters}
+    values |= {f"python.{name}": f"/env/{name}/bin/python" for name in runnable.environments}
     values |= {"python": "/env/bin/python", "runnable": "/runnable"}
     return [re.sub(r"\{([a-z]+(?:\.[^{}]*)?)\}", lambda m: values.get(m[1], m[0]), argument)
             for argument in runnable.command]

@@ -99,7 +99,8 @@ class Subject:
     @property
     def locks(self) -> str:
         """The lock of the extension and those that its runnables name, one after the other."""
-        named = {runnable.environment.lock for runnable in self.runnables.values()}
+        named = {environment.lock for runnable in self.runnables.values()
+                 for environment in (runnable.environment, *runnable.environments.values())}
         own = self.manifest.environment.lock if self.manifest.environment else ""
         return "\n".join(self.text(path) or "" for path in sorted({own, *named} - {"", None}, key=str) if path)
 
