@@ -34,6 +34,7 @@ class Gate:
         self._queue = queue
         self._idle = 0
         self._closed = False
+        self._paused = False
         self._lock = threading.Lock()
         self._waiting: deque[_Place] = deque()
         self._left = threading.Condition(self._lock)
@@ -82,7 +83,7 @@ class Gate:
         with self._lock:
             if self._closed:
                 raise GateClosed(title)
-            if self.active < self._limit:
+            if self.active < self._limit and not self._paused:
                 self.active += 1
                 self._idle += idle
                 return
@@ -118,6 +119,20 @@ class Gate:
             if self._closed:
                 self._left.notify_all()
 
+    @contextmanager
+    def paused(self) -> Iterator[bool]:
+        """Let nobody in inside the block: they wait. Gives False, and does nothing, if somebody is inside already."""
+        with self._lock:
+            free = not (self.active or self._waiting or self._paused or self._closed)
+            self._paused = self._paused or free
+        try:
+            yield free
+        finally:
+            if free:
+                with self._lock:
+                    self._paused = False
+                    self._admit()
+
     def close(self, seconds: float) -> bool:
         """Let nobody in any more and wait until no call is inside but idle ones.
 
@@ -138,7 +153,7 @@ class Gate:
 
     def _admit(self) -> None:
         """Let in who waits longest, as far as there is room. Needs the lock."""
-        while self._waiting and self.active < self._limit:
+        while self._waiting and self.active < self._limit and not self._paused:
             place = self._waiting.popleft()
             place.granted = True
             self.active += 1

@@ -13,9 +13,11 @@ from typing import Any, Protocol
 from fuseml_core.domain.errors import Conflict, Invalid, NotFound
 from fuseml_core.host.address_hosting import AddressHosting
 from fuseml_core.host.components import Component, ComponentInfo, Family, attribute
+from fuseml_core.host.eviction import Candidate, Eviction, candidates
 from fuseml_core.host.facades import AgentFacade, BuilderFacade, StoreFacade, default_timeout
 from fuseml_core.host.gate import Gate, GateClosed
 from fuseml_core.host.in_process import InProcessHosting
+from fuseml_core.host.isolation import Isolation
 from fuseml_core.host.listener import remove_stale
 from fuseml_core.host.metrics import HookStatistics, Metrics
 from fuseml_core.host.subprocess_hosting import SubprocessHosting
@@ -51,11 +53,14 @@ class PluginHost:
         hosting: Makes the hosting of a component; by default by its `hosting` attribute.
         idle_seconds: A process that nobody called for so long is ended, unless its component says otherwise; None
             never ends it.
+        isolation: Confines plugin processes; by default with what the machine can do.
     """
 
     def __init__(self, *, runtime_dir: Path, log_dir: Path, drain_seconds: float = 30.0,
                  environ: Mapping[str, str] | None = None, idle_seconds: float | None = 300.0,
-                 hosting: Callable[[Component], Hosting] | None = None) -> None:
+                 hosting: Callable[[Component], Hosting] | None = None,
+                 isolation: Isolation | None = None) -> None:
+        self.isolation = isolation or Isolation()
         self._runtime_dir = runtime_dir
         self._log_dir = log_dir
         self._drain_seconds = drain_seconds
@@ -66,6 +71,7 @@ class PluginHost:
         self._make = hosting or self._hosting_of
         self._lock = threading.Lock()
         self._entries: dict[str, tuple[Hosting, Gate]] = {}
+        self._eviction = Eviction(self._evictable)
         runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         remove_stale(runtime_dir)
 
@@ -82,6 +88,7 @@ class PluginHost:
             if component.id in self._entries:
                 raise Conflict(f"component {component.id} is there already", hint="Use replace, or another id.")
             self._entries[component.id] = entry
+        self._eviction.changed()
 
     def replace(self, component: Component, drain: float | None = None) -> None:
         """Put a component in the place of the one with the same id, at once for new calls, and drain the old one.
@@ -95,6 +102,7 @@ class PluginHost:
                 raise _unknown(component.id)
             old = self._entries[component.id]
             self._entries[component.id] = entry
+        self._eviction.changed()
         self._stop(old, drain)
 
     def remove(self, identifier: str, drain: float | None = None) -> None:
@@ -107,6 +115,8 @@ class PluginHost:
             entry = self._entries.pop(identifier, None)
         if entry is None:
             raise _unknown(identifier)
+        self._eviction.changed()
+        self._metrics.forget(identifier)
         self._stop(entry, drain)
 
     def components(self) -> list[ComponentInfo]:
@@ -132,6 +142,7 @@ class PluginHost:
         with self._lock:
             entries = list(self._entries.values())
             self._entries.clear()
+        self._eviction.changed()
         threads = [threading.Thread(target=self._stop, args=(entry, drain)) for entry in entries]
         for thread in threads:
             thread.start()
@@ -223,6 +234,9 @@ class PluginHost:
             raise _unknown(identifier)
         return entry
 
+    def _evictable(self) -> list[Candidate]:
+        return list(candidates(list(self._entries.values()), self._idle_seconds))
+
     def _completed(self, info: ComponentInfo, gate: Gate) -> ComponentInfo:
         since = None if gate.active or not gate.served else time.time() - (time.monotonic() - gate.last_left)
         return dataclasses.replace(info, calls=gate.served, in_flight=gate.active + gate.waiting, idle_since=since)
@@ -240,7 +254,7 @@ class PluginHost:
         if component.hosting == "address":
             return AddressHosting(component, ca_bundle=self._environ.get("FUSEML_CA_BUNDLE", ""))
         return SubprocessHosting(component, runtime_dir=self._runtime_dir, environ=self._environ,
-                                 log=self._log_dir / f"{component.extension}.log")
+                                 isolation=self.isolation, log=self._log_dir / f"{component.extension}.log")
 
 
 def _unknown(identifier: str) -> NotFound:

@@ -7,23 +7,26 @@ import json
 import os
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fuseml_core.host.components import Component
-from fuseml_core.host.environment import child_environment
+from fuseml_core.host.crashes import CrashReport, cause_of, kernel_kills
+from fuseml_core.host.isolation import Isolation
 from fuseml_core.host.output import OutputCapture
 from fuseml_core.host.spawn import spawn
-from fuseml_core.host.transport import Answer, ConnectionPool
+from fuseml_core.host.transport import Answer, ConnectionPool, Lost
 
 #: The host decides how long a drain takes; the process itself would wait this many seconds.
 _CHILD_DRAIN = 24 * 3600.0
 #: Lines of output shown with a crash.
 _SHOWN_LINES = 20
+#: Seconds after which a connection that was lost says nothing about a crash.
+_RECENT = 5.0
 
 
 class PluginProcess:
@@ -35,6 +38,7 @@ class PluginProcess:
         path: Where the socket is bound.
         log: Log file of the extension.
         environ: Variables to choose the child's from.
+        isolation: Confines it.
         on_exit: Called once with this process when it has ended, before :attr:`exited` is set.
 
     Raises:
@@ -42,22 +46,27 @@ class PluginProcess:
     """
 
     def __init__(self, component: Component, listener: socket.socket, path: Path, *, log: Path,
-                 environ: Mapping[str, str], on_exit: Callable[[PluginProcess], None]) -> None:
+                 environ: Mapping[str, str], isolation: Isolation, on_exit: Callable[[PluginProcess], None]) -> None:
+        self._component = component
         self._on_exit = on_exit
+        self._in_flight: dict[object, tuple[str, str]] = {}
+        self._lost: deque[tuple[float, str, str]] = deque(maxlen=32)
+        self._report: CrashReport | None = None
+        self._kills = kernel_kills()
         self._lock = threading.Lock()
         self._reaped = False
         self._stopping = False
+        self._killed = False
         self._status = 0
         self._started = time.monotonic()
         self._lifetime = 0.0
         self._pool = ConnectionPool(path)
         self.exited = threading.Event()
-        self._launch(component, listener, log, environ)
+        self._confined = isolation.confine(component, ["-m", "fuseml_sdk.serve", component.plugin], environ)
+        self._launch(component, listener, log)
         threading.Thread(target=self._watch, name=f"fuseml-watch-{self.pid}", daemon=True).start()
 
-    def _launch(self, component: Component, listener: socket.socket, log: Path, environ: Mapping[str, str]) -> None:
-        component.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        command = [str(component.python or sys.executable), "-I", "-m", "fuseml_sdk.serve", component.plugin]
+    def _launch(self, component: Component, listener: socket.socket, log: Path) -> None:
         output_read, output_write = os.pipe()
         life_read, self._lifeline = os.pipe()
         try:
@@ -66,11 +75,12 @@ class PluginProcess:
                 stdin.write(json.dumps({"config": component.config, "state_dir": str(component.state_dir),
                                         "drain_seconds": _CHILD_DRAIN}).encode())
                 stdin.seek(0)
-                self.pid = spawn(command, child_environment(environ, component.state_dir), stdin=stdin.fileno(),
+                self.pid = spawn(self._confined.command, self._confined.environment, stdin=stdin.fileno(),
                                  output=output_write, listener=listener.fileno(), lifeline=life_read)
         except BaseException:
             os.close(output_read)
             os.close(self._lifeline)
+            self._confined.close()
             raise
         finally:
             os.close(output_write)
@@ -95,7 +105,16 @@ class PluginProcess:
     def request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str],
                 timeout: float | None) -> Answer:
         """Exchange one request for an answer; see :meth:`ConnectionPool.request`."""
-        return self._pool.request(method, path, body, headers, timeout)
+        key, about = object(), (path.rpartition("/")[2], headers.get("fuseml-call-id", ""))
+        self._in_flight[key] = about
+        try:
+            return self._pool.request(method, path, body, headers, timeout)
+        except Lost:
+            # Noted before it counts as over: the connection breaks before the operating system tells of the death.
+            self._lost.append((time.monotonic(), *about))
+            raise
+        finally:
+            del self._in_flight[key]
 
     def stop(self, drain: float) -> None:
         """Ask it to finish the calls in flight and end; force it after `drain` seconds."""
@@ -105,39 +124,54 @@ class PluginProcess:
             self._signal(signal.SIGKILL)
             self.exited.wait(10.0)
 
-    def obituary(self) -> str:
-        """Why it ended, with its last output, for people. Empty while it runs."""
-        if not self._reaped:
-            return ""
-        lines = self._output.tail(_SHOWN_LINES)
-        shown = "; last output:\n" + "\n".join(f"  {line}" for line in lines) if lines else "; it wrote nothing"
-        return f"{self.cause} after {self._lifetime:.1f} s{shown}"
-
     @property
-    def cause(self) -> str:
-        """`exit code N` or `signal NAME`."""
-        code = os.waitstatus_to_exitcode(self._status)
-        if code >= 0:
-            return f"exit code {code}"
+    def has_children(self) -> bool:
+        """Whether it has started processes that still run."""
         try:
-            return f"signal {signal.Signals(-code).name}"
-        except ValueError:
-            return f"signal {-code}"
+            return any(task.joinpath("children").read_bytes().strip()
+                       for task in Path(f"/proc/{self.pid}/task").iterdir())
+        except OSError:
+            return False
+
+    def report(self) -> CrashReport | None:
+        """Why it ended, what it was serving and what it wrote last; None while it runs."""
+        return self._report
+
+    def obituary(self) -> str:
+        """The report for people; empty while it runs."""
+        return self._report.text() if self._report else ""
+
+    def _autopsy(self, serving: dict[object, tuple[str, str]]) -> CrashReport:
+        now = time.monotonic()
+        calls = [*serving.values(), *(about for at, *about in list(self._lost) if now - at < _RECENT)]
+        output = tuple(self._output.tail(_SHOWN_LINES))
+        cause, detail = cause_of(os.waitstatus_to_exitcode(self._status), output,
+                                 killed_by_kernel=not self._killed and kernel_kills() > self._kills)
+        component = self._component
+        return CrashReport(
+            at=time.time(), cause=cause, detail=detail, output=output, ran_for=round(self._lifetime, 3),
+            hook=", ".join(dict.fromkeys(hook for hook, _ in calls if hook != "describe")),
+            call_id=", ".join(dict.fromkeys(call for _, call in calls if call)),
+            component=f"{component.family}/{component.name}", version=component.version)
 
     def _signal(self, number: signal.Signals) -> None:
         with self._lock:
             if not self._reaped:  # Afterwards the number may belong to somebody else.
                 if number == signal.SIGKILL:
+                    self._killed = True
                     os.killpg(self.pid, number)
                 else:
                     os.kill(self.pid, number)
 
     def _watch(self) -> None:
         self._reap()
+        self._confined.close()
         self._lifetime = time.monotonic() - self._started
+        serving = dict(self._in_flight)
         os.close(self._lifeline)
         self._pool.close()
         self._output.wait(1.0)
+        self._report = self._autopsy(serving)
         try:
             self._on_exit(self)
         finally:

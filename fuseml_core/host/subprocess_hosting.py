@@ -6,9 +6,9 @@ second process of an extension shares its files in memory with the first.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -17,16 +17,18 @@ from typing import Any
 import pluggy
 import structlog
 
+from fuseml_core.host import handshake
 from fuseml_core.host.backoff import RestartPolicy
 from fuseml_core.host.components import Component, ComponentInfo, State
+from fuseml_core.host.crashes import CrashLog, CrashReport
+from fuseml_core.host.isolation import Isolation
 from fuseml_core.host.listener import Listener
 from fuseml_core.host.process import PluginProcess
 from fuseml_core.host.proxy import make_proxy
 from fuseml_core.host.transport import Answer, Lost, Unsent
 from fuseml_sdk import calls, loading, problems
 from fuseml_sdk.contract import Operation
-from fuseml_sdk.errors import Cancelled, Internal, NotReady, Permanent, PluginError, Retryable
-from fuseml_sdk.hookspecs import PROTOCOL
+from fuseml_sdk.errors import Cancelled, NotReady, Permanent, PluginError, Retryable
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +36,8 @@ log = structlog.get_logger(__name__)
 START_TIMEOUT = 120.0
 #: Waits longer than this are told to the caller instead of being slept through.
 _LONGEST_SILENT_WAIT = 10.0
+#: Seconds that a process which is ended for want of calls has for its `fuseml_shutdown`.
+_REST_SECONDS = 10.0
 
 
 class SubprocessHosting:
@@ -46,16 +50,19 @@ class SubprocessHosting:
         environ: Variables to choose the child's from.
         policy: When it may be started again after failures.
         start_timeout: Seconds from the start to the first answer.
+        isolation: Confines its processes.
     """
 
     def __init__(self, component: Component, *, runtime_dir: Path, log: Path, environ: Mapping[str, str] | None = None,
-                 policy: RestartPolicy | None = None, start_timeout: float = START_TIMEOUT) -> None:
+                 policy: RestartPolicy | None = None, start_timeout: float = START_TIMEOUT,
+                 isolation: Isolation | None = None) -> None:
         self.component = component
         self._runtime_dir = runtime_dir
         self._log = log
         self._environ = os.environ if environ is None else environ
         self._policy = policy or RestartPolicy()
         self._start_timeout = start_timeout
+        self._isolation = isolation or Isolation()
         self._lock = threading.Lock()
         self._listener: Listener | None = None
         self._manager: pluggy.PluginManager | None = None
@@ -63,6 +70,8 @@ class SubprocessHosting:
         self._starting: Future[PluginProcess] | None = None
         self._stopped = threading.Event()
         self._starts = 0
+        self._rests = 0
+        self._crash_log = CrashLog(log.with_suffix(".crashes.jsonl"))
         self._failed = False
         self._last_crash = ""
 
@@ -82,7 +91,22 @@ class SubprocessHosting:
         with self._lock:
             process = self._process
             return ComponentInfo(self.component, self._state(), process.pid if process else None,
-                                 max(0, self._starts - 1), self._last_crash)
+                                 max(0, self._starts - self._rests - 1), self._last_crash,
+                                 crashes=self._crash_log.of(f"{self.component.family}/{self.component.name}"))
+
+    def rest(self) -> bool:
+        """End the process until the next call; the socket stays. To be called while nobody calls.
+
+        Returns:
+            False if there is none, or if it has started processes that still run.
+        """
+        with self._lock:
+            process = self._process
+            if self._stopped.is_set() or self._starting is not None or process is None or process.has_children:
+                return False
+            self._rests += 1
+        process.stop(_REST_SECONDS)
+        return True
 
     def stop(self, drain: float) -> None:
         """Finish calls in flight, end the process within `drain` seconds, and give up the socket. For good."""
@@ -111,7 +135,8 @@ class SubprocessHosting:
         for last in (False, True):
             process = self._running(call)
             try:
-                answer = process.request("POST", operation.route, body, _headers(call), call.remaining())
+                answer = process.request("POST", operation.route, body, handshake.headers(call),
+                                         call.remaining())
             except TimeoutError:
                 raise Cancelled(f"{self.component.title} did not answer {operation.hook} before the deadline",
                                 details={"call_id": call.id}) from None
@@ -128,7 +153,7 @@ class SubprocessHosting:
     def _result(self, operation: Operation, answer: Answer) -> Any:
         if answer.status == 200:
             return operation.decode_result(answer.body)
-        raise _problem_of(answer)
+        raise handshake.problem_of(answer)
 
     def _broken(self, process: PluginProcess, operation: Operation) -> PluginError:
         process.exited.wait(2.0)
@@ -182,14 +207,14 @@ class SubprocessHosting:
                 process.stop(5.0)
             with self._lock:
                 self._starting = None
-                self._note_failure(process.obituary() if process and died else f"did not start: {reason.message}", 0.0)
+                self._note_failure(process.report() if process and died else self._no_start(reason), 0.0)
             future.set_exception(reason)
             return
         with self._lock:
             self._starting = None
             self._failed = False
-            if process.ended:
-                self._note_failure(process.obituary(), process.lifetime)
+            if self._process is not process:  # Its end was reported while it still counted as starting.
+                self._note_failure(process.report(), process.lifetime)
         if self._stopped.is_set():
             process.stop(1.0)
         future.set_result(process)
@@ -204,7 +229,7 @@ class SubprocessHosting:
             self._starts += 1
         try:
             process = PluginProcess(self.component, listener.socket, listener.path, log=self._log,
-                                    environ=self._environ, on_exit=self._ended)
+                                    environ=self._environ, isolation=self._isolation, on_exit=self._ended)
         except OSError as error:
             raise Permanent(f"{self.component.title} cannot be started: {error}",
                             hint="Check the interpreter of its environment; install the extension again.") from None
@@ -216,7 +241,7 @@ class SubprocessHosting:
     def _handshake(self, process: PluginProcess) -> None:
         """One round trip that shows what the plugin speaks and whether it could be loaded and configured."""
         try:
-            answer = process.request("GET", f"/v{PROTOCOL}/describe", None, {}, self._start_timeout)
+            answer = process.request("GET", handshake.DESCRIBE, None, {}, self._start_timeout)
         except TimeoutError:
             raise NotReady(f"{self.component.title} did not answer within {self._start_timeout:g} s of its start"
                            ) from None
@@ -224,16 +249,9 @@ class SubprocessHosting:
             process.exited.wait(2.0)
             raise Retryable(f"{self.component.title} ended while starting: {process.obituary()}",
                             hint=f"See {self._log}.") from None
-        if answer.status != 200:
-            raise _problem_of(answer)
-        description = _object(answer)
-        if PROTOCOL not in (description.get("protocols") or []):
-            raise Permanent(f"{self.component.title} speaks the protocols {description.get('protocols')}, this server "
-                            f"speaks [{PROTOCOL}]", hint="Install a version of the extension for this server.")
-        if description.get("failure"):
-            raise problems.from_problem(description["failure"])
+        hooks = handshake.hooks_of(self.component.title, answer)
         if self._manager is None:
-            self._manager = loading.manager_for(make_proxy(description.get("hooks") or {}, self._exchange))
+            self._manager = loading.manager_for(make_proxy(hooks, self._exchange))
 
     def _ended(self, process: PluginProcess) -> None:
         with self._lock:
@@ -241,15 +259,22 @@ class SubprocessHosting:
             if self._process is process:
                 self._process = None
             if was_ready and not process.stopping:
-                self._note_failure(process.obituary(), process.lifetime)
+                self._note_failure(process.report(), process.lifetime)
 
-    def _note_failure(self, text: str, ran_for: float) -> None:
+    def _no_start(self, reason: PluginError) -> CrashReport:
+        return CrashReport(time.time(), "did not start", detail=reason.message, version=self.component.version,
+                           component=f"{self.component.family}/{self.component.name}")
+
+    def _note_failure(self, report: CrashReport | None, ran_for: float) -> None:
         """Remember a crash or a failed start. Needs the lock."""
-        if not self._stopped.is_set():
-            self._failed = True
-            self._last_crash = text
-            self._policy.failed(ran_for)
-            log.warning("plugin process failed", component=self.component.title, cause=text)
+        if self._stopped.is_set() or report is None:
+            return
+        self._failed = True
+        self._last_crash = (f"did not start: {report.detail}" if report.cause == "did not start" else report.text())
+        self._policy.failed(ran_for)
+        self._crash_log.add(report)
+        log.warning("plugin process failed", component=self.component.title, cause=self._last_crash,
+                    hook=report.hook, call=report.call_id)
 
     def _state(self) -> State:
         if self._stopped.is_set():
@@ -259,27 +284,3 @@ class SubprocessHosting:
         if self._process is not None:
             return "ready"
         return "failed" if self._failed else "idle"
-
-
-def _headers(call: calls.Call) -> dict[str, str]:
-    headers = {"content-type": "application/json", "fuseml-call-id": call.id}
-    remaining = call.remaining()
-    if remaining is not None:
-        headers["fuseml-deadline-ms"] = str(int(remaining * 1000))
-    if call.traceparent:
-        headers["traceparent"] = call.traceparent
-    return headers
-
-
-def _object(answer: Answer) -> dict[str, Any]:
-    try:
-        document = json.loads(answer.body)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise Internal(f"the plugin answered with {answer.status} and no JSON object")
-    return document
-
-
-def _problem_of(answer: Answer) -> PluginError:
-    return problems.from_problem(_object(answer))

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -112,6 +113,8 @@ class Store(_Configured):
 
     @hookimpl
     def store_collect_garbage(self, keep, dry_run):
+        while keep == ["wait"] and not (self.state / "go").exists():
+            time.sleep(0.02)
         if keep == ["die"]:
             print("dying while collecting", file=sys.stderr, flush=True)
             os._exit(13)
@@ -143,6 +146,13 @@ class Agent(_Configured):
             return "not a status"
         if verb == "hang":
             time.sleep(float(argument))
+        if verb == "cancellable":
+            (self.state / "begun").touch()
+            began, call = time.monotonic(), calls.current()
+            if call.wait(float(argument)):
+                (self.state / "cancelled").write_text(str(time.monotonic() - began))
+        if verb == "child":
+            subprocess.Popen(["sleep", argument])
         if verb == "call":
             call = calls.current()
             return WorkloadStatus(name=name, state="running", message=f"{call.id} {call.traceparent} {call.remaining()}")

@@ -13,9 +13,13 @@ from collections.abc import Callable
 from io import BufferedReader
 from typing import Any
 
+from fuseml_sdk.calls import Call
 from fuseml_sdk.serve import wire
 from fuseml_sdk.serve.application import problem, refusal
+from fuseml_sdk.serve.hangups import Hangups
 
+#: Answers a request; tells the call that it serves, so that it can be cancelled.
+Responder = Callable[[wire.Request, Callable[[Call], None]], wire.Response]
 #: Connections served at once; more wait in the kernel's queue.
 MAX_CONNECTIONS = 128
 
@@ -28,7 +32,7 @@ class Server:
         respond: Answers one request; must not raise.
     """
 
-    def __init__(self, listener: socket.socket, respond: Callable[[wire.Request], wire.Response]) -> None:
+    def __init__(self, listener: socket.socket, respond: Responder) -> None:
         # Non-blocking, because a process that starts while another drains accepts from the same queue.
         listener.setblocking(False)
         self._listener = listener
@@ -38,6 +42,7 @@ class Server:
         self._stopping = False
         self._lock = threading.Condition()
         self._connections: dict[socket.socket, bool] = {}
+        self._hangups = Hangups()
 
     def stop(self) -> None:
         """End :meth:`run` soon; safe to call from a signal handler, and more than once."""
@@ -90,8 +95,12 @@ class Server:
     def _serve(self, connection: socket.socket) -> None:
         try:
             with connection, connection.makefile("rb") as stream:
-                while self._exchange(connection, stream):
-                    pass
+                self._hangups.watch(connection)
+                try:
+                    while self._exchange(connection, stream):
+                        pass
+                finally:
+                    self._hangups.forget(connection)
         except OSError:
             pass  # The client went away; it has its own report of that.
         except Exception:
@@ -110,9 +119,11 @@ class Server:
         if request is None:
             return False
         try:
-            response = self._respond(request)
+            response = self._respond(request, lambda call: self._hangups.began(connection, call))
         except BaseException as error:
             response = problem(error)
+        finally:
+            self._hangups.ended(connection)
         keep = request.keep_alive and not self._stopping
         connection.settimeout(wire.TRANSFER_TIMEOUT)
         connection.sendall(response.encode(keep_alive=keep))
