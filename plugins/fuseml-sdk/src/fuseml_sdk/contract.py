@@ -3,7 +3,8 @@
 Everything that puts a hook on the wire (the serve runtime, the proxies of the host, the schema files) is generated
 from here, and this is generated from the hookspecs, so a hook is written down once.
 
-`python -m fuseml_sdk.contract --write` freezes the schemas under `schemas/v1/`.
+`python -m fuseml_sdk.contract --write` writes the schemas under `schemas/v1/`; `--release` freezes them all for ever as
+the contract of this version of the SDK, with which later ones are compared (:mod:`fuseml_sdk.compatibility`).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 from typing_extensions import TypedDict
 
-from fuseml_sdk.errors import Internal, InvalidInput
-from fuseml_sdk.hookspecs import FAMILIES, IDEMPOTENT, PROTOCOL
+from fuseml_sdk.errors import BY_TYPE, Internal, InvalidInput
+from fuseml_sdk.hookspecs import FAMILIES, IDEMPOTENT, PROTOCOL, REQUIRED
 
 #: Folder with the frozen schemas of this protocol version.
 SCHEMAS = Path(__file__).parent / "schemas" / f"v{PROTOCOL}"
@@ -65,6 +66,7 @@ class Operation:
         parameters: In the order of the hookspec.
         result: Type of the result; `NoneType` for hooks that return nothing.
         idempotent: Whether the call may be repeated after a lost connection.
+        required: Whether a plugin of the family must implement it.
     """
 
     hook: str
@@ -72,6 +74,7 @@ class Operation:
     parameters: tuple[Parameter, ...]
     result: Any
     idempotent: bool
+    required: bool = False
 
     @property
     def route(self) -> str:
@@ -171,9 +174,18 @@ class Operation:
             "family": self.family,
             "route": self.route,
             "idempotent": self.idempotent,
-            "arguments": self.arguments_adapter.json_schema(mode="validation"),
-            "result": self.result_adapter.json_schema(mode="serialization"),
+            "required": self.required,
+            "arguments": _open(self._arguments_schema()),
+            "result": _open(self.result_adapter.json_schema(mode="serialization")),
         }
+
+    def _arguments_schema(self) -> dict[str, Any]:
+        schema = self.arguments_adapter.json_schema(mode="validation")
+        for parameter in self.parameters:
+            if not parameter.required:
+                schema["properties"][parameter.name]["default"] = parameter.adapter.dump_python(
+                    parameter.default, mode="json")
+        return schema
 
     def _complete(self, arguments: dict[str, Any]) -> dict[str, Any]:
         for parameter in self.parameters:
@@ -199,7 +211,8 @@ def _operation(family: str, name: str, function: Any) -> Operation:
         Parameter(p.name, hints[p.name], p.default)
         for p in inspect.signature(function).parameters.values() if p.name != "self"
     )
-    return Operation(name, family, parameters, hints["return"], name in IDEMPOTENT)
+    return Operation(name, family, parameters, hints["return"], name in IDEMPOTENT,
+                     name in REQUIRED.get(family, frozenset()))
 
 
 def documents() -> dict[str, dict[str, Any]]:
@@ -216,8 +229,10 @@ def documents() -> dict[str, dict[str, Any]]:
     files["contract.json"] = {
         "protocol": PROTOCOL,
         "digest": _digest(hooks),
+        "errors": {name: {"status": error.status, "retryable": error.retryable} for name, error in BY_TYPE.items()},
         "hooks": {name: {"family": each.family, "route": each.route, "idempotent": each.idempotent,
-                         "digest": _digest(hooks[name])} for name, each in operations().items()},
+                         "required": each.required, "digest": _digest(hooks[name])}
+                  for name, each in operations().items()},
     }
     return files
 
@@ -247,36 +262,62 @@ def render(document: Mapping[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compare the frozen schemas with the code, or write them with `--write`. Returns the exit code."""
+    """Compare the schemas on disk with the code, or write them. Returns the exit code."""
     import argparse
 
     parser = argparse.ArgumentParser(prog="python -m fuseml_sdk.contract", description=main.__doc__)
     parser.add_argument("--write", action="store_true", help="write the files instead of comparing them")
-    write = parser.parse_args(arguments).write
+    parser.add_argument("--release", action="store_true",
+                        help="freeze the contract under this version of the SDK, once and for ever")
+    wish = parser.parse_args(arguments)
     changed = differences()
-    if write:
-        SCHEMAS.mkdir(parents=True, exist_ok=True)
-        wanted = documents()
-        for name in changed:
-            if name in wanted:
-                (SCHEMAS / name).write_text(render(wanted[name]), encoding="utf-8")
-            else:
-                (SCHEMAS / name).unlink()
     for name in changed:
-        print(("wrote " if write else "differs: ") + name, file=sys.stderr)
-    return 0 if write or not changed else 1
+        print(("wrote " if wish.write else "differs: ") + name, file=sys.stderr)
+    if changed and not wish.write:
+        return 1
+    _write(changed)
+    return _release() if wish.release else 0
+
+
+def _write(names: list[str]) -> None:
+    SCHEMAS.mkdir(parents=True, exist_ok=True)
+    wanted = documents()
+    for name in names:
+        if name in wanted:
+            (SCHEMAS / name).write_text(render(wanted[name]), encoding="utf-8")
+        else:
+            (SCHEMAS / name).unlink()
+
+
+def _release() -> int:
+    from fuseml_sdk.compatibility.documents import release
+
+    try:
+        print(f"froze {release().name}", file=sys.stderr)
+    except InvalidInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _open(value: Any) -> Any:
+    """A schema in which objects may have other fields: on the wire every reader ignores what it does not know."""
+    if isinstance(value, dict):
+        return {k: _open(v) for k, v in value.items() if not (k == "additionalProperties" and v is False)}
+    return [_open(v) for v in value] if isinstance(value, list) else value
 
 
 def _digest(value: Any) -> str:
-    canonical = json.dumps(_without_texts(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    canonical = json.dumps(without_texts(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _without_texts(value: Any) -> Any:
+def without_texts(value: Any) -> Any:
+    """A document without titles and descriptions: what is left is what programs rely on."""
     if isinstance(value, dict):
-        return {k: _without_texts(v) for k, v in value.items()
+        return {k: without_texts(v) for k, v in value.items()
                 if not (k in ("title", "description") and isinstance(v, str))}
-    return [_without_texts(v) for v in value] if isinstance(value, list) else value
+    return [without_texts(v) for v in value] if isinstance(value, list) else value
 
 
 def _explain(error: ValidationError, what: str) -> str:
