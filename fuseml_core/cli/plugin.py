@@ -10,6 +10,8 @@ _HERE = "fuseml_core.cli"
 COMMANDS: dict[str, tuple[str, str]] = {
     "new": (f"{_HERE}.plugin_new:new", "Begin a plugin that works at once: a store, an agent or a builder."),
     "dev": (f"{_HERE}.plugin_dev:dev", "Run a plugin from its source, again after every change."),
+    "test": (f"{_HERE}.plugin_test:test", "Run a plugin's tests, and keep what they saw."),
+    "conform": (f"{_HERE}.plugin_test:conform", "Check a plugin that runs, in whatever language, against the rules."),
     "list": (f"{_HERE}.plugin_show:list_", "List plugins: where they run and what they are doing."),
 }
 

@@ -17,6 +17,7 @@ from fuseml_sdk.testing.exemptions import Exemptions, read_baseline
 from fuseml_sdk.testing.hosts import AddressHost, Host, default_hosts, host_named
 from fuseml_sdk.testing.reports import junit, scorecard, write_json
 from fuseml_sdk.testing.samples import Samples
+from fuseml_sdk.testing.subjects import describe_project, wheel_digests
 from fuseml_sdk.testing.suite import Outcome, Suite
 
 _MARKS = {"passed": "ok", "failed": "FAILED", "stale": "FAILED", "exempt": "exempt", "not-applicable": "-"}
@@ -48,7 +49,8 @@ def _run(options: argparse.Namespace) -> int:
 
     suite.run(told)
     plugin = options.plugin or options.address
-    document = scorecard({plugin: suite.outcomes})
+    document = scorecard({plugin: suite.outcomes}, extension=describe_project(Path.cwd()) if options.plugin else None,
+                         wheels=wheel_digests(options.wheel))
     if options.report:
         write_json(options.report, document)
     if options.junit:
@@ -56,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.output == "json":
         print(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        _summarise(document["components"][0])
+        _summarise(document["plugins"][0])
     return 1 if any(outcome.bad for outcome in suite.outcomes) or not suite.outcomes else 0
 
 
@@ -68,9 +70,9 @@ def _print(outcome: Outcome) -> None:
         print(f"         {outcome.text}", flush=True)
 
 
-def _summarise(component: dict[str, Any]) -> None:
-    print(f"\n{component['plugin']}: level {component['level']}; {component['passed']} rules passed, "
-          f"{component['failed']} failed, {component['exempt']} exempt, {component['not_applicable']} not applicable")
+def _summarise(plugin: dict[str, Any]) -> None:
+    print(f"\n{plugin['plugin']}: level {plugin['level']}; {plugin['passed']} rules passed, {plugin['failed']} failed, "
+          f"{plugin['exempt']} exempt, {plugin['not_applicable']} not applicable")
 
 
 def _hosts(options: argparse.Namespace) -> Sequence[Host]:
@@ -111,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="conformance.toml with exemptions")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write scorecard.json here")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML here")
+    parser.add_argument("--wheel", type=Path, action="append", default=[], metavar="FILE",
+                        help="wheel whose digest the scorecard names; repeatable")
     parser.add_argument("--output", choices=["text", "json"], default="text")
     return parser
 

@@ -20,16 +20,16 @@ SCORECARD = "https://fuseml.io/scorecard/v1"
 _WORST = ("failed", "stale", "exempt", "passed", "not-applicable")
 
 
-def scorecard(components: Mapping[str, Sequence[Outcome]], *, extension: Mapping[str, str] | None = None,
+def scorecard(plugins: Mapping[str, Sequence[Outcome]], *, extension: Mapping[str, str] | None = None,
               wheels: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What the kit saw, computed from the outcomes and from nothing else.
 
     Args:
-        components: Outcomes by address of the plugin.
+        plugins: Outcomes by address of the plugin.
         extension: Name and version of what was tested.
         wheels: Digests (`sha256:…`) of the wheels that were tested, by file name.
     """
-    judged = [_component(plugin, outcomes) for plugin, outcomes in components.items()]
+    judged = [_plugin(plugin, outcomes) for plugin, outcomes in plugins.items()]
     return {
         "type": SCORECARD,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -40,7 +40,8 @@ def scorecard(components: Mapping[str, Sequence[Outcome]], *, extension: Mapping
         "extension": dict(extension or {}),
         "wheels": dict(wheels or {}),
         "level": min((each["level"] for each in judged), key=_height, default="none"),
-        "components": judged,
+        "plugins": judged,
+        "checks": [check for plugin, outcomes in plugins.items() for check in _checks(plugin, outcomes)],
     }
 
 
@@ -90,17 +91,23 @@ def junit(components: Mapping[str, Sequence[tuple[Outcome, float]]]) -> bytes:
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
-def _component(plugin: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    rules: dict[str, dict[str, Any]] = {}
+def _checks(plugin: str, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """One entry for each rule: the worst that came of it in any host."""
+    checks: dict[str, dict[str, Any]] = {}
     for outcome in outcomes:
-        rule = rules.setdefault(outcome.rule.id, {"id": outcome.rule.id, "title": outcome.rule.title,
-                                                  "level": outcome.rule.level, "hosts": {}, "reason": ""})
-        rule["hosts"][outcome.host] = outcome.kind
-        if outcome.kind in ("exempt", "stale") or outcome.bad:
-            rule["reason"] = outcome.text
-    for rule in rules.values():
-        rule["outcome"] = min(rule["hosts"].values(), key=_WORST.index)
-    kinds = [rule["outcome"] for rule in rules.values()]
+        check = checks.setdefault(outcome.rule.id, {
+            "name": f"{outcome.rule.id} {outcome.rule.title}", "id": outcome.rule.id, "plugin": plugin,
+            "level": outcome.rule.level, "outcome": "", "hosts": {}, "reason": ""})
+        check["hosts"][outcome.host] = outcome.kind
+        if outcome.kind != "passed":
+            check["reason"] = outcome.text
+    for check in checks.values():
+        check["outcome"] = min(check["hosts"].values(), key=_WORST.index)
+    return list(checks.values())
+
+
+def _plugin(plugin: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    kinds = [check["outcome"] for check in _checks(plugin, outcomes)]
     return {
         "plugin": plugin,
         "level": level_of(outcomes),
@@ -109,7 +116,6 @@ def _component(plugin: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "failed": kinds.count("failed") + kinds.count("stale"),
         "exempt": kinds.count("exempt"),
         "not_applicable": kinds.count("not-applicable"),
-        "rules": list(rules.values()),
     }
 
 
