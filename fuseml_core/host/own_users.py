@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -125,7 +126,8 @@ class OwnUsers:
                 continue
             if found.st_uid != os.geteuid():
                 break  # the state folder of another user
-            _close_what_lies_in(folder)
+            if folder in (home, home / "extensions"):
+                _close_what_lies_in(folder)
             os.chown(folder, -1, self._first)
             folder.chmod(stat.S_IMODE(found.st_mode) & ~0o077 | 0o710)
             if folder == home:
@@ -144,9 +146,10 @@ def take(folder: Path, user: User) -> None:
 
 
 def _needed(component: Component) -> Iterable[Path]:
-    if component.python is not None:
-        yield component.python.parent.parent
-        yield component.python.resolve()
+    python = component.python or Path(sys.executable)
+    yield from (python.parent.parent, python.resolve())
+    if component.python is None:
+        yield from (Path(path) for path in sys.path if Path(path).is_dir())
     yield from component.readable
 
 
@@ -155,6 +158,4 @@ def _close_what_lies_in(folder: Path) -> None:
     for entry in folder.iterdir():
         found = entry.lstat()
         if not stat.S_ISLNK(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o007:
-            if entry.is_dir() and (entry / "pyvenv.cfg").exists():
-                continue  # environments are for every extension to read that knows their name
             entry.chmod(stat.S_IMODE(found.st_mode) & ~0o007)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ def files_of(component: Component, permissions: Iterable[Permission], environ: M
     if forms & {"network", "network:PORT", "kubernetes"}:
         named = [Path(environ[name]) for name in _NAMED if environ.get(name)]
         # The server's own variables name them; a folder, though, could hold more than certificates.
-        read += [path for path in named if path.is_file() or not touches(path, protected)]
+        read += [path for path in named if not path.is_dir() or not touches(path, protected)]
     if "kubernetes" in forms:
         read += [*kubeconfig(environ), _SERVICE_ACCOUNT]
     if "shared-memory" in forms:
@@ -123,4 +124,5 @@ def _search_path(environ: Mapping[str, str], protected: tuple[Path, ...]) -> lis
 
 def _there(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Those that exist, each once; links are named twice, since access is granted to what they lead to."""
-    return tuple(dict.fromkeys(path for path in paths if path != Path("/") and path.exists()))
+    # os.path: what lies behind a closed folder does not exist, whereas Path would raise before Python 3.14.
+    return tuple(dict.fromkeys(path for path in paths if path != Path("/") and os.path.exists(path)))  # noqa: PTH110

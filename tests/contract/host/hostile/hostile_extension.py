@@ -1,0 +1,186 @@
+"""An extension that tries whatever its configuration lists, and tells how far it got."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import ctypes.util
+import os
+import resource
+import socket
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+from fuseml_sdk import hookimpl
+from fuseml_sdk.types import StoreDescription
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read(200).decode("utf-8", "replace")
+
+
+def folder(path):
+    return sorted(os.listdir(path))
+
+
+def write(path):
+    Path(path).write_text("changed")
+    return "changed"
+
+
+def rename(old, new):
+    os.rename(old, new)
+    return "renamed"
+
+
+def hard_link(old, new):
+    os.link(old, new)
+    return Path(new).read_text()
+
+
+def shortcut(target, link):
+    Path(link).symlink_to(target)
+    return Path(link).read_text()
+
+
+def tcp(port):
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        return connection.recv(100).decode()
+
+
+def listen():
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+        own.listen()
+        return "listens"
+
+
+def udp(port):
+    with socket.socket(type=socket.SOCK_DGRAM) as own:
+        return own.sendto(b"secret", ("127.0.0.1", port))
+
+
+def unix(path):
+    with socket.socket(socket.AF_UNIX) as own:
+        own.settimeout(5)
+        own.connect(path)
+        return own.recv(100).decode()
+
+
+def netlink(protocol):
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol):
+        return "open"
+
+
+def attach(pid):
+    if _LIBC.ptrace(16, pid, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    _LIBC.ptrace(17, pid, 0, 0)
+    return "attached"
+
+
+def signal(pid, number):
+    os.kill(pid, number)
+    return "sent"
+
+
+def limit(pid):
+    resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+    return "changed"
+
+
+def memory(amount):
+    return len(bytearray(amount))
+
+
+def descriptors(count):
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(count)]
+    for descriptor in held:
+        os.close(descriptor)
+    return len(held)
+
+
+def program(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+
+def elsewhere(*command):
+    """The same through a child that sheds what it can."""
+    return program("/bin/sh", "-c", f"umask 000; exec {' '.join(command)}")
+
+
+def escape_by_names():
+    if _LIBC.unshare(0x10000000 | 0x00020000) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return "in a namespace"
+
+
+def gain(uid):
+    os.setuid(uid)
+    return "is now somebody else"
+
+
+def temporary():
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_text("mine")
+        return file.name
+
+
+def mode(path):
+    Path(path).write_text("mine")
+    return oct(Path(path).stat().st_mode & 0o777)
+
+
+def threads():
+    seen = []
+    many = [threading.Thread(target=seen.append, args=(n,)) for n in range(8)]
+    for thread in many:
+        thread.start()
+    for thread in many:
+        thread.join()
+    return len(seen)
+
+
+def loop():
+    return asyncio.run(asyncio.sleep(0, "went round"))
+
+
+def ids():
+    return {"uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups()}
+
+
+def status():
+    return dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+
+
+def variables():
+    return dict(os.environ)
+
+
+class Store:
+    @hookimpl
+    def fuseml_configure(self, config, state_dir):
+        self.config = config
+
+    @hookimpl
+    def store_describe(self):
+        return StoreDescription(name="hostile", kinds=["model"], schemes=["file"], capabilities=[])
+
+    @hookimpl
+    def fuseml_health(self):
+        return {name: _tried(what, arguments) for name, (what, *arguments) in self.config["attempts"].items()}
+
+
+def _tried(what, arguments):
+    try:
+        return {"got": globals()[what](*arguments)}
+    except Exception as error:
+        return {"refused": f"{type(error).__name__}: {error}"}
+
+
+store = Store()

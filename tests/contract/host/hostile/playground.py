@@ -1,0 +1,105 @@
+"""Plays a server with a victim and a hostile extension, as whatever user it is started; prints JSON.
+
+Arguments: a folder to play in, `shared` or `own` (users), JSON of attempts in which {NAME} stands for a fact, JSON of
+the permissions of the hostile extension.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from fuseml_core.host import Component, PluginHost
+from fuseml_core.host.isolation import Isolation
+from fuseml_core.host.limits import Limits
+from fuseml_core.host.own_users import OwnUsers
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    root, users, attempts, permissions = Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
+    home, runtime = root / "home", root / "run"
+    files = _make_files(root, home)
+    runtime.mkdir(mode=0o700)
+    control, tcp, udp = socket.socket(socket.AF_UNIX), socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
+    control.bind(str(runtime / "control.sock"))
+    for listener, address in ((control, None), (tcp, ("127.0.0.1", 0)), (udp, ("127.0.0.1", 0))):
+        if address:
+            listener.bind(address)
+        if listener is not udp:
+            listener.listen()
+            threading.Thread(target=_greet, args=(listener,), daemon=True).start()
+    isolation = Isolation(
+        protected=(home, runtime), users=OwnUsers(home, 61184, 61300) if users == "own" else None,
+        limits=Limits(memory=2 << 30, open_files=256, processes=200, file_size=1 << 20))
+    host = PluginHost(runtime_dir=runtime, log_dir=home / "logs", drain_seconds=5, isolation=isolation)
+    try:
+        victim = _component("victim", home, root, {"attempts": {}, "token": "canary-of-the-victim"}, ())
+        host.add(victim)
+        host.call("victim", "store_describe", {}, 60)
+        (home / "extensions/state/victim/private").write_text("canary of the state")
+        pid = next(info.pid for info in host.components())
+        facts = {**files, "HOME": str(home), "RUN": str(runtime), "SERVER": os.getpid(), "VICTIM": pid,
+                 "TCP": tcp.getsockname()[1], "UDP": udp.getsockname()[1],
+                 "SOCKET": str(next(runtime.glob("p-*.sock"))), "STATE": str(home / "extensions/state/hostile")}
+        hostile = _component("hostile", home, root, {"attempts": _filled(json.loads(attempts), facts)}, permissions)
+        host.add(hostile)
+        host.call("hostile", "store_describe", {}, 60)
+        told = host.call("hostile", "fuseml_health", {}, 60)
+        alive = host.call("victim", "store_describe", {}, 60) is not None
+        print(json.dumps({
+            "told": told, "facts": facts, "alive": alive, "enforced": isolation.enforced(hostile),
+            "measures": {m.name: [m.enforced, m.reason] for m in isolation.measures()},
+            "judged": {name: isolation.judge(name) for name in permissions}}))
+    finally:
+        host.shutdown()
+
+
+def _make_files(root: Path, home: Path) -> dict[str, str]:
+    named = {
+        "KEY": home / "keys/registry.key", "DATABASE": home / "fuseml.db", "POLICY": home / "policy.toml",
+        "LOG": home / "logs/victim.log", "STRANGER": root / "stranger", "BUNDLE": home / "extensions/store/d/about",
+        "PRIVATE": home / "extensions/state/victim/private", "OUTSIDE": root / "outside/data",
+    }
+    home.mkdir(mode=0o700)
+    for name, path in named.items():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(f"canary of {name.lower()}")
+    (home / "extensions/store/d").chmod(0o755)
+    (root / "outside").chmod(0o755)
+    return {name: str(path) for name, path in named.items()}
+
+
+def _greet(listener: socket.socket) -> None:
+    while True:
+        connection, _ = listener.accept()
+        connection.sendall(b"hello")
+        connection.close()
+
+
+def _component(name: str, home: Path, root: Path, config: dict[str, object], permissions: object) -> Component:
+    return Component(
+        id=name, extension=name, version="1.0.0", digest="sha256:0", family="store", name="store",
+        plugin="hostile_extension:store", hosting="subprocess", config=config, state_dir=home / "extensions/state" / name,
+        python=Path(sys.executable), permissions=tuple(permissions),
+        readable=(HERE, home / "extensions/store/d", *(Path(p) for p in sys.path if Path(p).is_dir())))
+
+
+def _filled(attempts: dict[str, list[object]], facts: dict[str, object]) -> dict[str, list[object]]:
+    def fill(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value[1:-1] in facts and value == f"{{{value[1:-1]}}}":
+            return facts[value[1:-1]]
+        return value.format(**facts)
+
+    return {name: [what, *map(fill, arguments)] for name, (what, *arguments) in attempts.items()}
+
+
+if __name__ == "__main__":
+    main()
