@@ -69,7 +69,8 @@ def _listener(place: str, token: Path | None) -> socket.socket:
     if token is not None and not token.read_text().strip():
         raise InvalidInput(f"{token} is empty", hint="Write a long random token into it.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    # The protocol is named, because asyncio sets TCP_NODELAY only on sockets that name it.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, int(port)))
     listener.listen(128)

@@ -87,6 +87,8 @@ def read_request(stream: BufferedReader, connection: socket.socket) -> Request |
         name, colon, value = line.partition(":")
         if not colon or not name or name != name.strip():
             raise BadRequest(400, "a header is not `name: value`")
+        if headers.setdefault(name.lower(), value.strip()) != value.strip() and name.lower() == "content-length":
+            raise BadRequest(400, "the values of content-length disagree")
         headers[name.lower()] = value.strip()
     return Request(parts[0], parts[1].partition("?")[0], headers, _body(stream, headers))
 
