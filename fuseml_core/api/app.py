@@ -13,11 +13,13 @@ from fuseml_core.api import problems
 from fuseml_core.api.routers import (
     artifacts,
     changes,
+    development,
     extension_care,
     extensions,
     internal,
     marketplaces,
     pipelines,
+    plugins,
     projects,
     runs,
     server,
@@ -57,7 +59,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.application = application
     problems.install(app)
     for router in (server, projects, artifacts, pipelines, runs, changes, services, extensions, extension_care,
-                   marketplaces, trust):
+                   marketplaces, trust, plugins, development):
         app.include_router(router.router, prefix="/api/v1")
+    app.include_router(plugins.metrics_router)
     app.include_router(internal.router)
     return app

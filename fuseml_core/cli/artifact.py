@@ -30,7 +30,7 @@ LIST: list[Column] = [
 ]
 ITEM: list[Column] = [
     ("Address", "address"), ("Short", "short"), ("Kind", "kind"), ("Project", "project"), ("Name", "name"),
-    ("Type", "type"), ("Size", lambda item: size(item.get("size"))), ("Location", "location"),
+    ("Type", "type"), ("Size", lambda item: size(item.get("size"))), ("Location", "location"), ("Store", "store"),
     ("Aliases", "aliases"), ("Labels", "labels"), ("Metadata", lambda item: item.get("metadata")),
     ("Made by", made_by), ("Change", "change"),
     ("Created", lambda item: moment(item.get("created_at"))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fuseml_core.cli.cells import moment
-from fuseml_core.cli.context import choose_project, connect, current_project, resolve_project
+from fuseml_core.cli.context import choose_project, connect, current_project, enter, project_option, resolve_project
 from fuseml_core.cli.render import Column, output_option, show_item, show_list
 
 COLUMNS: list[Column] = [
@@ -14,6 +14,7 @@ COLUMNS: list[Column] = [
     ("Pipelines", "pipelines"),
     ("Services", "services"),
     ("Created", lambda item: moment(item.get("created_at"))),
+    ("Stores", lambda item: [f"{kind}: {store}" for kind, store in item.get("stores", {}).items()]),
     ("Description", "description"),
 ]
 
@@ -64,6 +65,29 @@ def get(name: str | None, output: str) -> None:
     """Show the project NAME, by default the current one."""
     client = connect()
     show_item(client.get("projects", name or resolve_project(client, None)), output, COLUMNS)
+
+
+@project.command("store")
+@click.argument("kind")
+@click.argument("store", required=False)
+@click.option("--built-in", is_flag=True, help="Go back to the store that the server has by itself.")
+@project_option
+@output_option
+def store_(kind: str, store: str | None, built_in: bool, project: str | None, output: str) -> None:
+    """Keep new artifacts of KIND (model, dataset, …) in STORE, a store of an extension such as shelf/shelf.
+
+    What the project has already stays where it lies, and is found there.
+    """
+    if built_in == bool(store):
+        raise click.UsageError("Name a store, or say --built-in.")
+    client, name = enter(project)
+    changed = client.put("projects", name, "stores", kind, body={"store": store or ""}, timeout=150.0)
+    if output != "table":
+        show_item(changed, output, COLUMNS)
+    elif store:
+        click.echo(f"New {kind}s of project {name} are kept in {store}.")
+    else:
+        click.echo(f"New {kind}s of project {name} are kept in the built-in store.")
 
 
 @project.command("delete")

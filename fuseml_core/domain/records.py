@@ -56,11 +56,16 @@ class InstanceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project: codesets, pipelines and services that belong together."""
+    """A project: codesets, pipelines and services that belong together.
+
+    Attributes:
+        stores: Kind of artifacts to the store that its new ones go to; kinds not in it go to the built-in store.
+    """
 
     name: str
     description: str
     created_at: float
+    stores: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class NewVersion:
     labels: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     management: str = "internal"
+    store: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,7 @@ class Version:
     created_at: float
     change: str
     producer: tuple[str, str] | None
+    store: str = ""
 
     @property
     def address(self) -> str:

@@ -215,7 +215,7 @@ def _restricted(components: Components, version: Version, patterns: list[str]) -
 
 def _files(components: Components, version: Version, patterns: list[str]) -> list[tuple[str, str, bool]]:
     ref = ArtifactRef(kind=version.kind, project=version.project, name=version.name, digest=version.digest)
-    listing = components.store(version.kind).files(ref, [], NO_CONTENTS)
+    listing = components.store(version.kind, version.store).files(ref, [], NO_CONTENTS)
     return [(f.path, f.digest, f.executable) for f in listing.files if globs.matches(f.path, patterns)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -107,7 +107,8 @@ class Completion:
         try:
             with self._ledger.read() as tx:
                 bound = bind(tx, pipeline, run, step.name)
-            taken = self._take_in(run, pipeline, step, bound, status)
+                project = tx.projects.get(run.project)
+            taken = self._take_in(run, pipeline, step, bound, status, project.stores if project else {})
         except PluginError as error:
             if error.retryable:
                 return
@@ -120,11 +121,11 @@ class Completion:
             self._record(tx, step, run, status, taken)
 
     def _take_in(
-        self, run: Run, pipeline: Pipeline, step: Step, bound: Bound, status: WorkloadStatus
-    ) -> list[tuple[WorkloadOutput, ArtifactDescriptor | None]]:
-        """Hand each output to the store of its kind; registering the same contents again changes nothing."""
+        self, run: Run, pipeline: Pipeline, step: Step, bound: Bound, status: WorkloadStatus, stores: Mapping[str, str]
+    ) -> list[tuple[WorkloadOutput, NewVersion | None]]:
+        """Hand each output to the project's store of its kind; registering the same contents again changes nothing."""
         declared = {o.name: o for o in bound.runnable.descriptor.outputs}
-        taken: list[tuple[WorkloadOutput, ArtifactDescriptor | None]] = []
+        taken: list[tuple[WorkloadOutput, NewVersion | None]] = []
         for output in status.outputs:
             spec = declared.get(output.name)
             if output.location is None or spec is None or not spec.tracked:
@@ -141,7 +142,8 @@ class Completion:
                 labels=output.labels,
                 metadata=output.metadata,
             )
-            taken.append((output, self._components.store(output.kind).register(request)))
+            store = stores.get(output.kind, "")
+            taken.append((output, new_version(self._components.store(output.kind, store).register(request), store)))
         return taken
 
     def _record(
@@ -150,7 +152,7 @@ class Completion:
         step: Step,
         run: Run,
         status: WorkloadStatus,
-        taken: Sequence[tuple[WorkloadOutput, ArtifactDescriptor | None]],
+        taken: Sequence[tuple[WorkloadOutput, NewVersion | None]],
     ) -> None:
         """Register the outputs and the success in one transaction (guarantee G4)."""
         now = time.time()
@@ -174,12 +176,12 @@ class Completion:
         seconds = (status.ended_at or now) - (status.started_at or status.ended_at or now)
         tell(tx, run, step, f"succeeded in {seconds:.1f} s", state="succeeded")
         out = []
-        for output, descriptor in taken:
-            if descriptor is None:
+        for output, new in taken:
+            if new is None:
                 value = output.value if output.location is None else output.location.uri
                 out.append(Binding(output.name, value=value))
                 continue
-            registered = register(tx, new_version(descriptor), change=run.change, producer=(run.name, step.name),
+            registered = register(tx, new, change=run.change, producer=(run.name, step.name),
                                   by=run)
             out.append(Binding(output.name, version_id=registered.version.id))
         tx.steps.set_io(step.id, "out", out)
@@ -193,8 +195,8 @@ def _measured(status: WorkloadStatus) -> dict[str, Any]:
     return {"warnings": warnings, "metrics": [m.model_dump() for m in status.metrics if math.isfinite(m.value)]}
 
 
-def new_version(descriptor: ArtifactDescriptor) -> NewVersion:
-    """What the core registers of a store's descriptor."""
+def new_version(descriptor: ArtifactDescriptor, store: str = "") -> NewVersion:
+    """What the core registers of the descriptor that a store gave; `store` is its name, empty for a built-in one."""
     return NewVersion(
         kind=descriptor.kind,
         project=descriptor.project,
@@ -207,6 +209,7 @@ def new_version(descriptor: ArtifactDescriptor) -> NewVersion:
         labels=dict(descriptor.labels),
         metadata=dict(descriptor.metadata),
         management=descriptor.management,
+        store=store,
     )
 
 

@@ -80,7 +80,7 @@ def _input(components: Components, port: str, bound: Bound, schemes: list[str]) 
 
 def _locate(components: Components, version: Version, schemes: list[str]) -> Location:
     ref = ArtifactRef(kind=version.kind, project=version.project, name=version.name, digest=version.digest)
-    return components.store(version.kind).locate(ref, schemes)
+    return components.store(version.kind, version.store).locate(ref, schemes)
 
 
 def _resources(declared: Resources, override: dict[str, Any]) -> Resources:

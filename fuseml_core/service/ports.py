@@ -39,6 +39,10 @@ class Projects(Protocol):
         """All projects by name."""
         ...
 
+    def set_stores(self, name: str, stores: dict[str, str]) -> None:
+        """Set which store a project uses for which kind."""
+        ...
+
     def counts(self, name: str) -> dict[str, int]:
         """How many codesets, pipelines and services a project has."""
         ...

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fuseml_core.domain.errors import Conflict, NotFound, Refused
+from fuseml_core.domain.errors import Conflict, Failed, Invalid, NotFound, Refused
 from fuseml_core.domain.names import check_project
 from fuseml_core.domain.records import Project
 from fuseml_core.service.components import Components
 from fuseml_core.service.ports import Ledger
-from fuseml_sdk.types import CODESET, ArtifactRef
+from fuseml_sdk.errors import PluginError
+from fuseml_sdk.types import CODESET, RUNNABLE, ArtifactRef
 
 #: Project of commands that name none; made on first use.
 DEFAULT = "default"
@@ -70,6 +71,40 @@ class Projects:
             f"there is no project {name!r}", hint=f"Known: {known}. Create it: fuseml project create {name}."
         )
 
+    def set_store(self, name: str, kind: str, store: str) -> dict[str, Any]:
+        """Let new artifacts of a kind go to a store; what is there already stays where it lies.
+
+        Args:
+            name: The project.
+            kind: model, dataset or a kind of an extension.
+            store: Such as `shelf/shelf`; empty goes back to the built-in one.
+
+        Raises:
+            NotFound: There is no such project.
+            Invalid: Artifacts of this kind cannot lie elsewhere, or the store does not take them in.
+            Unavailable: There is no store of that name.
+            Failed: The store does not work.
+        """
+        project = self.get(name)
+        if kind in (CODESET, RUNNABLE):
+            raise Invalid(f"every {kind} lies in the server's own store", hint="Choose a store for models or datasets.")
+        if store:
+            self._check_store(kind, store)
+        stores = {k: v for k, v in {**project["stores"], kind: store}.items() if v}
+        with self._ledger.begin() as tx:
+            tx.projects.set_stores(name, stores)
+        return self.get(name)
+
+    def _check_store(self, kind: str, store: str) -> None:
+        try:
+            described = self._components.store(kind, store).describe()
+        except PluginError as error:
+            raise Failed(f"the store {store} does not work: {error.message}", hint=error.hint) from error
+        if kind not in described.kinds or "register" not in described.capabilities:
+            kinds = ", ".join(described.kinds) if "register" in described.capabilities else "none"
+            raise Invalid(f"the store {store} does not take in artifacts of kind {kind}",
+                          hint=f"It takes in: {kinds}.")
+
     def delete(self, name: str, *, force: bool = False) -> None:
         """Delete a project with its codesets, pipelines, runs and services.
 
@@ -97,4 +132,5 @@ class Projects:
 
 
 def _view(project: Project, counts: dict[str, int]) -> dict[str, Any]:
-    return {"name": project.name, "description": project.description, "created_at": project.created_at, **counts}
+    return {"name": project.name, "description": project.description, "created_at": project.created_at,
+            "stores": project.stores, **counts}

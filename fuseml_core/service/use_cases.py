@@ -9,7 +9,7 @@ from typing import Any
 
 from fuseml_core.service.artifacts import Artifacts
 from fuseml_core.service.codesets import Codesets
-from fuseml_core.service.components import Components
+from fuseml_core.service.development import Development
 from fuseml_core.service.extensions import Extensions
 from fuseml_core.service.extensions.care import ExtensionCare
 from fuseml_core.service.extensions.trust import Trust
@@ -17,6 +17,7 @@ from fuseml_core.service.manual_runs import ManualRuns
 from fuseml_core.service.marketplaces import Marketplaces
 from fuseml_core.service.pipeline_updates import PipelineUpdates
 from fuseml_core.service.pipelines import Pipelines
+from fuseml_core.service.plugins import Plugins
 from fuseml_core.service.projects import Projects
 from fuseml_core.service.runs import Runs
 from fuseml_core.service.services import Services
@@ -30,7 +31,8 @@ class UseCases:
         projects, codesets, artifacts, pipelines, pipeline_updates, runs, manual_runs, services, extensions,
             marketplaces, trust: By noun.
         care: Looking after extensions.
-        components: Plugins, for `agent list`.
+        plugins: Looking at plugins.
+        development: Plugins that their authors run.
         describe: Facts about the server.
         start: Begin to work: migrate, load extensions, start the engine.
         stop: End in order; workloads go on.
@@ -51,7 +53,8 @@ class UseCases:
     care: ExtensionCare
     trust: Trust
     marketplaces: Marketplaces
-    components: Components
+    plugins: Plugins
+    development: Development
     describe: Callable[[], dict[str, Any]]
     start: Callable[[], None]
     stop: Callable[[], None]

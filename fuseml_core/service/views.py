@@ -28,6 +28,7 @@ def version_view(version: Version) -> dict[str, Any]:
         "type": version.type,
         "size": version.size,
         "location": version.location,
+        "store": version.store,
         "aliases": list(version.aliases),
         "labels": version.labels,
         "metadata": version.metadata,

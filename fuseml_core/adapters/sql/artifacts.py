@@ -52,8 +52,9 @@ class SqlArtifacts(Repository):
         version_id = self._insert(_versions, {
             "artifact_id": artifact_id, "kind": new.kind, "project": new.project, "name": new.name,
             "digest": new.digest, "seq": int(seq["next_seq"]) - 1, "type": new.type, "size": new.size,
-            "location": new.location, "labels": new.labels, "facets": new.metadata, "management": new.management,
-            "change": change, "producer_run": run, "producer_step": step, "created_at": now})
+            "location": new.location, "store": new.store, "labels": new.labels, "facets": new.metadata,
+            "management": new.management, "change": change, "producer_run": run, "producer_step": step,
+            "created_at": now})
         return version_id, True
 
     def move_alias(self, artifact_id: int, alias: str, version_id: int, now: float) -> None:
@@ -190,7 +191,7 @@ class SqlArtifacts(Repository):
 def _version(row: RowMapping, aliases: list[str]) -> Version:
     return Version(
         id=row["id"], kind=row["kind"], project=row["project"], name=row["name"], digest=row["digest"],
-        seq=row["seq"], type=row["type"], size=row["size"], location=row["location"], aliases=tuple(aliases),
-        labels=row["labels"], metadata=row["facets"], management=row["management"], created_at=row["created_at"],
-        change=row["change"],
+        seq=row["seq"], type=row["type"], size=row["size"], location=row["location"], store=row["store"],
+        aliases=tuple(aliases), labels=row["labels"], metadata=row["facets"], management=row["management"],
+        created_at=row["created_at"], change=row["change"],
         producer=(row["producer_run"], row["producer_step"]) if row["producer_run"] else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Table, delete, func, select
+from sqlalchemy import ColumnElement, RowMapping, Table, delete, func, select, update
 
 from fuseml_core.adapters.sql.rows import Repository, table_of
 from fuseml_core.adapters.sql.tables import ArtifactRow, PipelineRow, ProjectRow, ServiceRow
@@ -17,17 +17,22 @@ class SqlProjects(Repository):
 
     def add(self, name: str, description: str, now: float) -> bool:
         """Add a project; returns False if the name is taken."""
-        return self._insert_new(_projects, {"name": name, "description": description, "created_at": now})
+        return self._insert_new(_projects, {"name": name, "description": description, "stores": {},
+                                             "created_at": now})
+
+    def set_stores(self, name: str, stores: dict[str, str]) -> None:
+        """Set which store a project uses for which kind."""
+        self._connection.execute(update(_projects).where(_projects.c.name == name).values(stores=stores))
 
     def get(self, name: str) -> Project | None:
         """One project, or None."""
         row = self._first(select(_projects).where(_projects.c.name == name))
-        return Project(row["name"], row["description"], row["created_at"]) if row else None
+        return _project(row) if row else None
 
     def all(self) -> list[Project]:
         """All projects by name."""
         rows = self._all(select(_projects).order_by(_projects.c.name))
-        return [Project(row["name"], row["description"], row["created_at"]) for row in rows]
+        return [_project(row) for row in rows]
 
     def counts(self, name: str) -> dict[str, int]:
         """How many codesets, pipelines and services a project has."""
@@ -46,3 +51,7 @@ class SqlProjects(Repository):
         self._connection.execute(delete(_pipelines).where(_pipelines.c.project == name))
         self._connection.execute(delete(_artifacts).where(_artifacts.c.project == name))
         self._connection.execute(delete(_projects).where(_projects.c.name == name))
+
+
+def _project(row: RowMapping) -> Project:
+    return Project(row["name"], row["description"], row["created_at"], row["stores"])

@@ -54,6 +54,7 @@ class ProjectRow(SQLModel, table=True):
     id: int | None = _id()
     name: str = Field(unique=True)
     description: str = ""
+    stores: dict[str, Any] = _json()
     created_at: float = _time()
 
 
@@ -94,6 +95,7 @@ class VersionRow(SQLModel, table=True):
     type: str | None = None
     size: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     location: str = ""
+    store: str = ""
     labels: dict[str, Any] = _json()
     facets: dict[str, Any] = _json()
     management: str = "internal"

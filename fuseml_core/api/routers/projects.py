@@ -20,6 +20,12 @@ class NewProject(BaseModel):
     description: str = ""
 
 
+class ChosenStore(BaseModel):
+    """Where new artifacts of a kind go."""
+
+    store: str = Field("", description="such as `shelf/shelf`; empty: the built-in one")
+
+
 class NewCodeset(BaseModel):
     """A codeset to create."""
 
@@ -49,6 +55,12 @@ def create_project(app: App, project: NewProject) -> dict[str, Any]:
 def get_project(app: App, project: str) -> dict[str, Any]:
     """One project."""
     return app.projects.get(project)
+
+
+@router.put("/projects/{project}/stores/{kind}")
+def set_store(app: App, project: str, kind: str, chosen: ChosenStore) -> dict[str, Any]:
+    """Let new artifacts of a kind go to a store; those that are there stay where they lie."""
+    return app.projects.set_store(project, kind, chosen.store)
 
 
 @router.delete("/projects/{project}", status_code=204)

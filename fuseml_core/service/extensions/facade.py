@@ -55,7 +55,7 @@ class Extensions:
         host: The plugin host.
         store: Folder of unpacked bundles, such as `<home>/extensions/store`.
         engine: Version of FuseML, for `requires_fuseml`.
-        users: Pipelines that use an extension, by its name; they are shown when an uninstallation is refused.
+        users: Pipelines and projects that use an extension, by its name; shown when an uninstallation is refused.
         pinned: Whether a pipeline or run still needs the files of a bundle digest.
         followers: What has to follow a change that brought something new, by kind: `redetect` looks again at the
             types of codesets. Done at the latest after the next start.
@@ -179,7 +179,7 @@ class Extensions:
                 forget: bool = False) -> dict[str, Any]:
         say = progress or (lambda _text: None)
         if options.dry_run:
-            return {"plan": plan(say).view(), "generation": None, "extensions": []}
+            return {"plan": plan(say).view(self._host.judge), "generation": None, "extensions": []}
         with self._lock.alone(what, _PATIENCE, say):
             planned = plan(say)
             _tell(planned, say)
@@ -188,7 +188,7 @@ class Extensions:
             made = self._changer.carry_out(planned, say, offline=options.wish.offline, forget=forget)
         self._watch.begin()
         changed = {change.name for change in planned.changes}
-        return {"plan": planned.view(), "generation": made.number,
+        return {"plan": planned.view(self._host.judge), "generation": made.number,
                 "extensions": [self._showing.show(record) for record in self._records.list() if record.name in changed]}
 
     def _take_back(self, number: int, why: str) -> None:

@@ -17,7 +17,7 @@ class Uninstaller:
     Args:
         records: Rows of installed extensions.
         generations: Rows of generations.
-        users: Pipelines that use an extension, by its name, for people to read.
+        users: Pipelines and projects that use an extension, by its name, for people to read.
         work: Finds the work that is going on with an extension.
     """
 
@@ -69,7 +69,7 @@ class Uninstaller:
         dependents = {name: [other.name for other in stays if name in _needs(other)] for name in gone}
         users = {name: self._users(name) for name in gone}
         reasons = [f"the extension {other} depends on {_it(name, gone)}" for name in gone for other in dependents[name]]
-        reasons += [f"the pipeline {pipeline} uses {_it(name, gone)}" for name in gone for pipeline in users[name]]
+        reasons += [f"{user} uses {_it(name, gone)}" for name in gone for user in users[name]]
         hint = "Remove those first, or do it with --force."
         running = [f"{entry.text} runs on an agent of {_it(name, gone)}"
                    for name in gone for entry in self._work(name) if entry.agent]

@@ -162,7 +162,7 @@ class MemoryComponents:
         self.settings: dict[str, dict[str, str]] = {}
         self.known_builders: list[Any] = [("mlflow/mlflow", MLflowBuilder())]
 
-    def store(self, kind):
+    def store(self, kind, name=""):
         if kind not in self.memory.describe().kinds:
             raise Unavailable(f"no store keeps {kind}")
         return self.memory

@@ -201,7 +201,7 @@ def test_pipelines_that_use_an_extension_keep_it(world, tmp_path):
     world.push(world.data_only(tmp_path / "a", "alpha"))
     world.install("alpha")
     store = Path(world.records.get("alpha").store)
-    world.users, world.pinned = ["myproj/training"], {world.records.get("alpha").digest}
+    world.users, world.pinned = ["the pipeline myproj/training"], {world.records.get("alpha").digest}
     with pytest.raises(Refused, match="the pipeline myproj/training uses it"):
         world.extensions.uninstall(["alpha"])
     world.extensions.uninstall(["alpha"], Options(force=True))

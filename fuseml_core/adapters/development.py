@@ -1,0 +1,72 @@
+"""Plugins under development in the plugin host; implements the port `DevelopmentHost`."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import cast
+
+from fuseml_core.domain.errors import Conflict, Invalid, NotFound
+from fuseml_core.host.components import Component, Family
+from fuseml_core.host.plugin_host import PluginHost
+from fuseml_core.service.development import Developed, DevelopedComponent
+
+#: Ends the id of a component under development, where that of an installed one has its digest.
+_MARK = "@dev"
+
+
+class HostedDevelopment:
+    """Adds components that are hosted by address, and removes them.
+
+    Args:
+        host: The plugin host.
+        state: Folder that such components are told of; they do not use it, for they bring their own.
+    """
+
+    def __init__(self, host: PluginHost, state: Path) -> None:
+        self._host, self._state = host, state
+
+    def put(self, developed: Developed) -> None:
+        """Make components known, in the place of what was developed under the same name before."""
+        components = [self._component(developed, entry) for entry in developed.components]
+        for identifier in set(self._ids(developed.extension)) - {component.id for component in components}:
+            self._remove(identifier)
+        for component in components:
+            try:
+                self._host.add(component)
+            except Conflict:
+                self._host.replace(component, 0.0)
+
+    def drop(self, extension: str) -> None:
+        """Forget what is developed under a name."""
+        for identifier in self._ids(extension):
+            self._remove(identifier)
+
+    def _ids(self, extension: str) -> list[str]:
+        return [info.component.id for info in self._host.components()
+                if info.component.extension == extension and info.component.id.endswith(_MARK)]
+
+    def _remove(self, identifier: str) -> None:
+        try:
+            self._host.remove(identifier, 0.0)
+        except NotFound:
+            return
+
+    def _component(self, developed: Developed, entry: DevelopedComponent) -> Component:
+        _check_socket(Path(entry.address.removeprefix("unix:")))
+        return Component(
+            id=f"{entry.family}/{developed.extension}/{entry.name}{_MARK}", extension=developed.extension,
+            version=developed.version, digest="", family=cast("Family", entry.family), name=entry.name, plugin="",
+            hosting="address", config={}, state_dir=self._state / developed.extension, address=entry.address)
+
+
+def _check_socket(path: Path) -> None:
+    """Only a socket of the user that the server runs as is called: whoever owns it could do all of this anyway."""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise Invalid(f"there is no socket {path}: {error.strerror}") from None
+    if not stat.S_ISSOCK(facts.st_mode) or facts.st_uid != os.getuid():
+        raise Invalid(f"{path} is not a socket of the user that the server runs as",
+                      hint="Run `fuseml plugin dev` as that user.")
