@@ -15,6 +15,7 @@ import structlog
 
 from fuseml_core import __version__
 from fuseml_core.adapters.components import HostedPlugins
+from fuseml_core.adapters.development import HostedDevelopment
 from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments
 from fuseml_core.adapters.extensions.airgap.judging import RelocatingTrust
 from fuseml_core.adapters.extensions.marketplaces import Marketplaces as CatalogCopies
@@ -22,6 +23,7 @@ from fuseml_core.adapters.extensions.offers import EmbeddedRows, Offers
 from fuseml_core.adapters.extensions.subscriptions import Subscriptions
 from fuseml_core.adapters.extensions.trust import PolicyTrust, RegistrySigner, establish
 from fuseml_core.adapters.gateway import DataProcess
+from fuseml_core.adapters.inspection import HostInspection
 from fuseml_core.adapters.routes import Routes
 from fuseml_core.adapters.sql.change_lock import SqlChangeLock
 from fuseml_core.adapters.sql.database import open_database
@@ -36,17 +38,23 @@ from fuseml_core.engine.reconciler import Reconciler
 from fuseml_core.engine.serving import Serving
 from fuseml_core.engine.watcher import StoreWatcher
 from fuseml_core.host import PluginHost, discover, first_party
+from fuseml_core.host.isolation import Isolation
+from fuseml_core.host.limits import Limits
+from fuseml_core.host.own_users import OwnUsers
 from fuseml_core.launcher.state import read_state
 from fuseml_core.service.artifacts import Artifacts
 from fuseml_core.service.codesets import Codesets
+from fuseml_core.service.development import Development
 from fuseml_core.service.extensions import ExtensionCatalog, Extensions, ExtensionSettings
 from fuseml_core.service.extensions.resting import Resting
+from fuseml_core.service.extensions.store import BundleStore
 from fuseml_core.service.extensions.trust import Trust
 from fuseml_core.service.manual_runs import ManualRuns
 from fuseml_core.service.marketplaces import Marketplaces
 from fuseml_core.service.pins import pinned_bundles, uses, work_of
 from fuseml_core.service.pipeline_updates import PipelineUpdates
 from fuseml_core.service.pipelines import Pipelines
+from fuseml_core.service.plugins import Plugins
 from fuseml_core.service.projects import Projects
 from fuseml_core.service.runs import Runs
 from fuseml_core.service.services import Services
@@ -84,7 +92,8 @@ def bootstrap(settings: Settings) -> UseCases:
     codesets = Codesets(ledger, plugins, projects, reconciler.wake, clone_urls(settings))
     catalogs = _catalogs(settings)
     bundles, lock = _bundles(settings, records, catalogs), SqlChangeLock(database)
-    components = HostedComponents(host, settings.path("extensions", "state"), configured.values, routes, resting.of)
+    components = HostedComponents(host, settings.path("extensions", "state"), configured.values, routes, resting.of,
+                                  BundleStore(settings.path("extensions", "store")).path)
     extensions = _extensions(settings, SqlGenerations(database), ledger, records=records, lock=lock, bundles=bundles,
                              settings=configured, host=components, disabled=SqlDisabled(database),
                              resting=resting, followers={"redetect": codesets.redetect})
@@ -125,7 +134,9 @@ def bootstrap(settings: Settings) -> UseCases:
         runs=Runs(ledger, plugins, reconciler.wake),
         manual_runs=ManualRuns(ledger, pipelines, catalog, reconciler.wake), services=services,
         extensions=extensions, care=care, marketplaces=marketplaces,
-        trust=_trust_use_case(settings, bundles), components=plugins,
+        trust=_trust_use_case(settings, bundles), plugins=Plugins(HostInspection(
+            host, routes, records.list, resting.of, settings.path("logs", "extensions"))),
+        development=Development(HostedDevelopment(host, settings.path("extensions", "development"))),
         describe=lambda: describe(settings, started_at), start=start, stop=stop, activity=reconciler.activity,
         stop_workloads=lambda jobs: reconciler.stop_workloads(cancel_jobs=jobs),
         alive=lambda: time.monotonic() - reconciler.heartbeat < 60.0, started_at=started_at)
@@ -133,7 +144,13 @@ def bootstrap(settings: Settings) -> UseCases:
 
 def _plugin_host(settings: Settings) -> PluginHost:
     return PluginHost(runtime_dir=settings.runtime_dir, log_dir=settings.path("logs", "extensions"),
-                      idle_seconds=settings.plugin_idle or None)
+                      idle_seconds=settings.plugin_idle or None, isolation=_isolation(settings))
+
+
+def _isolation(settings: Settings) -> Isolation:
+    limits = Limits(settings.plugin_memory, settings.plugin_files, settings.plugin_processes, settings.plugin_file_size)
+    users = OwnUsers(settings.home, *settings.plugin_uids) if settings.plugin_uids else None
+    return Isolation(protected=(settings.home, settings.runtime_dir), limits=limits, users=users)
 
 
 def _log_by_standard_library() -> None:
@@ -200,7 +217,8 @@ def built_in(settings: Settings) -> list[Any]:
             "root": str(settings.path("work")), "environments": str(settings.path("envs")),
             "cache": str(settings.path("cache")), "sockets": str(settings.runtime_dir), "index": asdict(index),
             "pythons": list(settings.pythons), "strict_python": settings.strict_python,
-            "limits": {"jobs": settings.max_jobs, "services": settings.max_services, "memory": settings.max_memory},
+            "safe_mode": settings.no_extensions,
+        "limits": {"jobs": settings.max_jobs, "services": settings.max_services, "memory": settings.max_memory},
             "job_timeout": settings.job_timeout},
     }
     return [component for found in discover(BUILT_IN)
@@ -235,7 +253,10 @@ def clone_urls(settings: Settings) -> Callable[[str, str], str]:
 def _users(ledger: SqlLedger) -> Callable[[str], list[str]]:
     def users(extension: str) -> list[str]:
         with ledger.read() as tx:
-            return [f"{p.project}/{p.name}" for p in tx.pipelines.all() if uses(p, extension)]
+            pipelines = [f"the pipeline {p.project}/{p.name}" for p in tx.pipelines.all() if uses(p, extension)]
+            keeping = [f"the project {p.name}, for its {kind}s," for p in tx.projects.all()
+                       for kind, store in p.stores.items() if store.startswith(f"{extension}/")]
+        return pipelines + keeping
 
     return users
 

@@ -47,8 +47,8 @@ class HostedPlugins:
         for info in self._of("store"):
             if kind in self._description(info.component)["kinds"]:
                 return StoreFacade(self._caller("store", info.component))
-        for name, rest in self._asleep("store", lambda described: kind in (described.get("kinds") or [])):
-            return StoreFacade(_refusing(f"the artifact store {name} keeps {kind}s", rest))
+        for asleep, rest in self._asleep("store", lambda described: kind in (described.get("kinds") or [])):
+            return StoreFacade(_refusing(f"the artifact store {asleep} keeps {kind}s", rest))
         raise Unavailable(f"no artifact store keeps artifacts of kind {kind}", hint="See `fuseml plugin list`.")
 
     def stores(self) -> Sequence[tuple[str, StoreFacade]]:
@@ -90,10 +90,6 @@ class HostedPlugins:
     def variables(self, extension: str) -> dict[str, str]:
         """The settings of an extension for workloads; see `Components`."""
         return self._variables(extension)
-
-    def overview(self) -> list[dict[str, Any]]:
-        """Every component with its host, state and last crash."""
-        return [self._view(info) for info in self._host.components()]
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -166,28 +162,6 @@ class HostedPlugins:
         if rest is not None:
             return NotReady(f"{name} does not run: {rest.reason}", hint=rest.hint)
         return Unavailable(f"there is no {component.family} {name!r} any more", hint="See `fuseml plugin list`.")
-
-    def _view(self, info: ComponentInfo) -> dict[str, Any]:
-        component = info.component
-        view: dict[str, Any] = {
-            "name": route_name(component), "family": component.family, "extension": component.extension,
-            "version": component.version, "hosting": component.hosting, "state": info.state, "pid": info.pid,
-            "restarts": info.restarts, "last_crash": info.last_crash, "kinds": [], "capacity": {}}
-        # Only what runs already is asked: a list must not start processes.
-        if component.hosting == "in-process":
-            view |= self._described(component)
-        return view
-
-    def _described(self, component: Component) -> dict[str, Any]:
-        try:
-            if component.family == "store":
-                return {"kinds": list(self._description(component)["kinds"])}
-            if component.family == "agent":
-                description = self._host.agent(component.id).describe()
-                return {"kinds": list(description.kinds), "capacity": description.capacity}
-        except (PluginError, NotFound):
-            return {}
-        return {}
 
 
 def _refusing(what: str, rest: Rest) -> Caller:

@@ -60,11 +60,13 @@ COLUMNS: list[Column] = [
 ]
 ITEM: list[Column] = [
     ("Name", "name"), ("Version", "version"), ("Summary", "summary"), ("State", "state"),
+    ("Disabled since", lambda item: moment(item["disabled_since"]) if item.get("disabled_since") else ""),
     ("Installed", lambda item: moment(item.get("installed_at"))), ("Source", "source"), ("Digest", "digest"),
     ("Depends on", lambda item: [f"{d['name']} {d.get('range') or '*'}" for d in item.get("dependencies") or []]),
     ("Components", _components), ("Runnables", "runnables"), ("Templates", "templates"),
     ("Settings", _settings), ("Settings there are", lambda item: _schema(item.get("config_schema") or {})),
-    ("Permissions", lambda item: [f"{p['name']}: {p['reason']}" for p in item.get("permissions") or []]),
+    ("Permissions", lambda item: [f"{p['name']} ({enforcement(p)}): {p['reason']}"
+                                  for p in item.get("permissions") or []]),
     ("Trusted because", lambda item: (item.get("trust") or {}).get("reason")),
     ("Signed by", lambda item: (item.get("trust") or {}).get("signers")),
     ("Channel", "channel"), ("Generation", _generation),
@@ -78,6 +80,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "install": ("fuseml_core.cli.extension_changes:install", "Install extensions, or other versions of them."),
     "upgrade": ("fuseml_core.cli.extension_changes:upgrade", "Upgrade extensions."),
     "uninstall": ("fuseml_core.cli.extension_changes:uninstall", "Uninstall extensions."),
+    "disable": ("fuseml_core.cli.extension_switch:disable", "Load and offer nothing of an extension any more."),
+    "enable": ("fuseml_core.cli.extension_switch:enable", "Load and offer a disabled extension again."),
     "rollback": ("fuseml_core.cli.extension_generations:rollback", "Go back to an earlier generation."),
     "history": ("fuseml_core.cli.extension_generations:history", "Show the generations that are kept."),
     "lock": ("fuseml_core.cli.extension_generations:lock", "Write down exactly what is installed."),

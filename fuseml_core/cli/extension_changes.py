@@ -95,12 +95,14 @@ def upgrade(names: tuple[str, ...], everything: bool, dry_run: bool, output: str
 @click.argument("names", nargs=-1, required=True)
 @click.option("--force", is_flag=True, help="Even if other extensions or pipelines use them.")
 @click.option("--prune", is_flag=True, help="Also dependencies that nobody asked for and nothing else needs.")
+@click.option("--drain", type=click.FloatRange(min=0, max=86_400), default=0.0, metavar="SECONDS",
+              help="Give them nothing new and wait so long for what goes on with them.")
 @dry_run_option
 @output_option
-def uninstall(names: tuple[str, ...], force: bool, prune: bool, dry_run: bool, output: str) -> None:
+def uninstall(*, names: tuple[str, ...], force: bool, prune: bool, drain: float, dry_run: bool, output: str) -> None:
     """Uninstall the extensions NAMES while the server runs. Their settings are dropped."""
-    done = connect().delete("extensions", ",".join(names), timeout=PATIENCE,
-                            query={"force": force, "prune": prune, "dry_run": dry_run})
+    done = connect().delete("extensions", ",".join(names), timeout=PATIENCE + drain,
+                            query={"force": force, "prune": prune, "dry_run": dry_run, "drain": drain})
     if output != "table" or dry_run:
         show_plan(done, output)
         return
@@ -147,7 +149,7 @@ def _show_result(result: dict[str, Any]) -> None:
             continue
         echo(f"Extension {item['name']} {item['version']} is {item['state']}.")
         for permission in change["permissions"]["added"]:
-            echo(f"It may use {permission['name']}: {permission['reason']}")
+            echo(f"It may use {permission['name']} ({enforcement(permission)}): {permission['reason']}")
         if item.get("templates"):
             echo("Templates: " + ", ".join(item["templates"]))
     if not result["plan"]["changes"]:

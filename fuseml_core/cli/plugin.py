@@ -13,6 +13,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": (f"{_HERE}.plugin_test:test", "Run a plugin's tests, and keep what they saw."),
     "conform": (f"{_HERE}.plugin_test:conform", "Check a plugin that runs, in whatever language, against the rules."),
     "list": (f"{_HERE}.plugin_show:list_", "List plugins: where they run and what they are doing."),
+    "info": (f"{_HERE}.plugin_show:info", "Show a plugin: contract, hooks, process, crashes."),
+    "logs": (f"{_HERE}.plugin_show:logs", "Print what a plugin's processes wrote."),
+    "trace": (f"{_HERE}.plugin_show:trace", "Show the last hook calls."),
+    "stats": (f"{_HERE}.plugin_show:stats", "Show rate, errors and duration by hook."),
+    "restart": (f"{_HERE}.plugin_show:restart", "Start a plugin anew."),
 }
 
 

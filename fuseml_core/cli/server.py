@@ -24,15 +24,26 @@ def server() -> None:
 
 @server.command()
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds until it must answer.")
-def start(timeout: float) -> None:
+@click.option("--no-extensions", is_flag=True, help="Safe mode: load nothing of installed extensions.")
+def start(timeout: float, no_extensions: bool) -> None:
     """Start the server in the background; one that runs already is fine."""
+    from dataclasses import replace
+
     from fuseml_core.launcher import start as start_server
     from fuseml_core.launcher import status as server_status
 
     settings = _settings()
+    settings = replace(settings, no_extensions=settings.no_extensions or no_extensions)
     running = server_status(settings) is not None
     found = start_server(settings, timeout)
-    click.echo(f"The server {'runs already' if running else 'runs'}: {found.base_url} (state in {settings.home})")
+    if settings.no_extensions and not found.safe_mode:
+        from fuseml_core.domain.errors import Conflict
+
+        raise Conflict(f"The server runs already, with extensions: {found.base_url}",
+                       hint="Stop it first: fuseml server stop, then fuseml server start --no-extensions")
+    without = " without extensions" if found.safe_mode else ""
+    click.echo(f"The server {'runs already' if running else 'runs'}{without}: {found.base_url} "
+               f"(state in {settings.home})")
 
 
 @server.command()
@@ -60,7 +71,9 @@ def status(output: str) -> int:
     item: dict[str, Any] = asdict(found) if found else {"state": "stopped", "home": str(settings.home)}
     show_item(item, output, [
         ("State", "state"), ("URL", "base_url"), ("Marketplace", _marketplace), ("Home", "home"),
-        ("Version", "version"), ("Since", _since), ("Processes", "pids"), ("Problems", "problems")])
+        ("Version", "version"), ("Since", _since),
+        ("Extensions", lambda item: "not loaded: safe mode" if item.get("safe_mode") else ""),
+        ("Processes", "pids"), ("Problems", "problems")])
     return 0 if found else 1
 
 

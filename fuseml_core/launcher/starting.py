@@ -54,6 +54,7 @@ def _launch(settings: Settings, command: Sequence[str], until: float) -> ServerS
     try:
         with log.open("ab") as output:
             environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+            environment |= {"FUSEML_NO_EXTENSIONS": "1"} if settings.no_extensions else {}
             process = subprocess.Popen([*command, "--report-fd", str(writer)], stdin=subprocess.DEVNULL, stdout=output,
                                        stderr=output, pass_fds=[writer], start_new_session=True,
                                        env={**environment, "FUSEML_HOME": str(settings.home)}, cwd=settings.home)

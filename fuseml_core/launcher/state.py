@@ -29,6 +29,7 @@ class ServerState:
         problems: Why a process is not there, by its name.
         home: FUSEML_HOME.
         given_up: Processes that died too often and are not started any more.
+        safe_mode: Nothing of installed extensions is loaded.
     """
 
     state: str
@@ -40,6 +41,7 @@ class ServerState:
     home: str
     problems: dict[str, str] = field(default_factory=dict)
     given_up: list[str] = field(default_factory=list)
+    safe_mode: bool = False
 
 
 def lock_path(settings: Settings, name: str) -> Path:

@@ -224,7 +224,8 @@ class Supervisor:
             port=self._port, base_url=f"http://127.0.0.1:{self._port}", started_at=self._started_at,
             pids={"launcher": os.getpid(), **{c.program.name: c.pid for c in children if c.pid}},
             home=str(self.settings.home), problems={c.program.name: c.problem for c in children if c.problem},
-            given_up=[c.program.name for c in children if c.problem and not c.process and not c.restart_at])
+            given_up=[c.program.name for c in children if c.problem and not c.process and not c.restart_at],
+            safe_mode=self.settings.no_extensions)
 
     def _stop(self) -> None:
         """Stop services and agents, then control, then data; a second signal skips the asking."""

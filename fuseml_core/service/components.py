@@ -151,10 +151,6 @@ class Components(Protocol):
         """
         ...
 
-    def overview(self) -> list[dict[str, Any]]:
-        """Every component with its host, state and last crash, for people."""
-        ...
-
 
 class Gateway(Protocol):
     """The part of the data process that sends requests to services."""

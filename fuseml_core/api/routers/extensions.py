@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
@@ -127,12 +127,29 @@ def configure_extension(request: Request, name: str, change: SettingsChange) -> 
     return _extensions(request).configure(name, change.set, change.unset)
 
 
+@router.post("/extensions/{name}/disable")
+def disable_extension(request: Request, name: str) -> dict[str, Any]:
+    """Load and offer nothing of an extension any more; answers like GET, and `notes`: what goes on all the same."""
+    return _extensions(request).disable(name)
+
+
+@router.post("/extensions/{name}/enable")
+def enable_extension(request: Request, name: str) -> dict[str, Any]:
+    """Load an extension again; answers like GET once its components work."""
+    return _extensions(request).enable(name)
+
+
 @router.delete("/extensions/{name}")
-def uninstall_extension(request: Request, name: str, force: bool = False, prune: bool = False,
-                        dry_run: bool = False) -> dict[str, Any]:
-    """Uninstall; refused while other extensions or pipelines use it, unless forced. Answers `plan` and `generation`."""
+def uninstall_extension(
+    request: Request, name: str, force: bool = False, prune: bool = False, dry_run: bool = False,
+    drain: Annotated[float, Query(ge=0, le=86_400, description="seconds to wait for what goes on with it")] = 0.0,
+) -> dict[str, Any]:
+    """Uninstall; refused while extensions, pipelines or workloads use it, unless forced or drained.
+
+    Answers `plan` and `generation`.
+    """
     options = Options(force=force, dry_run=dry_run)
-    return _extensions(request).uninstall(name.split(","), options, prune=prune)
+    return _extensions(request).uninstall(name.split(","), options, prune=prune, drain=drain)
 
 
 def _extensions(request: Request) -> Extensions:

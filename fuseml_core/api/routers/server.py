@@ -20,4 +20,4 @@ def get_server(app: App) -> dict[str, Any]:
 @router.get("/agents")
 def list_agents(app: App) -> list[dict[str, Any]]:
     """Every component, with where it runs, its state and its last crash; starts none of them."""
-    return app.components.overview()
+    return app.plugins.list()
