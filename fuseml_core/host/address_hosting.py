@@ -24,6 +24,7 @@ from fuseml_core.host.transport import Answer, ConnectionPool, Lost, Unsent
 from fuseml_sdk import calls, loading, problems
 from fuseml_sdk.contract import Operation
 from fuseml_sdk.errors import Cancelled, Internal, NotReady, Permanent, PluginError, Retryable
+from fuseml_sdk.negotiation import Agreement
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +58,7 @@ class AddressHosting:
         self._endpoint: Endpoint | None = None
         self._pool: ConnectionPool | None = None
         self._manager: pluggy.PluginManager | None = None
+        self._agreement: Agreement | None = None
         self._ready_since: float | None = None
         self._connects = 0
         self._why_away = ""
@@ -74,7 +76,8 @@ class AddressHosting:
     def info(self) -> ComponentInfo:
         """The state as the last call found it: nobody is asked for it."""
         with self._lock:
-            return ComponentInfo(self.component, self._state(), None, max(0, self._connects - 1), self._why_away)
+            return ComponentInfo(self.component, self._state(), None, max(0, self._connects - 1), self._why_away,
+                                 agreement=self._agreement)
 
     def stop(self, drain: float) -> None:  # noqa: ARG002  calls in flight were waited for at the gate
         """Close the connections and refuse calls from now on; whoever runs the plugin goes on running it."""
@@ -200,11 +203,13 @@ class AddressHosting:
                            hint="Start it, or correct its address.") from None
         if answer.status != 200:
             raise self._problem(answer, idempotent=True)
-        hooks = handshake.hooks_of(title, answer)
-        if f"{self.component.family}_describe" not in hooks:
+        self._agreement = agreement = handshake.agreement_of(title, answer, self.component.family)
+        if not agreement.accepted:
+            raise agreement.refusal()
+        if f"{self.component.family}_describe" not in agreement.hooks:
             raise Permanent(f"what answers at {place} is no {self.component.family}: it does not offer "
                             f"{self.component.family}_describe", hint="Correct the address, or the plugin.")
-        return loading.manager_for(make_proxy(hooks, self._exchange))
+        return loading.manager_for(make_proxy(agreement.hooks, self._exchange))
 
     def _open(self) -> None:
         with self._lock:

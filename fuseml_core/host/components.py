@@ -9,6 +9,7 @@ from typing import Any, Literal
 from fuseml_core.host.crashes import CrashReport
 from fuseml_core.host.limits import Limits
 from fuseml_sdk.errors import PluginError
+from fuseml_sdk.negotiation import Agreement
 
 Family = Literal["store", "agent", "builder"]
 HostingMode = Literal["in-process", "subprocess", "address"]
@@ -82,6 +83,7 @@ class ComponentInfo:
         crashes: The last crashes, newest last, those before a restart of the server included.
         idle_since: When the last call ended, in seconds since the epoch; None if it was never called or is called now.
         enforced: Names of the limits and permissions that the operating system enforces.
+        agreement: What it and this server can agree on, or why they cannot; None before its first start.
     """
 
     component: Component
@@ -94,6 +96,7 @@ class ComponentInfo:
     crashes: tuple[CrashReport, ...] = ()
     idle_since: float | None = None
     enforced: tuple[str, ...] = ()
+    agreement: Agreement | None = None
 
 
 def attribute(error: PluginError, component: Component, hook: str) -> PluginError:

@@ -55,10 +55,9 @@ def agreement_of(title: str, answer: Answer, family: str = "") -> Agreement:
         family: Of the component; empty takes every family of which it implements hooks.
 
     Returns:
-        What both sides can use; its `hooks` are those that may be called.
+        What both sides can use, with the hooks that may be called; or, not `accepted`, why there is nothing.
 
     Raises:
-        Permanent: It speaks no protocol that this server speaks: too old, too new or unclear, with what to do.
         PluginError: Why it cannot work.
     """
     if answer.status != 200:
@@ -66,14 +65,9 @@ def agreement_of(title: str, answer: Answer, family: str = "") -> Agreement:
     description = object_of(answer)
     agreement = negotiate(description, title=title, family=family)
     if not agreement.accepted:
-        raise agreement.refusal()
+        return agreement
     if description.get("failure"):
         raise problems.from_problem(description["failure"])
     if not isinstance(description.get("hooks"), dict):
         raise Internal(f"{title} does not say in `hooks` what it implements")
     return agreement
-
-
-def hooks_of(title: str, answer: Answer) -> list[str]:
-    """The hooks of :func:`agreement_of`; raises what it raises."""
-    return list(agreement_of(title, answer).hooks)

@@ -5,22 +5,30 @@ Such a plugin changes only when the server restarts: modules cannot be unloaded 
 
 from __future__ import annotations
 
-import contextvars
 import os
 import threading
-from concurrent.futures import Future
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pluggy
 
 from fuseml_core.host.backoff import RestartPolicy
 from fuseml_core.host.components import Component, ComponentInfo, State
-from fuseml_sdk import calls, loading, problems
+from fuseml_core.host.lanes import IN_A_ROW, QUICK
+from fuseml_core.host.workers import Workers
+from fuseml_sdk import calls, loading, negotiation, problems
 from fuseml_sdk.contract import Operation, operations
 from fuseml_sdk.errors import Cancelled, NotReady, PluginError
+from fuseml_sdk.negotiation import Agreement
 
 #: With this variable set to 1 every call is written to JSON and read back, as it would be on the wire.
 STRICT_VARIABLE = "FUSEML_STRICT_HOSTING"
+#: Hooks of a component that may be running on after their callers have left, before calls are refused.
+MAX_LEFT = 16
+#: Hooks that wait by request, or are looked at on their way.
+_NEVER_QUICK = ("_events", "_describe", "_cancel", "fuseml_health")
+_workers = Workers()
 
 
 class InProcessHosting:
@@ -39,50 +47,73 @@ class InProcessHosting:
         self._strict = os.environ.get(STRICT_VARIABLE) == "1" if strict is None else strict
         self._lock = threading.Lock()
         self._manager: pluggy.PluginManager | None = None
+        self._agreement: Agreement | None = None
+        self._serving: set[calls.Call] = set()
+        self._left = 0
+        self._quick: dict[str, int] = {}
         self._starts = 0
         self._last_crash = ""
         self._stopped = False
 
     def invoke(self, operation: Operation, arguments: dict[str, Any], call: calls.Call) -> Any:
-        """Call a hook in a thread of its own, so that the deadline holds even if the hook hangs.
+        """Call a hook in another thread, so that the caller can leave at the deadline even if the hook hangs.
 
         Raises:
             PluginError: What the plugin raised; `Cancelled` when the deadline passed first.
         """
-        future: Future[Any] = Future()
-        context = contextvars.copy_context()
-        threading.Thread(target=lambda: context.run(self._complete, future, operation, arguments, call),
-                         name=f"fuseml-{operation.hook}", daemon=True).start()
-        try:
-            return future.result(call.remaining())
-        except TimeoutError:
-            if future.done():
-                raise  # The hook's own: a TimeoutError that was classified cannot get here.
-            raise Cancelled(f"{self.component.title} did not answer {operation.hook} before the deadline",
-                            details={"call_id": call.id}) from None
+        if self._left >= MAX_LEFT:
+            raise NotReady(f"{self.component.title} has {self._left} hooks that did not end at their deadlines",
+                           hint="Restart the server if they never do.")
+        job = _workers.run(lambda: self._serve(operation, arguments, call))
+        if job.wait(call.remaining()) and not call.expired:
+            if job.error is not None:
+                raise job.error
+            return job.result
+        call.cancel()
+        raise Cancelled(f"{self.component.title} did not answer {operation.hook} before the deadline",
+                        details={"call_id": call.id})
+
+    def quick(self, hook: str) -> Callable[..., Any] | None:
+        """The way to call a hook on the caller's own thread, if it has shown to be quick."""
+        if self._strict or self._quick.get(hook, 0) < IN_A_ROW or hook.endswith(_NEVER_QUICK):
+            return None
+        caller = getattr(self._manager.hook, hook) if self._manager is not None else None
+        return caller if caller is not None and caller.get_hookimpls() else None
+
+    def not_quick(self, hook: str) -> None:
+        """Note that a hook has to show again that it is quick."""
+        self._quick[hook] = 0
 
     def info(self) -> ComponentInfo:
         """The state now."""
         return ComponentInfo(self.component, self._state(), os.getpid() if self._manager else None,
-                             max(0, self._starts - 1), self._last_crash)
+                             max(0, self._starts - 1), self._last_crash,
+                             agreement=self._agreement)
 
     def stop(self, drain: float) -> None:  # noqa: ARG002  calls in flight were waited for at the gate
         """Call `fuseml_shutdown` and refuse calls from now on."""
         with self._lock:
             manager, self._manager, self._stopped = self._manager, None, True
+        for call in list(self._serving):
+            call.cancel()
         if manager is not None and manager.hook.fuseml_shutdown.get_hookimpls():
             loading.call(manager, "fuseml_shutdown", {})
 
-    def _complete(self, future: Future[Any], operation: Operation, arguments: dict[str, Any], call: calls.Call) -> None:
+    def _serve(self, operation: Operation, arguments: dict[str, Any], call: calls.Call) -> Any:
+        """In another thread: answer, and note how long it took and whether anybody still waited."""
+        began = time.monotonic()
+        self._serving.add(call)
         try:
             with calls.serving(call):
-                future.set_result(self._answer(operation, arguments))
-        except PluginError as error:
-            future.set_exception(error)
+                return self._answer(operation, arguments)
+        except PluginError:
+            raise
         except BaseException as error:
-            defect = problems.unexpected(error)
-            defect.__cause__ = error
-            future.set_exception(defect)
+            raise problems.unexpected(error) from error
+        finally:
+            self._serving.discard(call)
+            took = time.monotonic() - began
+            self._quick[operation.hook] = self._quick.get(operation.hook, 0) + 1 if took < QUICK else 0
 
     def _answer(self, operation: Operation, arguments: dict[str, Any]) -> Any:
         manager = self._loaded()
@@ -106,6 +137,8 @@ class InProcessHosting:
         self._starts += 1
         try:
             manager = loading.manager_for(loading.load(self.component.plugin))
+            notices = tuple(notice.text for notice in loading.deprecated(manager))
+            self._agreement = negotiation.own(manager, notices, family=self.component.family)
             self._configure(manager)
         except Exception as error:
             self._policy.failed(0.0)

@@ -29,6 +29,7 @@ from fuseml_core.host.transport import Answer, Lost, Unsent
 from fuseml_sdk import calls, loading, problems
 from fuseml_sdk.contract import Operation
 from fuseml_sdk.errors import Cancelled, NotReady, Permanent, PluginError, Retryable
+from fuseml_sdk.negotiation import Agreement
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +67,7 @@ class SubprocessHosting:
         self._lock = threading.Lock()
         self._listener: Listener | None = None
         self._manager: pluggy.PluginManager | None = None
+        self._agreement: Agreement | None = None
         self._process: PluginProcess | None = None
         self._starting: Future[PluginProcess] | None = None
         self._stopped = threading.Event()
@@ -92,7 +94,8 @@ class SubprocessHosting:
             process = self._process
             return ComponentInfo(self.component, self._state(), process.pid if process else None,
                                  max(0, self._starts - self._rests - 1), self._last_crash,
-                                 crashes=self._crash_log.of(f"{self.component.family}/{self.component.name}"))
+                                 crashes=self._crash_log.of(f"{self.component.family}/{self.component.name}"),
+                                 agreement=self._agreement)
 
     def rest(self) -> bool:
         """End the process until the next call; the socket stays. To be called while nobody calls.
@@ -249,9 +252,11 @@ class SubprocessHosting:
             process.exited.wait(2.0)
             raise Retryable(f"{self.component.title} ended while starting: {process.obituary()}",
                             hint=f"See {self._log}.") from None
-        hooks = handshake.hooks_of(self.component.title, answer)
+        self._agreement = handshake.agreement_of(self.component.title, answer, self.component.family)
+        if not self._agreement.accepted:
+            raise self._agreement.refusal()
         if self._manager is None:
-            self._manager = loading.manager_for(make_proxy(hooks, self._exchange))
+            self._manager = loading.manager_for(make_proxy(self._agreement.hooks, self._exchange))
 
     def _ended(self, process: PluginProcess) -> None:
         with self._lock:

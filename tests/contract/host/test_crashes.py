@@ -390,10 +390,11 @@ def test_a_server_that_speaks_another_protocol_is_refused(host, component, runti
         from fuseml_core.host.transport import ConnectionPool
 
         pool = ConnectionPool(path)
-        with pytest.raises(errors.Permanent, match=r"speaks the protocols \[7\], this server speaks \[1\]"):
+        with pytest.raises(errors.Permanent, match=r"speaks protocol 7, this server speaks protocol 1 \(SDK"):
             hosting._handshake(pool)
         thread.join(10)
         pool.close()
+    assert hosting.info().agreement.state == "too-new"
 
 
 def test_a_system_without_waitid_sees_crashes_too(host, store, monkeypatch):

@@ -1,0 +1,130 @@
+"""Plugins of earlier and later contracts meet this server: what works, what does not, and what people are told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from fuseml_core.host.components import Component
+from fuseml_sdk import contract, deprecations, negotiation
+from fuseml_sdk.errors import Permanent, Unsupported
+
+N = negotiation.PROTOCOLS[0]
+DESCRIPTION = {"name": "old", "types": ["x"]}
+
+
+class _Plugin(BaseHTTPRequestHandler):
+    """A builder that answers what the test says, over HTTP and without the SDK."""
+
+    protocol_version = "HTTP/1.1"
+    description: dict
+
+    def do_GET(self):
+        self._answer(200, self.description)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self._answer(200, DESCRIPTION)
+
+    def _answer(self, status, document):
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def speaking(host, tmp_path):
+    """Hosts a builder that describes itself as told, by address; gives the id of its component."""
+    servers = []
+
+    def start(protocols, hooks=("builder_describe", "builder_detect", "builder_build"), **more):
+        description = {"protocols": protocols, "contract_digest": "sha256:of-another-contract", "sdk_version": "0.0.9",
+                       "hooks": {hook: {} for hook in hooks}, "failure": None, **more}
+        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Plugin", (_Plugin,), {"description": description}))
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        servers.append(server)
+        identifier = f"builder/other/old@{len(servers)}"
+        host.add(Component(identifier, "other", "1.0.0", "", "builder", "old", "", "address", {}, tmp_path / "state",
+                           address=f"http://127.0.0.1:{server.server_port}"))
+        return identifier
+
+    yield start
+    host.shutdown(0.5)
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def info_of(host, identifier):
+    return next(info for info in host.components() if info.component.id == identifier)
+
+
+@pytest.mark.parametrize("protocols", [[N], [N - 1, N], [N, N + 1], [N - 1, N, N + 1]])
+def test_r133_a_plugin_that_also_speaks_our_protocol_works(host, speaking, protocols):
+    identifier = speaking(protocols)
+    assert info_of(host, identifier).agreement is None
+    assert host.builder(identifier).describe().types == ["x"]
+    agreement = info_of(host, identifier).agreement
+    assert (agreement.protocol, agreement.state, agreement.accepted) == (N, "older", True)
+    assert agreement.theirs.digest == "sha256:of-another-contract"
+    assert agreement.ours.digest == contract.digest()
+
+
+@pytest.mark.parametrize(("protocols", "state", "remedy"), [
+    ([N - 1], "too-old", "fuseml extension upgrade"), ([N + 1], "too-new", "Upgrade FuseML"),
+    ([N - 1, N + 1], "too-new", "Upgrade FuseML"), ([], "unclear", "protocols")])
+def test_r133_too_old_and_too_new_are_states_with_a_reason(host, speaking, protocols, state, remedy):
+    identifier = speaking(protocols)
+    with pytest.raises(Permanent) as refused:
+        host.builder(identifier).describe()
+    assert "extension other 1.0.0 (builder old)" in refused.value.message
+    assert remedy in refused.value.hint
+    info = info_of(host, identifier)
+    assert (info.state, info.agreement.state, info.agreement.accepted) == ("failed", state, False)
+    assert info.agreement.reason in info.last_crash
+
+
+def test_a_hook_of_a_later_contract_is_named_and_left_alone(host, speaking):
+    identifier = speaking([N], hooks=("builder_describe", "builder_dance"), sdk_version="99.0")
+    assert host.builder(identifier).describe().name == "old"
+    agreement = info_of(host, identifier).agreement
+    assert (agreement.state, agreement.unknown) == ("newer", ("builder_dance",))
+    assert agreement.missing == ("builder_build", "builder_detect")
+    with pytest.raises(Unsupported, match="builder_build"):
+        host.call(identifier, "builder_build", {"request": {"project": "p", "name": "n", "digest": "d",
+                                                            "directory": "/x", "output": "/y"}})
+
+
+def test_deprecations_that_a_plugin_uses_are_part_of_its_state(host, speaking):
+    identifier = speaking([N], deprecations=[{"text": "the hook `builder_detect` is deprecated since 9"}])
+    host.builder(identifier).describe()
+    assert info_of(host, identifier).agreement.deprecations == ("the hook `builder_detect` is deprecated since 9",)
+
+
+@pytest.mark.parametrize("hosting", ["in-process", "subprocess"])
+def test_our_own_plugins_speak_the_same_contract(host, component, hosting):
+    made = component("store", hosting)
+    host.add(made)
+    host.store(made.id).describe()
+    agreement = info_of(host, made.id).agreement
+    assert (agreement.state, agreement.deprecations) == ("same", ())
+    assert "store_describe" in agreement.hooks
+
+
+def test_deprecations_are_told_of_plugins_in_the_servers_process(host, component, monkeypatch):
+    notice = deprecations.Deprecations("0.3").notice("the hook `store_get`", since="0.3", announced="2027-01-15",
+                                                     removed_in="0.5")
+    monkeypatch.setattr(deprecations, "used_by", lambda *_: [notice])
+    made = component("store", "in-process")
+    host.add(made)
+    host.store(made.id).describe()
+    assert info_of(host, made.id).agreement.deprecations == (notice.text,)
