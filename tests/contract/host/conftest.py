@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import re
 import shutil
+import socket
+import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 import venv
 from pathlib import Path
 
@@ -52,12 +58,69 @@ def host(runtime_dir, tmp_path):
 
 
 @pytest.fixture
-def component(tmp_path, extension_python, example_importable):
-    """Makes components of the example extension."""
+def served(tmp_path, extension_python):
+    """Serves plugin objects as somebody else would, by the runtimes `stdlib` and `asgi`, and gives their addresses."""
+    running = []
+
+    def serve(plugin, runtime="stdlib", *, config=None, state=None, more=()):
+        folder = Path(tempfile.mkdtemp(prefix="fz-"))
+        settings = folder / "settings.json"
+        settings.touch(mode=0o600)
+        settings.write_text(json.dumps({"config": config or {}, "state_dir": str(state or folder / "state"),
+                                        "drain_seconds": 5}))
+        place = ["--socket", str(folder / "p.sock")] if runtime == "stdlib" else ["--asgi", "127.0.0.1:0", *more]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [extension_python, "-m", "fuseml_sdk.serve", plugin, *place], stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, env={"PATH": os.environ["PATH"], "FUSEML_PLUGIN_CONFIG": str(settings)},
+                start_new_session=True)
+        running.append((process, folder))
+        return served_address(process, folder, runtime), process
+
+    yield serve
+    for process, folder in running:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(folder)
+
+
+def served_address(process, folder, runtime):
+    """Wait until it listens."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until and process.poll() is None:
+        text = (folder / "log").read_text()
+        if runtime == "stdlib" and _listens(folder / "p.sock"):
+            return f"unix:{folder / 'p.sock'}"
+        if runtime == "asgi" and (found := re.search(r"at (https?://\S+)", text)):
+            return found[1]
+        time.sleep(0.02)
+    raise AssertionError(f"it did not start: {(folder / 'log').read_text()}")
+
+
+def _listens(path):
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+@pytest.fixture
+def component(tmp_path, extension_python, example_importable, served):
+    """Makes components of the example extension; hosting `asgi` is an address at which the ASGI runtime serves it."""
     numbers = itertools.count()
 
     def make(family="store", hosting="subprocess", *, plugin=None, config=None, identifier=None):
         number = next(numbers)
+        if hosting in ("address", "asgi"):
+            address, _ = served(plugin or f"example_extension:{family.capitalize()}",
+                                "asgi" if hosting == "asgi" else "stdlib", config=config,
+                                state=tmp_path / f"state-{number}")
+            return Component(
+                id=identifier or f"{family}-{number}", extension="example", version="1.2.3", digest="sha256:0",
+                family=family, name="toy", plugin="", hosting="address", config={}, address=address,
+                state_dir=tmp_path / f"state-{number}")
         return Component(
             id=identifier or f"{family}-{number}", extension="example", version="1.2.3", digest="sha256:0", family=family,
             name="toy", plugin=plugin or f"example_extension:{family.capitalize()}", hosting=hosting, config=config or {},

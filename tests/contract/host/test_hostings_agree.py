@@ -1,4 +1,4 @@
-"""The same plugin in the server's process and in its own gives equal results and equal errors."""
+"""The same plugin gives equal results and equal errors wherever it runs: here, in its own process, at an address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from fuseml_sdk.types import (
 REF = ArtifactRef(kind="model", project="myproj", name="churn", digest="sha256:1")
 
 
-@pytest.fixture(params=["in-process", "strict", "subprocess"])
+@pytest.fixture(params=["in-process", "strict", "subprocess", "address",
+                        pytest.param("asgi", marks=pytest.mark.full)])
 def add(request, host, component, monkeypatch):
     """Adds an example component in each hosting and gives its id."""
     if request.param == "strict":
