@@ -9,6 +9,7 @@ from fuseml_core.domain.records import Run, Step, Version
 from fuseml_core.engine.binding import Bound
 from fuseml_core.engine.naming import service_name
 from fuseml_core.service.components import Components
+from fuseml_sdk.errors import PluginError
 from fuseml_sdk.types import ArtifactRef, Location, Resources, RunnableDescriptor, Workload, WorkloadInput
 
 
@@ -17,12 +18,19 @@ def choose_agent(components: Components, descriptor: RunnableDescriptor) -> tupl
 
     Raises:
         Unavailable: No agent can, with what each one lacks.
+        PluginError: No agent can for now: one that may be able to does not answer at the moment.
     """
     kind = "service" if descriptor.service else "job"
     environment = "image" if descriptor.environment.image and not descriptor.environment.lock else "python"
-    reasons = []
+    reasons, away = [], None
     for name, agent in components.agents():
-        description = agent.describe()
+        try:
+            description = agent.describe()
+        except PluginError as error:
+            # One that is away, such as one that somebody else runs, must not keep work from those that are there.
+            away = error if error.retryable else away
+            reasons.append(f"{name} does not answer: {error.message}")
+            continue
         if kind not in description.kinds:
             reasons.append(f"{name} runs no {kind}s")
         elif environment not in description.environments:
@@ -32,6 +40,8 @@ def choose_agent(components: Components, descriptor: RunnableDescriptor) -> tupl
             if not lacking:
                 return name, list(description.schemes)
             reasons.append(f"{name} lacks {', '.join(f'{k}={v}' for k, v in lacking.items())}")
+    if away is not None:
+        raise away
     raise Unavailable(f"no workload agent can run {descriptor.name}", hint="; ".join(reasons))
 
 
