@@ -30,7 +30,7 @@ class FileEntry(WireModel):
     path: str = Field(description="POSIX path relative to the artifact's root")
     size: int = Field(ge=0, description="bytes")
     digest: str = Field(description="`sha256:<hex>`, or `git:<hex>` (the blob) for codesets")
-    executable: bool = False
+    executable: bool = Field(False, description="whether its mode has the bit for execution")
 
 
 class FileListing(WireModel):
@@ -61,8 +61,9 @@ class ArtifactDescriptor(WireModel):
     aliases: list[str] = Field(default_factory=list, description="movable names: branches, tags, stages")
     labels: dict[str, str] = Field(default_factory=dict)
     metadata: dict[str, Any] = Field(default_factory=dict, description="facets: signature, params, metrics, …")
-    files: list[FileEntry] | None = None
-    management: Management = "internal"
+    files: list[FileEntry] | None = Field(None, description="None: not listed here, ask store_files")
+    management: Management = Field("internal", description="who looks after the contents: FuseML, nobody (passed "
+                                   "between steps), or somebody else")
 
     @property
     def ref(self) -> ArtifactRef:

@@ -18,16 +18,16 @@ class BuilderDescription(WireModel):
     reads: list[str] = Field(default_factory=list, description="globs of the small files that detect wants to read, "
                              "matched without regard to case")
     makes: list[str] = Field(default_factory=list, description="names of the runnables it builds: trainer, predictor")
-    concurrency: int = Field(8, ge=1)
+    concurrency: int = Field(8, ge=1, description="hook calls that may run at once")
 
 
 class Detection(WireModel):
     """Whether a codeset is what a builder looks for, and why (or why not)."""
 
-    matches: bool
-    type: str | None = None
+    matches: bool = Field(description="whether the codeset is of one of the builder's types")
+    type: str | None = Field(None, description="which of them, when it matches")
     why: str = Field(description="one short sentence, shown to the person who pushed")
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, Any] = Field(default_factory=dict, description="facets to keep with the codeset")
 
 
 class BuildRequest(WireModel):
@@ -39,14 +39,14 @@ class BuildRequest(WireModel):
     directory: str = Field(description="absolute path of the checkout")
     output: str = Field(description="absolute path of an empty directory; `<output>/<runnable name>/` holds each "
                         "result")
-    parameters: dict[str, Scalar] = Field(default_factory=dict)
+    parameters: dict[str, Scalar] = Field(default_factory=dict, description="of the build step, by name")
 
 
 class BuiltRunnable(WireModel):
     """One result: the descriptor; its files lie in `<output>/<output name>/`."""
 
     output: str = Field(description="name among `makes`, such as `trainer`")
-    descriptor: RunnableDescriptor
+    descriptor: RunnableDescriptor = Field(description="what to run and what it needs")
 
 
 class BuildResult(WireModel):

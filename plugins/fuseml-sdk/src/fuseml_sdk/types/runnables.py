@@ -24,10 +24,11 @@ class InputSpec(StrictModel):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     kind: str = Field(description="artifact kind: codeset, runnable, model, dataset, …")
     types: list[str] = Field(default_factory=list, description="accepted artifact types; empty accepts all")
-    optional: bool = False
+    optional: bool = Field(False, description="whether it runs without")
     filter: list[str] = Field(default_factory=list, description="change filter: globs of the files that matter, "
                               "`!` excludes, matched without regard to case; empty means all")
-    deliver: Delivery = "env"
+    deliver: Delivery = Field("env", description="how its path reaches the workload: environment variable, "
+                              "command-line argument or the JSON file $FUSEML_CONFIG")
     argument: str = Field("", description="with deliver=argument: the option, such as `--data`")
     description: str = ""
 
@@ -37,9 +38,9 @@ class OutputSpec(StrictModel):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     kind: str = Field(description="artifact kind, or `value` for a short text such as a URL")
-    type: str | None = None
+    type: str | None = Field(None, description="of the artifact; None: the workload says it")
     many: bool = Field(False, description="the directory holds one sub-directory per artifact")
-    optional: bool = False
+    optional: bool = Field(False, description="whether success without it is success")
     tracked: bool = Field(True, description="False passes it on as an anonymous artifact, never registered")
     description: str = ""
 
@@ -48,13 +49,14 @@ class ParameterSpec(StrictModel):
     """One parameter passed by value."""
 
     name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")
-    type: ParameterType = "string"
-    default: Scalar | None = None
-    required: bool = False
-    choices: list[Scalar] = Field(default_factory=list)
-    minimum: float | None = None
-    maximum: float | None = None
-    deliver: Delivery = "env"
+    type: ParameterType = Field("string", description="what values are read as and checked against")
+    default: Scalar | None = Field(None, description="None: the workload decides")
+    required: bool = Field(False, description="whether a run must say it")
+    choices: list[Scalar] = Field(default_factory=list, description="the only values; empty: any")
+    minimum: float | None = Field(None, description="smallest number")
+    maximum: float | None = Field(None, description="largest number")
+    deliver: Delivery = Field("env", description="how it reaches the workload: environment variable, command-line "
+                              "argument or the JSON file $FUSEML_CONFIG")
     argument: str = Field("", description="with deliver=argument: the option, such as `--alpha`")
     description: str = ""
 
@@ -102,7 +104,7 @@ class RunnableDescriptor(StrictModel):
     kind: RunnableKind = "custom"
     name: str
     description: str = ""
-    command: list[str] = Field(min_length=1)
+    command: list[str] = Field(min_length=1, description="program and arguments, with placeholders")
     environment: EnvironmentSpec = Field(default_factory=EnvironmentSpec)
     environments: dict[str, EnvironmentSpec] = Field(
         default_factory=dict, description="further environments by name, for programs that the first one starts and "

@@ -48,9 +48,9 @@ class Workload(WireModel):
 class Metric(WireModel):
     """One measured value."""
 
-    key: str
-    value: float
-    step: int = 0
+    key: str = Field(description="what was measured, such as `rmse`")
+    value: float = Field(description="in the unit that the workload chose")
+    step: int = Field(0, description="epoch or iteration")
     timestamp: float = Field(0.0, description="seconds since the epoch")
 
 
@@ -63,7 +63,7 @@ class WorkloadOutput(WireModel):
     location: Location | None = Field(None, description="directory with the contents, for artifacts")
     files: list[FileEntry] = Field(default_factory=list, description="digests computed by the agent")
     artifact_name: str | None = Field(None, description="name the workload gave to the artifact")
-    type: str | None = None
+    type: str | None = Field(None, description="of the artifact, such as `mlflow/sklearn`")
     labels: dict[str, str] = Field(default_factory=dict)
     metadata: dict[str, Any] = Field(default_factory=dict)
 
@@ -72,20 +72,21 @@ class WorkloadStatus(WireModel):
     """The state of one workload as the agent sees it."""
 
     name: str
-    state: WorkloadState
+    state: WorkloadState = Field(description="`preparing` covers staging and building the environment; `ready` is a "
+                                 "service that answers")
     phase: str = Field("", description="what is going on now, such as `building environment`")
     reason: str = Field("", description="one word for a failure: ExitCode, Signal, OutOfMemory, Timeout, Staging, "
                         "Environment, MissingOutput, NotReady, Lost, …")
     message: str = Field("", description="what happened and what to do, for people")
-    exit_code: int | None = None
-    signal: int | None = None
+    exit_code: int | None = Field(None, description="of the process, when it has ended by itself")
+    signal: int | None = Field(None, description="number of the signal that ended the process")
     submitted_at: float | None = Field(None, description="seconds since the epoch")
-    started_at: float | None = None
-    ended_at: float | None = None
+    started_at: float | None = Field(None, description="seconds since the epoch")
+    ended_at: float | None = Field(None, description="seconds since the epoch")
     log_tail: list[str] = Field(default_factory=list, description="last lines, at most 20")
-    warnings: list[str] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list, description="what people should know although it works")
     outputs: list[WorkloadOutput] = Field(default_factory=list)
-    metrics: list[Metric] = Field(default_factory=list)
+    metrics: list[Metric] = Field(default_factory=list, description="what the workload has measured so far")
     endpoint: str | None = Field(None, description="of a ready service: `unix:<path>` or `http://host:port`")
     timings: dict[str, float] = Field(default_factory=dict, description="seconds by phase")
 
@@ -94,14 +95,14 @@ class WorkloadEvents(WireModel):
     """Statuses that changed since a cursor, oldest first, each workload at most once."""
 
     statuses: list[WorkloadStatus] = Field(default_factory=list)
-    cursor: str
+    cursor: str = Field(description="for the next call")
 
 
 class LogChunk(WireModel):
     """A piece of a workload's log."""
 
     text: str
-    cursor: str
+    cursor: str = Field(description="after this piece, for the next call")
     complete: bool = Field(description="True when the workload has ended and nothing follows")
 
 
@@ -109,12 +110,13 @@ class AgentDescription(WireModel):
     """What a workload agent can do."""
 
     name: str
-    kinds: list[WorkloadKind]
-    environments: list[Literal["python", "image"]]
+    kinds: list[WorkloadKind] = Field(description="whether it runs jobs, services or both")
+    environments: list[Literal["python", "image"]] = Field(description="kinds of environments that it can make")
     schemes: list[str] = Field(description="location schemes it can stage, preferred first")
-    capabilities: dict[str, str] = Field(default_factory=dict)
+    capabilities: dict[str, str] = Field(default_factory=dict, description="such as gpu-type: a100, for "
+                                         "runnables that need them")
     capacity: dict[str, float] = Field(default_factory=dict, description="cpu (cores), memory (bytes), gpu, jobs, "
                                        "services")
-    domains: list[str] = Field(default_factory=lambda: ["local"])
+    domains: list[str] = Field(default_factory=lambda: ["local"], description="networks that it reaches, for locations")
     concurrency: int = Field(8, ge=1, description="hook calls that may run at once")
     events_interval: float | None = Field(None, description="seconds between calls of agent_events when it cannot wait")
