@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fuseml_sdk.contract import operations
 from fuseml_sdk.errors import PluginError
@@ -19,6 +19,7 @@ from fuseml_sdk.testing.rules import NotApplicable, Violation
 from fuseml_sdk.testing.samples import Samples
 from fuseml_sdk.testing.served import ServedPlugin
 
+Made = TypeVar("Made")
 Config = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]]
 
 
@@ -43,6 +44,9 @@ class Bench:
         self._folder = folder or Path(tempfile.mkdtemp(prefix="fuseml-conformance-"))
         self._number = 0
         self._shared: ServedPlugin | None = None
+        self._kept: dict[str, Any] = {}
+        #: Folders that samples were made in; a plugin may take them over.
+        self.given: list[Path] = []
 
     @property
     def plugin(self) -> ServedPlugin:
@@ -78,7 +82,20 @@ class Bench:
         self._number += 1
         path = self._folder / f"{self._number}"
         path.mkdir(mode=0o700)
+        self.given.append(path)
         return path
+
+    def once(self, name: str, make: Callable[[], Made]) -> Made:
+        """What is costly to make and shared by several rules."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        made: Made = self._kept[name]
+        return made
+
+    @property
+    def address(self) -> str:
+        """`module:attribute` of the plugin, in hosts that know it."""
+        return str(getattr(self.host, "plugin", ""))
 
     def close(self) -> None:
         """End the shared plugin and remove everything that was made."""

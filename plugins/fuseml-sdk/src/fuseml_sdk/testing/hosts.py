@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fuseml_sdk.errors import Internal, InvalidInput
+from fuseml_sdk.loading import load
 from fuseml_sdk.serve.configuration import Configuration
 from fuseml_sdk.testing.exchanges import Answer, HttpExchange, ThreadExchange
 from fuseml_sdk.testing.processes import PluginProcess, clean_environment
@@ -135,8 +136,27 @@ class AddressHost:
 
 
 def default_hosts(plugin: str) -> tuple[Host, ...]:
-    """Every host that exists for a Python plugin."""
-    return tuple(host_named(name, plugin) for name in ("in-process", "subprocess", *_asgi()))
+    """Every host that exists for a Python plugin; one whose object cannot be made again has only its own process."""
+    names = ("in-process", "subprocess", *_asgi()) if renewable(plugin) else ("subprocess",)
+    return tuple(host_named(name, plugin) for name in names)
+
+
+def renewable(plugin: str) -> str:
+    """The address by which each start gets an object of its own: that of the class, also for a module's object.
+
+    Returns:
+        An address; empty if the object's class cannot be made without arguments.
+    """
+    try:
+        found = load(plugin)
+    except Exception:
+        return plugin  # Each host then tells why.
+    made = type(found)
+    address = f"{made.__module__}:{made.__qualname__}"
+    try:
+        return address if type(load(address)) is made else ""
+    except Exception:
+        return ""
 
 
 def host_named(name: str, plugin: str) -> Host:
@@ -146,11 +166,11 @@ def host_named(name: str, plugin: str) -> Host:
         InvalidInput: There is no such host.
     """
     if name == "in-process":
-        return InProcessHost(plugin)
+        return InProcessHost(renewable(plugin) or plugin)
     if name == "subprocess":
         return SubprocessHost(plugin)
     if name == "asgi" and _asgi():
-        made: Host = importlib.import_module("fuseml_sdk.testing.asgi_host").AsgiHost(plugin)
+        made: Host = importlib.import_module("fuseml_sdk.testing.asgi_host").AsgiHost(renewable(plugin) or plugin)
         return made
     raise InvalidInput(f"there is no host {name!r}", hint="Hosts are in-process, subprocess and asgi.")
 
