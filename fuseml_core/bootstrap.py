@@ -6,12 +6,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
+from sqlalchemy import Engine
 
 from fuseml_core import __version__
 from fuseml_core.adapters.components import HostedPlugins
@@ -46,7 +47,9 @@ from fuseml_core.service.artifacts import Artifacts
 from fuseml_core.service.codesets import Codesets
 from fuseml_core.service.development import Development
 from fuseml_core.service.extensions import ExtensionCatalog, Extensions, ExtensionSettings
+from fuseml_core.service.extensions.care import ExtensionCare
 from fuseml_core.service.extensions.resting import Resting
+from fuseml_core.service.extensions.runnables import PluginRunnables
 from fuseml_core.service.extensions.store import BundleStore
 from fuseml_core.service.extensions.trust import Trust
 from fuseml_core.service.manual_runs import ManualRuns
@@ -106,30 +109,11 @@ def bootstrap(settings: Settings) -> UseCases:
         lambda digest: digest in pinned_bundles(ledger), __version__, lock))
     started_at = time.time()
 
-    def start() -> None:
-        migrate(database)
-        establish(settings.home)
-        for component in built_in(settings):
-            host.add(component)
-        extensions.load_installed()
-        reconciler.start()
-        watcher.start()
-        marketplaces.start()
-        care.quiet.start()
-        threading.Thread(target=extensions.resume, name="fuseml-resume", daemon=True).start()
-
-    def stop() -> None:
-        extensions.stop()
-        marketplaces.stop()
-        care.quiet.stop()
-        watcher.stop()
-        reconciler.stop()
-        # What is in flight now are calls that wait for events; they may be cut.
-        host.shutdown(drain=0.5)
-        database.dispose()
+    life = _Life(settings, database, host, extensions, reconciler, watcher, marketplaces, care)
 
     return UseCases(
-        projects=projects, codesets=codesets, artifacts=Artifacts(ledger), pipelines=pipelines,
+        projects=projects, codesets=codesets, pipelines=pipelines,
+        artifacts=Artifacts(ledger, PluginRunnables(records, resting)),
         pipeline_updates=PipelineUpdates(ledger, catalog, pipelines),
         runs=Runs(ledger, plugins, reconciler.wake),
         manual_runs=ManualRuns(ledger, pipelines, catalog, reconciler.wake), services=services,
@@ -137,9 +121,45 @@ def bootstrap(settings: Settings) -> UseCases:
         trust=_trust_use_case(settings, bundles), plugins=Plugins(HostInspection(
             host, routes, records.list, resting.of, settings.path("logs", "extensions"))),
         development=Development(HostedDevelopment(host, settings.path("extensions", "development"))),
-        describe=lambda: describe(settings, started_at), start=start, stop=stop, activity=reconciler.activity,
+        describe=lambda: describe(settings, started_at), start=life.start, stop=life.stop, activity=reconciler.activity,
         stop_workloads=lambda jobs: reconciler.stop_workloads(cancel_jobs=jobs),
         alive=lambda: time.monotonic() - reconciler.heartbeat < 60.0, started_at=started_at)
+
+
+@dataclass(frozen=True)
+class _Life:
+    """Starts and stops what works by itself, in order."""
+
+    settings: Settings
+    database: Engine
+    host: PluginHost
+    extensions: Extensions
+    reconciler: Reconciler
+    watcher: StoreWatcher
+    marketplaces: Marketplaces
+    care: ExtensionCare
+
+    def start(self) -> None:
+        migrate(self.database)
+        establish(self.settings.home)
+        for component in built_in(self.settings):
+            self.host.add(component)
+        self.extensions.load_installed()
+        self.reconciler.start()
+        self.watcher.start()
+        self.marketplaces.start()
+        self.care.quiet.start()
+        threading.Thread(target=self.extensions.resume, name="fuseml-resume", daemon=True).start()
+
+    def stop(self) -> None:
+        self.extensions.stop()
+        self.marketplaces.stop()
+        self.care.quiet.stop()
+        self.watcher.stop()
+        self.reconciler.stop()
+        # What is in flight now are calls that wait for events; they may be cut.
+        self.host.shutdown(drain=0.5)
+        self.database.dispose()
 
 
 def _plugin_host(settings: Settings) -> PluginHost:

@@ -82,7 +82,7 @@ class ExtensionCatalog:
         return record.version if record is not None else ""
 
     def runnable(self, name: str, extension: str) -> dict[str, Any]:
-        """A runnable by `<extension>/<name>`, or by name within `extension`.
+        """A runnable by `<extension>/<name>`, by its address, or by name within `extension`.
 
         Args:
             name: As a template step names it.
@@ -96,7 +96,8 @@ class ExtensionCatalog:
             Invalid: It is a plugin, which no step can run.
             Refused: Its extension is disabled.
         """
-        owner, _, short = name.rpartition("/")
+        bare = name.removeprefix(f"runnable://{PROJECT}/").partition("@")[0]
+        owner, _, short = bare.rpartition("/")
         record = self._records.get(owner or extension)
         if record is None:
             raise NotFound(f"the runnable {name!r} belongs to the extension {owner or extension!r}, which is not "
