@@ -315,7 +315,7 @@ def test_r168_what_bundle_new_makes_needs_only_words(tmp_path, kind):
     assert report.passes()
 
 
-@pytest.mark.parametrize("name", ["mlflow", "kserve", "mlflow-end-to-end"])
+@pytest.mark.parametrize("name", ["mlflow", "kserve", "mlflow-end-to-end", "seldon"])
 def test_our_own_bundles_pass(name):
     root = Path(__file__).parents[3]
     manifest = (root / f"bundles/{name}/extension.toml").read_text()
