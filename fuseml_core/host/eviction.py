@@ -90,14 +90,14 @@ class Eviction:
             self.look()
 
 
-def candidates(entries: Iterable[tuple[Any, Gate]], default: float | None) -> Iterable[Candidate]:
+def candidates(entries: Iterable[tuple[Any, ...]], default: float | None) -> Iterable[Candidate]:
     """Those of a host's components that may be ended.
 
     Args:
         entries: Hostings with their gates.
         default: Seconds for components that do not say otherwise; None for never.
     """
-    for hosting, gate in entries:
+    for hosting, gate, *_ in entries:
         own = hosting.component.idle_seconds
         seconds = default if own is not None and own < 0 else own
         if seconds is not None and hasattr(hosting, "rest"):

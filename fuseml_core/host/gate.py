@@ -24,6 +24,9 @@ class GateClosed(Exception):
 class Gate:
     """A counting lock whose limit may change and that can be closed for good; those who wait are let in by turns.
 
+    A place is an item in a list, so that taking a free one and giving it back needs no lock: both are one step of the
+    interpreter. Everything else happens under the lock, and `attention` sends those who leave there.
+
     Args:
         limit: Calls at once.
         queue: Calls that may wait; more are refused at once, so that a slow plugin does not pile up its callers.
@@ -32,6 +35,7 @@ class Gate:
     def __init__(self, limit: int = DEFAULT_CONCURRENCY, queue: int = DEFAULT_QUEUE) -> None:
         self._limit = limit
         self._queue = queue
+        self._made = limit
         self._idle = 0
         self._closed = False
         self._paused = False
@@ -39,12 +43,17 @@ class Gate:
         self._waiting: deque[_Place] = deque()
         self._left = threading.Condition(self._lock)
         self._busy_seconds = 0.0
-        #: Calls inside.
-        self.active = 0
-        #: Calls that have left.
-        self.served = 0
+        #: The free places. Who takes one must give it back, and then call :meth:`settle` if `attention` is set.
+        self.places: list[None] = [None] * limit
+        #: Whether somebody waits, for a place or for the last to leave.
+        self.attention = False
         #: When the last one left, in seconds of `time.monotonic()`; before any, when the gate was made.
         self.last_left = time.monotonic()
+
+    @property
+    def active(self) -> int:
+        """Calls inside."""
+        return self._made - len(self.places)
 
     @property
     def waiting(self) -> int:
@@ -57,7 +66,7 @@ class Gate:
             return
         with self._lock:
             self._limit = max(1, limit)
-            self._admit()
+            self._settle()
 
     @contextmanager
     def entered(self, call: Call, title: str, *, idle: bool = False) -> Iterator[None]:
@@ -83,14 +92,14 @@ class Gate:
         with self._lock:
             if self._closed:
                 raise GateClosed(title)
-            if self.active < self._limit and not self._paused:
-                self.active += 1
+            if self._take():
                 self._idle += idle
                 return
             if len(self._waiting) >= self._queue:
                 raise self._crowded(title)
             place = _Place(idle)
             self._waiting.append(place)
+            self._settle()  # Somebody may have left without seeing that we wait.
         place.ready.wait(call.remaining())
         with self._lock:
             if place.granted:
@@ -98,6 +107,7 @@ class Gate:
             if self._closed:
                 raise GateClosed(title)
             self._waiting.remove(place)
+            self._settle()
             raise NotReady(f"{title} is busy with {self.active} calls",
                            hint="Call again later, or raise `concurrency` in the plugin's description.")
 
@@ -109,29 +119,34 @@ class Gate:
             seconds: How long it was held; foretells how long others will wait.
         """
         with self._lock:
-            self.active -= 1
             self._idle -= idle
-            self.served += 1
             self._busy_seconds += (seconds - self._busy_seconds) / 16
             self.last_left = time.monotonic()
-            if self._waiting:
-                self._admit()
-            if self._closed:
-                self._left.notify_all()
+            self.places.append(None)
+            self._settle()
+
+    def settle(self) -> None:
+        """What whoever has left without the lock must call when there is `attention`."""
+        with self._lock:
+            self._settle()
 
     @contextmanager
     def paused(self) -> Iterator[bool]:
         """Let nobody in inside the block: they wait. Gives False, and does nothing, if somebody is inside already."""
         with self._lock:
-            free = not (self.active or self._waiting or self._paused or self._closed)
-            self._paused = self._paused or free
+            before, self._paused = self._paused, True
+            self._settle()
+            free = not (before or self._closed or self.active or self._waiting)
+            if not free:
+                self._paused = before
+                self._settle()
         try:
             yield free
         finally:
             if free:
                 with self._lock:
                     self._paused = False
-                    self._admit()
+                    self._settle()
 
     def close(self, seconds: float) -> bool:
         """Let nobody in any more and wait until no call is inside but idle ones.
@@ -145,20 +160,38 @@ class Gate:
             for place in self._waiting:
                 place.ready.set()
             self._waiting.clear()
+            self._settle()
             while self.active > self._idle:
                 left = until - time.monotonic()
                 if left <= 0 or not self._left.wait(left):
                     return self.active <= self._idle
         return True
 
-    def _admit(self) -> None:
-        """Let in who waits longest, as far as there is room. Needs the lock."""
-        while self._waiting and self.active < self._limit and not self._paused:
+    def _take(self) -> bool:
+        try:
+            self.places.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _settle(self) -> None:
+        """Make as many places as there may be, and let in who waits longest. Needs the lock."""
+        # Set first: who leaves from here on comes by when we are done.
+        self.attention = True
+        wanted = 0 if self._closed or self._paused else self._limit
+        while self._made < wanted:
+            self._made += 1
+            self.places.append(None)
+        while self._made > wanted and self._take():
+            self._made -= 1
+        while self._waiting and self._take():
             place = self._waiting.popleft()
             place.granted = True
-            self.active += 1
             self._idle += place.idle
             place.ready.set()
+        if self._closed:
+            self._left.notify_all()
+        self.attention = bool(self._waiting) or self._made != wanted
 
     def _crowded(self, title: str) -> NotReady:
         wait = max(1.0, self._busy_seconds * len(self._waiting) / self._limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -49,14 +50,70 @@ class HookStatistics:
 
 
 @dataclass(slots=True)
-class _Series:
+class Series:
+    """The calls of one hook of one component.
+
+    Attributes:
+        component: The component.
+        hook: Name of the hook.
+        active: Calls that are being served or wait for a place; not those that are over in a moment.
+        seconds: Time of all calls that ended.
+        errors: How many ended with which class of error.
+        buckets: How many ended within each of :data:`BOUNDS`, and beyond.
+        pending: Seconds of calls that ended and are not in the buckets yet: adding them up can wait, the callers not.
+    """
+
     component: Component
     hook: str
-    begun: int = 0
-    ended: int = 0
+    active: int = 0
     seconds: float = 0.0
     errors: dict[str, int] = field(default_factory=dict)
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    pending: deque[float] = field(default_factory=deque)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def began(self) -> None:
+        """Count a call that came."""
+        with self._lock:
+            self.active += 1
+
+    def ended(self, seconds: float, error: str = "") -> None:
+        """Count the end of a call that was counted when it came; see :meth:`add`."""
+        with self._lock:
+            self.active -= 1
+        self.add(seconds, error)
+
+    def add(self, seconds: float, error: str = "") -> None:
+        """Count a call.
+
+        Args:
+            seconds: How long it took, waiting for its place included.
+            error: Class of the error; empty if it went well.
+        """
+        bucket = bisect_left(BOUNDS, seconds)
+        with self._lock:
+            self.seconds += seconds
+            self.buckets[bucket] += 1
+            if error:
+                self.errors[error] = self.errors.get(error, 0) + 1
+
+    def note(self, error: str) -> None:
+        """Count an error alone."""
+        with self._lock:
+            self.errors[error] = self.errors.get(error, 0) + 1
+
+    def fold(self) -> None:
+        """Add up what is pending."""
+        with self._lock:
+            while self.pending:
+                seconds = self.pending.popleft()
+                self.seconds += seconds
+                self.buckets[bisect_left(BOUNDS, seconds)] += 1
+
+    @property
+    def calls(self) -> int:
+        """Calls that ended."""
+        return sum(self.buckets)
 
 
 class Metrics:
@@ -64,36 +121,31 @@ class Metrics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._series: dict[tuple[str, str, str], _Series] = {}
+        self._series: dict[tuple[str, str, str], Series] = {}
 
-    def of(self, component: Component, hook: str) -> _Series:
-        """The series of a hook, to be given to :meth:`began` and :meth:`ended`."""
+    def of(self, component: Component, hook: str) -> Series:
+        """The series of a hook; calls are counted there."""
         key = (component.id, component.version, hook)
         found = self._series.get(key)
         if found is None:
             with self._lock:
-                found = self._series.setdefault(key, _Series(component, hook))
+                found = self._series.setdefault(key, Series(component, hook))
         return found
 
-    def began(self, series: _Series) -> None:
-        """Count a call that came."""
+    def fold(self) -> None:
+        """Add up what is pending anywhere."""
         with self._lock:
-            series.begun += 1
+            self._fold()
 
-    def ended(self, series: _Series, seconds: float, error: str = "") -> None:
-        """Count a call that ended.
-
-        Args:
-            series: Where it counts.
-            seconds: How long it took, waiting for its place included.
-            error: Class of the error; empty if it went well.
-        """
+    def calls(self, identifier: str) -> int:
+        """Calls of a component that ended."""
         with self._lock:
-            series.ended += 1
-            series.seconds += seconds
-            series.buckets[bisect_left(BOUNDS, seconds)] += 1
-            if error:
-                series.errors[error] = series.errors.get(error, 0) + 1
+            self._fold()
+            return sum(each.calls for key, each in self._series.items() if key[0] == identifier)
+
+    def _fold(self) -> None:
+        for each in self._series.values():
+            each.fold()
 
     def forget(self, identifier: str, keep: str = "") -> None:
         """Drop the series of a component, except of the version `keep`."""
@@ -104,6 +156,7 @@ class Metrics:
     def statistics(self, identifier: str | None = None) -> list[HookStatistics]:
         """One record for each hook that was called, by component and hook."""
         with self._lock:
+            self._fold()
             return [_statistics(each) for key, each in sorted(self._series.items()) if identifier in (None, key[0])]
 
     def text(self) -> str:
@@ -127,30 +180,31 @@ class Metrics:
         times = HistogramMetricFamily("fuseml_plugin_call_seconds", "Duration of hook calls, waiting included.",
                                       labels=labels)
         with self._lock:
+            self._fold()
             for _, each in sorted(self._series.items()):
                 of = (each.component.extension, each.component.version, each.component.id, each.hook)
-                total.add_metric(of, each.ended)
-                active.add_metric(of, max(0, each.begun - each.ended))
+                total.add_metric(of, each.calls)
+                active.add_metric(of, each.active)
                 times.add_metric(of, _buckets(each), each.seconds)
                 for error, count in sorted(each.errors.items()):
                     errors.add_metric((*of, error), count)
         yield from (total, errors, active, times)
 
 
-def _buckets(each: _Series) -> Sequence[tuple[str, float]]:
+def _buckets(each: Series) -> Sequence[tuple[str, float]]:
     totals = accumulate(each.buckets)
-    return [(repr(bound), next(totals)) for bound in BOUNDS] + [("+Inf", each.ended)]
+    return [(repr(bound), next(totals)) for bound in BOUNDS] + [("+Inf", each.calls)]
 
 
-def _statistics(each: _Series) -> HookStatistics:
+def _statistics(each: Series) -> HookStatistics:
     p50, p95, p99 = (_percentile(each, share) for share in (0.5, 0.95, 0.99))
-    return HookStatistics(each.component.id, each.component.extension, each.component.version, each.hook, each.ended,
-                          dict(each.errors), max(0, each.begun - each.ended), each.seconds, p50, p95, p99)
+    return HookStatistics(each.component.id, each.component.extension, each.component.version, each.hook, each.calls,
+                          dict(each.errors), each.active, each.seconds, p50, p95, p99)
 
 
-def _percentile(each: _Series, share: float) -> float:
+def _percentile(each: Series, share: float) -> float:
     """Interpolated within the bucket, as Prometheus does."""
-    wanted, below = share * each.ended, 0
+    wanted, below = share * each.calls, 0
     for number, count in enumerate(each.buckets):
         if count and below + count >= wanted:
             low = BOUNDS[number - 1] if number else 0.0

@@ -7,8 +7,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fuseml_core.domain.errors import Conflict, Invalid, NotFound
 from fuseml_core.host.address_hosting import AddressHosting
@@ -18,6 +19,7 @@ from fuseml_core.host.facades import AgentFacade, BuilderFacade, StoreFacade, de
 from fuseml_core.host.gate import Gate, GateClosed
 from fuseml_core.host.in_process import InProcessHosting
 from fuseml_core.host.isolation import Isolation
+from fuseml_core.host.lanes import NOT_HERE, Lane, Watch
 from fuseml_core.host.listener import remove_stale
 from fuseml_core.host.metrics import HookStatistics, Metrics
 from fuseml_core.host.subprocess_hosting import SubprocessHosting
@@ -40,6 +42,14 @@ class Hosting(Protocol):
 
     def stop(self, drain: float) -> None:
         """End it for good; calls in flight get `drain` seconds."""
+
+
+class _Entry(NamedTuple):
+    """A component in the host, with the short ways to its quick hooks."""
+
+    hosting: Hosting
+    gate: Gate
+    lanes: dict[str, Lane]
 
 
 class PluginHost:
@@ -70,8 +80,9 @@ class PluginHost:
         self._trace = Trace(self._environ)
         self._make = hosting or self._hosting_of
         self._lock = threading.Lock()
-        self._entries: dict[str, tuple[Hosting, Gate]] = {}
+        self._entries: dict[str, _Entry] = {}
         self._eviction = Eviction(self._evictable)
+        self._watch = Watch(self._fold)
         runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         remove_stale(runtime_dir)
 
@@ -83,7 +94,7 @@ class PluginHost:
         Raises:
             Conflict: The id is taken.
         """
-        entry = (self._make(component), Gate(queue=component.queue))
+        entry = _Entry(self._make(component), Gate(queue=component.queue), {})
         with self._lock:
             if component.id in self._entries:
                 raise Conflict(f"component {component.id} is there already", hint="Use replace, or another id.")
@@ -96,7 +107,7 @@ class PluginHost:
         Raises:
             NotFound: There is no component with this id.
         """
-        entry = (self._make(component), Gate(queue=component.queue))
+        entry = _Entry(self._make(component), Gate(queue=component.queue), {})
         with self._lock:
             if component.id not in self._entries:
                 raise _unknown(component.id)
@@ -123,7 +134,7 @@ class PluginHost:
         """The state of every component, by id."""
         with self._lock:
             entries = sorted(self._entries.items())
-        return [self._completed(hosting.info(), gate) for _, (hosting, gate) in entries]
+        return [self._completed(hosting.info(), gate) for _, (hosting, gate, _) in entries]
 
     def statistics(self, identifier: str | None = None) -> list[HookStatistics]:
         """Rate, errors and duration of each hook that was called, of one component or of all."""
@@ -176,48 +187,80 @@ class PluginHost:
             NotFound: There is no such component.
             PluginError: What the plugin raised or what happened to it, with attribution in `details`.
         """
+        entry = self._entries.get(identifier)
+        lane = entry.lanes.get(hook) if entry is not None else None
+        if lane is not None:
+            result = lane.call(arguments, timeout)
+            if result is not NOT_HERE:
+                return result
         began = time.monotonic()
         seconds = default_timeout(hook, arguments) if timeout is None else timeout
         call = TracedCall(began + seconds, calls.active())
         while True:
-            hosting, gate = self._entry(identifier)
-            series = self._metrics.of(hosting.component, hook)
-            outcome = "defect"
-            self._metrics.began(series)
             try:
-                result = self._call(hosting, gate, hook, arguments, call)
-                outcome = ""
+                return self._counted(self._entry(identifier), hook, arguments, call, began)
             except GateClosed:
-                outcome = "moved"
                 continue  # it was replaced in the meantime: the next one takes the call; or removed: there is none
-            except PluginError as error:
-                outcome = error.type
-                raise
-            else:
-                return result
-            finally:
-                took = time.monotonic() - began
-                self._metrics.ended(series, took, outcome)
-                self._trace.add(time.time(), identifier, hook, call, took, outcome or "ok")
 
-    def _call(self, hosting: Hosting, gate: Gate, hook: str, arguments: dict[str, Any], call: calls.Call) -> Any:
-        """Call one hook of one hosting. Raises what :meth:`call` does, or `GateClosed`."""
-        operation = operations()[hook]
+    def _counted(self, entry: _Entry, hook: str, arguments: dict[str, Any], call: calls.Call, began: float) -> Any:
+        component = entry.hosting.component
+        series = self._metrics.of(component, hook)
+        outcome = ""
+        series.began()
         try:
-            with gate.entered(call, hosting.component.title, idle=hook.endswith("_events")):
-                result = hosting.invoke(operation, operation.check_arguments(arguments), call)
-        except PluginError as error:
-            if isinstance(error, Unsupported) and hook == "fuseml_health":
-                return {}
-            attribute(error, hosting.component, hook)
+            return self._call(entry, hook, arguments, call)
+        except GateClosed:
+            outcome = "moved"
             raise
+        except PluginError as error:
+            outcome = error.type
+            raise
+        finally:
+            ended = time.monotonic()
+            series.ended(ended - began, outcome)
+            self._trace.add(ended, component.id, hook, call, ended - began, outcome)
+
+    def _call(self, entry: _Entry, hook: str, arguments: dict[str, Any], call: calls.Call) -> Any:
+        """Call one hook of one hosting. Raises what :meth:`call` does, or `GateClosed`."""
+        hosting, gate, lanes = entry
+        operation = operations()[hook]
+        idle = hook.endswith("_events")
+        try:
+            gate.enter(call, hosting.component.title, idle=idle)
+            began = time.monotonic()
+            try:
+                result = hosting.invoke(operation, operation.check_arguments(arguments), call)
+            finally:
+                gate.leave(idle=idle, seconds=time.monotonic() - began)
         except GateClosed:
             raise
         except Exception as error:
-            raise attribute(problems.unexpected(error), hosting.component, hook) from error
+            failure = _attributed(error, hosting.component, hook)
+            if isinstance(failure, Unsupported) and hook == "fuseml_health":
+                return {}
+            if failure is error:
+                raise
+            raise failure from error
         if hook.endswith("_describe"):
             gate.resize(result.concurrency)
+        elif hook not in lanes and isinstance(hosting, InProcessHosting) and self._trace.quiet:
+            self._make_lane(entry, hosting, operation)
         return result
+
+    def _make_lane(self, entry: _Entry, hosting: InProcessHosting, operation: Operation) -> None:
+        caller = hosting.quick(operation.hook)
+        if caller is None:
+            return
+
+        def retire() -> None:
+            hosting.not_quick(operation.hook)
+            entry.lanes.pop(operation.hook, None)
+
+        entry.lanes[operation.hook] = Lane(
+            operation, caller, gate=entry.gate, series=self._metrics.of(hosting.component, operation.hook),
+            trace=self._trace, failed=lambda error: _attributed(error, hosting.component, operation.hook),
+            retire=retire)
+        self._watch.begin()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -225,24 +268,29 @@ class PluginHost:
         component = self._entry(identifier)[0].component
         if component.family != family:
             raise Invalid(f"component {identifier} is of the family {component.family}, not {family}")
-        return lambda hook, arguments, timeout: self.call(identifier, hook, arguments, timeout)
+        return partial(self.call, identifier)
 
-    def _entry(self, identifier: str) -> tuple[Hosting, Gate]:
+    def _entry(self, identifier: str) -> _Entry:
         with self._lock:
             entry = self._entries.get(identifier)
         if entry is None:
             raise _unknown(identifier)
         return entry
 
+    def _fold(self) -> bool:
+        self._metrics.fold()
+        return any(entry.lanes for entry in list(self._entries.values()))
+
     def _evictable(self) -> list[Candidate]:
         return list(candidates(list(self._entries.values()), self._idle_seconds))
 
     def _completed(self, info: ComponentInfo, gate: Gate) -> ComponentInfo:
-        since = None if gate.active or not gate.served else time.time() - (time.monotonic() - gate.last_left)
-        return dataclasses.replace(info, calls=gate.served, in_flight=gate.active + gate.waiting, idle_since=since)
+        done = self._metrics.calls(info.component.id)
+        since = None if gate.active or not done else time.time() - (time.monotonic() - gate.last_left)
+        return dataclasses.replace(info, calls=done, in_flight=gate.active + gate.waiting, idle_since=since)
 
-    def _stop(self, entry: tuple[Hosting, Gate], drain: float | None) -> None:
-        hosting, gate = entry
+    def _stop(self, entry: _Entry, drain: float | None) -> None:
+        hosting, gate, _ = entry
         seconds = self._drain_seconds if drain is None else drain
         started = time.monotonic()
         gate.close(seconds)
@@ -255,6 +303,11 @@ class PluginHost:
             return AddressHosting(component, ca_bundle=self._environ.get("FUSEML_CA_BUNDLE", ""))
         return SubprocessHosting(component, runtime_dir=self._runtime_dir, environ=self._environ,
                                  isolation=self.isolation, log=self._log_dir / f"{component.extension}.log")
+
+
+def _attributed(error: Exception, component: Component, hook: str) -> PluginError:
+    known = error if isinstance(error, PluginError) else problems.unexpected(error)
+    return attribute(known, component, hook)
 
 
 def _unknown(identifier: str) -> NotFound:

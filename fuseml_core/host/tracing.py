@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -57,17 +58,15 @@ class TracedCall(calls.Call):
         parent: The call during which this one is made; None, or one without a trace, begins a trace.
     """
 
-    __slots__ = ("_parent",)
-
     def __init__(self, deadline: float | None, parent: calls.Call | None = None) -> None:
-        super().__init__(deadline)
-        self._parent = parent
+        self.deadline = deadline
+        self.parent = parent
 
     @property
     def traceparent(self) -> str:
         """The context that the plugin gets: the trace of the caller, and a span id of this call alone."""
         if not self._traceparent:
-            self._traceparent = child(self._parent.traceparent if self._parent else "")
+            self._traceparent = child(self.parent.traceparent if self.parent else "")
         return self._traceparent
 
 
@@ -89,17 +88,34 @@ class Trace:
     def __init__(self, environ: Mapping[str, str]) -> None:
         wanted = environ.get(VARIABLE, "")
         self._pattern = "*" if wanted in ("1", "true", "yes") else "" if wanted in ("0", "false", "no") else wanted
-        self._records: deque[tuple[float, str, str, calls.Call, float, str]] = deque(maxlen=KEPT)
+        #: Whether nothing is written, so that remembering is all there is to do.
+        self.quiet = not self._pattern
+        #: Seconds of `time.monotonic()` at the end, component, hook, call, duration and outcome.
+        self.ring: deque[tuple[float, str, str, calls.Call, float, str]] = deque(maxlen=KEPT)
 
-    def add(self, at: float, component: str, hook: str, call: calls.Call, duration: float, outcome: str) -> None:
-        """Remember a call that ended; see :class:`CallRecord`."""
-        self._records.append((at, component, hook, call, duration, outcome))
+    def add(self, ended: float, component: str, hook: str, call: calls.Call, duration: float, outcome: str) -> None:
+        """Remember a call that ended.
+
+        Args:
+            ended: Seconds of `time.monotonic()`.
+            component: See :class:`CallRecord`.
+            hook: See there.
+            call: Gives the ids.
+            duration: See there.
+            outcome: Class of the error; empty for none.
+        """
+        entry = (ended, component, hook, call, duration, outcome)
+        self.ring.append(entry)
         if self._pattern and fnmatchcase(hook, self._pattern):
-            record = CallRecord(at, component, hook, call.id, call.traceparent, duration, outcome)
-            log.info("hook call", **asdict(record))
+            log.info("hook call", **asdict(_record(entry, time.time() - time.monotonic())))
 
     def records(self, component: str | None = None) -> list[CallRecord]:
         """The last calls, oldest first, of one component or of all."""
-        return [CallRecord(at, identifier, hook, call.id, call.traceparent, duration, outcome)
-                for at, identifier, hook, call, duration, outcome in list(self._records)
-                if component in (None, identifier)]
+        # Times of the clock on the wall are made when somebody looks: it may have been set meanwhile.
+        offset = time.time() - time.monotonic()
+        return [_record(entry, offset) for entry in list(self.ring) if component in (None, entry[1])]
+
+
+def _record(entry: tuple[float, str, str, calls.Call, float, str], offset: float) -> CallRecord:
+    ended, component, hook, call, duration, outcome = entry
+    return CallRecord(ended + offset, component, hook, call.id, call.traceparent, duration, outcome or "ok")

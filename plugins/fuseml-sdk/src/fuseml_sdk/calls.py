@@ -26,14 +26,18 @@ class Call:
         traceparent: W3C trace context; empty if nobody traces.
     """
 
-    __slots__ = ("_cancelled", "_id", "_signal", "_traceparent", "deadline")
+    # Kept with the class until somebody sets them: a call is made for each hook, and most need none of these.
+    _id = ""
+    _traceparent = ""
+    _cancelled = False
+    _signal: threading.Event | None = None
 
     def __init__(self, deadline: float | None = None, id: str = "", traceparent: str = "") -> None:  # noqa: A002
         self.deadline = deadline
-        self._id = id
-        self._traceparent = traceparent
-        self._cancelled = False
-        self._signal: threading.Event | None = None
+        if id:
+            self._id = id
+        if traceparent:
+            self._traceparent = traceparent
 
     @property
     def id(self) -> str:
@@ -92,24 +96,25 @@ class Call:
             raise Cancelled("the caller has given up" if self._cancelled else "the deadline has passed")
 
 
-_current: ContextVar[Call | None] = ContextVar("fuseml_call", default=None)
+#: The call being served in this context; for hosts and runtimes, plugins ask :func:`current`.
+served: ContextVar[Call | None] = ContextVar("fuseml_call", default=None)
 
 
 def current() -> Call:
     """The call being served in this context; one without deadline outside of any."""
-    return _current.get() or Call()
+    return served.get() or Call()
 
 
 def active() -> Call | None:
     """The call being served in this context, if there is one."""
-    return _current.get()
+    return served.get()
 
 
 @contextmanager
 def serving(call: Call) -> Iterator[Call]:
     """Make `call` the current one inside the block."""
-    token = _current.set(call)
+    token = served.set(call)
     try:
         yield call
     finally:
-        _current.reset(token)
+        served.reset(token)
