@@ -190,6 +190,20 @@ def test_a_small_blob_that_is_refused_whole_is_sent_in_chunks(evil, answer, monk
     assert {*sent(evil)[:-1]} == {700_000}, "the registry's least length is kept to"
 
 
+def test_a_registry_that_has_not_written_down_the_state_yet_is_asked_again(evil, answer):
+    server = Sessions(evil, answer, ["half", 404])
+    push(evil)
+    assert server.blob == DATA
+    assert server.started == 1
+
+
+def test_a_session_that_is_forgotten_at_the_end_is_begun_anew(evil, answer):
+    server = Sessions(evil, answer, [{"Range": f"0-{len(DATA) - 1}"}, 404])
+    push(evil)
+    assert server.blob == DATA
+    assert server.started == 2
+
+
 def test_a_registry_without_chunks_gets_the_whole(evil, answer):
     server = Sessions(evil, answer, [405])
     push(evil)

@@ -118,7 +118,7 @@ class Upload:
         left = self._reader.size - offset
         body, headers = (Body(self._reader, offset, left), _OCTETS) if left else (b"", {**_OCTETS,
                                                                                         "Content-Length": "0"})
-        expect(self._request("PUT", url, body, dict(headers)), (201,), self._what)
+        expect(self._remembered(self._request("PUT", url, body, dict(headers))), (201,), self._what)
 
     def _in_chunks(self, session: str) -> tuple[str, int]:
         """Send chunk by chunk (end-5), asking after faults where to go on (end-13).
@@ -155,8 +155,17 @@ class Upload:
             return session, -1
         if response.status_code in (409, 416):  # it still reads the request that broke, or is elsewhere
             raise Retryable(f"{self._what}: the registry expects other bytes than those after {offset}")
-        expect(response, (202,), self._what)
+        expect(self._remembered(response), (202,), self._what)
         return self._session(response, session), self._counted(response, offset + length)
+
+    def _remembered(self, response: requests.Response) -> requests.Response:
+        """Return the answer unless it says that there is no such session, or none in the state that its URL tells.
+
+        docker-registry says so while it still writes down what came before a cut.
+        """
+        if response.status_code == 404:
+            raise Retryable(f"{self._what}: the registry does not know the state of the upload any more")
+        return response
 
     def _ask(self, session: str) -> tuple[str, int]:
         """Return the URL of the session and how many bytes the registry has."""
