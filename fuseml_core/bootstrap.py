@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from fuseml_core import __version__
 from fuseml_core.adapters.components import HostedPlugins
+from fuseml_core.adapters.contracts import speakers
 from fuseml_core.adapters.development import HostedDevelopment
 from fuseml_core.adapters.extensions import HostedComponents, RegistryBundles, UvEnvironments
 from fuseml_core.adapters.extensions.airgap.judging import RelocatingTrust
@@ -45,6 +46,7 @@ from fuseml_core.host.own_users import OwnUsers
 from fuseml_core.launcher.state import read_state
 from fuseml_core.service.artifacts import Artifacts
 from fuseml_core.service.codesets import Codesets
+from fuseml_core.service.contracts import Contracts
 from fuseml_core.service.development import Development
 from fuseml_core.service.extensions import ExtensionCatalog, Extensions, ExtensionSettings
 from fuseml_core.service.extensions.care import ExtensionCare
@@ -121,6 +123,7 @@ def bootstrap(settings: Settings) -> UseCases:
         trust=_trust_use_case(settings, bundles), plugins=Plugins(HostInspection(
             host, routes, records.list, resting.of, settings.path("logs", "extensions"))),
         development=Development(HostedDevelopment(host, settings.path("extensions", "development"))),
+        contracts=Contracts(lambda: speakers(host)),
         describe=lambda: describe(settings, started_at), start=life.start, stop=life.stop, activity=reconciler.activity,
         stop_workloads=lambda jobs: reconciler.stop_workloads(cancel_jobs=jobs),
         alive=lambda: time.monotonic() - reconciler.heartbeat < 60.0, started_at=started_at)

@@ -13,6 +13,7 @@ from fuseml_core.api import problems
 from fuseml_core.api.routers import (
     artifacts,
     changes,
+    contracts,
     development,
     extension_care,
     extensions,
@@ -59,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.application = application
     problems.install(app)
     for router in (server, projects, artifacts, pipelines, runs, changes, services, extensions, extension_care,
-                   marketplaces, trust, plugins, development):
+                   marketplaces, trust, plugins, development, contracts):
         app.include_router(router.router, prefix="/api/v1")
     app.include_router(plugins.metrics_router)
     app.include_router(internal.router)

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trace": (f"{_HERE}.plugin_show:trace", "Show the last hook calls."),
     "stats": (f"{_HERE}.plugin_show:stats", "Show rate, errors and duration by hook."),
     "restart": (f"{_HERE}.plugin_show:restart", "Start a plugin anew."),
+    "contract": (f"{_HERE}.plugin_contract:contract", "The contract: show its hooks, tell what changes mean."),
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from fuseml_core.service.artifacts import Artifacts
 from fuseml_core.service.codesets import Codesets
+from fuseml_core.service.contracts import Contracts
 from fuseml_core.service.development import Development
 from fuseml_core.service.extensions import Extensions
 from fuseml_core.service.extensions.care import ExtensionCare
@@ -33,6 +34,7 @@ class UseCases:
         care: Looking after extensions.
         plugins: Looking at plugins.
         development: Plugins that their authors run.
+        contracts: What plugins and the server speak.
         describe: Facts about the server.
         start: Begin to work: migrate, load extensions, start the engine.
         stop: End in order; workloads go on.
@@ -55,6 +57,7 @@ class UseCases:
     marketplaces: Marketplaces
     plugins: Plugins
     development: Development
+    contracts: Contracts
     describe: Callable[[], dict[str, Any]]
     start: Callable[[], None]
     stop: Callable[[], None]
