@@ -100,7 +100,11 @@ def _put(source: Path, place: Path, files: Sequence[FileEntry], owned: Sequence[
         draft = source
     else:
         draft = place / f".{CONTENTS}-{secrets.token_hex(4)}"
-        shutil.copytree(source, draft, symlinks=False)
+        try:
+            shutil.copytree(source, draft, symlinks=False)
+        except BaseException:
+            remove_tree(draft)
+            raise
     _freeze(draft, files)
     try:
         draft.rename(place / CONTENTS)

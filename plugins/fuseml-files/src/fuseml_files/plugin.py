@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from fuseml_files.intake import take_in
 from fuseml_files.layout import CONTENTS, KINDS, Layout
 from fuseml_files.removal import discard, remove_tree, size_of
 from fuseml_sdk import hookimpl
-from fuseml_sdk.errors import InvalidInput, NotReady, Unsupported
+from fuseml_sdk.errors import InvalidInput, NotReady, Retryable, Unsupported
 from fuseml_sdk.globs import matches
 from fuseml_sdk.types import (
     ArtifactDescriptor,
@@ -73,8 +74,12 @@ class FileStore:
         """Take over a directory (`file:`); equal contents are stored once."""
         layout = self._require()
         layout.entries(request.kind, request.project, request.name)
-        digest, files = take_in(layout, request.kind, _directory(request.source), request.files, request.digest,
-                                self._owned)
+        source = _directory(request.source)
+        try:
+            digest, files = take_in(layout, request.kind, source, request.files, request.digest, self._owned)
+        except OSError as error:
+            raise Retryable(f"the contents of {source} could not be stored: {_reason(error)}",
+                            hint=f"Make room on the disk of {layout.root}, or look at its permissions.") from error
         descriptor = ArtifactDescriptor(
             kind=request.kind, project=request.project, name=request.name, digest=digest, type=request.type,
             size=sum(f.size for f in files), location=(layout.place(digest) / CONTENTS).as_uri(),
@@ -153,6 +158,12 @@ def _directory(source: Location | None) -> Path:
         raise InvalidInput(f"the source {source.uri if source else ''!r} is not a directory on this machine",
                            hint="Give a location of the form file:///directory.")
     return path
+
+
+def _reason(error: OSError) -> str:
+    """The reason alone; copying a tree collects one for each file."""
+    collected = error.args[0] if isinstance(error, shutil.Error) and error.args else None
+    return str(collected[0][2]) if isinstance(collected, list) and collected else str(error)
 
 
 #: The plugin; its host makes one object of it.

@@ -23,6 +23,8 @@ from fuseml_sdk.types import AgentDescription, LogChunk, Workload, WorkloadEvent
 #: Seconds after which a supervisor that has shown no sign of life is started again, and given up.
 _START_AGAIN, _GIVE_UP = 10.0, 60.0
 _LONGEST_WAIT = 30.0
+#: Characters of a workload's name, as the contract says.
+LONGEST_NAME = 63
 
 
 class ProcessAgent:
@@ -208,7 +210,7 @@ class ProcessAgent:
         return [path.name for path in self._configuration.root.iterdir() if not path.name.startswith(".")]
 
     def _directory(self, name: str) -> WorkDirectory:
-        if not name or "/" in name or name.startswith("."):
+        if not name or "/" in name or "\0" in name or name.startswith(".") or len(name) > LONGEST_NAME:
             raise InvalidInput(f"{name!r} is not the name of a workload")
         return WorkDirectory(self._configuration.root / name)
 

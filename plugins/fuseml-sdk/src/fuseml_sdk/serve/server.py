@@ -90,7 +90,14 @@ class Server:
             return
         with self._lock:
             self._connections[connection] = False
-        threading.Thread(target=self._serve, args=(connection,), name="fuseml-connection", daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, args=(connection,), name="fuseml-connection", daemon=True).start()
+        except (RuntimeError, MemoryError) as error:
+            # No room for a thread: this caller is let down, the server goes on.
+            sys.stderr.write(f"fuseml_sdk.serve: no thread could be started: {error}\n")
+            with self._lock:
+                self._connections.pop(connection, None)
+            connection.close()
 
     def _serve(self, connection: socket.socket) -> None:
         try:

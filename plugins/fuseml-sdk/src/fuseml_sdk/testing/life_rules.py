@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -142,20 +143,23 @@ def _goes_on(bench: Bench) -> None:
             time.sleep(0.2)
         plugin.call(f"{family}_describe")
         try:
-            with oom(plugin):
-                tour_ended = _calls_end(plugin, family)
+            with oom(plugin), contextlib.suppress(PluginError):
+                plugin.call(f"{family}_describe", seconds=10.0)
         except FileNotFoundError:
             raise NotApplicable("memory of another process can be limited on Linux only") from None
-        expect(tour_ended, "with too little memory a call neither failed nor succeeded")
-        if _process(plugin).poll() is None:
-            plugin.call(f"{family}_describe")
+        until(lambda: _ended(plugin) or _answers(plugin, family), 30.0,
+              lambda: "after it had too little memory for a moment it neither answers nor ends")
 
 
-def _calls_end(plugin: ServedPlugin, family: str) -> bool:
+def _ended(plugin: ServedPlugin) -> bool:
+    return _process(plugin).poll() is not None
+
+
+def _answers(plugin: ServedPlugin, family: str) -> bool:
     try:
-        plugin.call(f"{family}_describe", seconds=30.0)
-    except PluginError as error:
-        return "not answered" not in str(error)
+        plugin.call(f"{family}_describe", seconds=5.0)
+    except PluginError:
+        return False
     return True
 
 
