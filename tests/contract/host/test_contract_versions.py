@@ -8,8 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from fuseml_core.adapters.contracts import speakers
 from fuseml_core.host.components import Component
+from fuseml_core.service.contracts import Contracts
 from fuseml_sdk import contract, deprecations, negotiation
+from fuseml_sdk.compatibility import current
 from fuseml_sdk.errors import Permanent, Unsupported
 
 N = negotiation.PROTOCOLS[0]
@@ -128,3 +131,14 @@ def test_deprecations_are_told_of_plugins_in_the_servers_process(host, component
     host.add(made)
     host.store(made.id).describe()
     assert info_of(host, made.id).agreement.deprecations == (notice.text,)
+
+
+def test_components_are_speakers_of_a_contract(host, component):
+    """What runs in the server speaks its contract; of an environment without an SDK of its own only its process tells."""
+    for hosting in ("in-process", "subprocess"):
+        host.add(component("store", hosting))
+    here, there = speakers(host)
+    assert (here.hosting, here.contract) == ("in-process", current())
+    assert (there.hosting, there.contract, there.agreement) == ("subprocess", None, None)
+    assert [each["agreement"] and each["agreement"]["state"] for each in Contracts(lambda: [here, there]).compare()] == [
+        "same", None]
