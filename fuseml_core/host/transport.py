@@ -5,31 +5,21 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from fuseml_core.host.answers import Answer, Lost, Receiver, encode
+from fuseml_sdk.errors import Internal
+
+__all__ = ["Answer", "ConnectionPool", "Lost", "UnixConnection", "Unsent"]
+
 #: Idle connections kept open.
-KEPT = 8
-#: Most bytes of an answer.
-MAX_ANSWER = 64 * 1024 * 1024
+KEPT = 32
 
 
 class Unsent(Exception):
     """The request never reached the other side whole, so it was not acted upon."""
-
-
-class Lost(Exception):
-    """The connection ended before the answer; nobody knows whether the request was acted upon."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response with its whole body."""
-
-    status: int
-    media_type: str
-    body: bytes
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -75,11 +65,13 @@ class ConnectionPool:
             TimeoutError: No answer in time.
             Unsent: The process is gone and did not get the request.
             Lost: The process went away after it got the request.
+            Internal: The answer is no HTTP, or too large.
         """
+        until = None if timeout is None else time.monotonic() + timeout
         while True:
             connection, fresh = self._take(timeout)
             try:
-                connection.request(method, path, body, dict(headers))
+                connection.sock.sendall(encode(method, path, _host(connection), headers, body))
             except TimeoutError:
                 self._discard(connection)
                 raise
@@ -88,7 +80,7 @@ class ConnectionPool:
                 if fresh:
                     raise Unsent(str(error)) from None
                 continue  # A kept connection that the other side has closed meanwhile.
-            return self._receive(connection)
+            return self._receive(connection, until)
 
     def close(self) -> None:
         """Refuse new requests and end those that wait: the process is gone."""
@@ -100,18 +92,13 @@ class ConnectionPool:
                 connection.close()
             self._idle.clear()
 
-    def _receive(self, connection: http.client.HTTPConnection) -> Answer:
+    def _receive(self, connection: http.client.HTTPConnection, until: float | None) -> Answer:
         try:
-            response = connection.getresponse()
-            body = response.read(MAX_ANSWER)
-        except TimeoutError:
-            self._discard(connection)
+            answer, keep = Receiver(connection.sock, until).receive()
+        except (TimeoutError, Lost, Internal):
+            self._discard(connection)  # The other side sees that we have given up.
             raise
-        except (OSError, http.client.HTTPException) as error:
-            self._discard(connection)
-            raise Lost(f"{type(error).__name__}: {error}") from None
-        answer = Answer(response.status, response.getheader("content-type", ""), body)
-        self._give_back(connection, keep=not response.will_close and response.isclosed())
+        self._give_back(connection, keep=keep)
         return answer
 
     def _take(self, timeout: float | None) -> tuple[http.client.HTTPConnection, bool]:
@@ -155,6 +142,11 @@ class ConnectionPool:
         with self._lock:
             self._busy.discard(connection)
         connection.close()
+
+
+def _host(connection: http.client.HTTPConnection) -> str:
+    name = f"[{connection.host}]" if ":" in connection.host else connection.host
+    return name if connection.port == connection.default_port else f"{name}:{connection.port}"
 
 
 def _hang_up(connection: http.client.HTTPConnection) -> None:
