@@ -70,7 +70,7 @@ class HostedPlugins:
 
     def agent(self, name: str) -> AgentFacade:
         """A workload agent by name; see `Components`."""
-        for info in self._host.components():
+        for info in sorted(self._host.components(), key=lambda i: bool(i.component.digest)):
             if info.component.family == "agent" and route_name(info.component) == name and self._leads_to(info):
                 return AgentFacade(self._caller("agent", info.component))
         for other, rest in self._asleep("agent"):
@@ -127,7 +127,8 @@ class HostedPlugins:
 
     def _description(self, component: Component) -> Any:
         """What a store says about itself, asked once: by this server, or when the version was checked."""
-        if component.id not in self._descriptions:
+        # What an author is developing may say something else after every change.
+        if component.id not in self._descriptions or (component.hosting == "address" and not component.digest):
             known = {e.digest: e.described for e in self._installed()} if component.digest else {}
             found = (known.get(component.digest) or {}).get(f"{component.family}/{component.name}")
             self._descriptions[component.id] = found or self._host.store(component.id).describe().model_dump()

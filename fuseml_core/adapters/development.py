@@ -57,8 +57,13 @@ class HostedDevelopment:
         _check_socket(Path(entry.address.removeprefix("unix:")))
         return Component(
             id=f"{entry.family}/{developed.extension}/{entry.name}{_MARK}", extension=developed.extension,
-            version=developed.version, digest="", family=cast("Family", entry.family), name=entry.name, plugin="",
-            hosting="address", config={}, state_dir=self._state / developed.extension, address=entry.address)
+            version=_marked(developed.version), digest="", family=cast("Family", entry.family), name=entry.name,
+            plugin="", hosting="address", config={}, state_dir=self._state / developed.extension, address=entry.address)
+
+
+def _marked(version: str) -> str:
+    """The version with a mark that people see; also as a pre-release of a pre-release."""
+    return f"{version}{'.' if '-' in version else '-'}dev"
 
 
 def _check_socket(path: Path) -> None:

@@ -126,11 +126,11 @@ class Plugins:
     def _find(self, name: str) -> dict[str, Any]:
         every = self._inspection.plugins()
         for found in _matches(every, name):
-            if len(found) > 1:
-                there = ", ".join(f"{entry['family']}/{entry['name']}" for entry in found)
-                raise Conflict(f"the plugin name {name!r} is ambiguous: {there}", hint="Write one of these.")
-            if found:
-                return found[0]
+            if len({(entry["family"], entry["name"]) for entry in found}) == 1:
+                # Also one that is installed and being developed: the latter is called then, and it has no digest.
+                return min(found, key=lambda entry: bool(entry["digest"]))
+            there = ", ".join(f"{entry['family']}/{entry['name']}" for entry in found)
+            raise Conflict(f"the plugin name {name!r} is ambiguous: {there}", hint="Write one of these.")
         there = ", ".join(sorted({str(entry["name"]) for entry in every}))
         raise NotFound(f"there is no plugin {name!r}", hint=f"There are: {there}.")
 
