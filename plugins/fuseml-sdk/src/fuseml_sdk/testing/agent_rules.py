@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
+from fuseml_sdk.errors import InvalidInput, NotFound, NotReady
 from fuseml_sdk.testing.bench import Bench, brief, expect
-from fuseml_sdk.testing.rules import Rulebook
+from fuseml_sdk.testing.rules import NotApplicable, Rulebook
+from fuseml_sdk.testing.served import ServedPlugin
+from fuseml_sdk.types import Workload, WorkloadStatus
 
 BOOK = Rulebook("agent")
+#: Seconds in which a submission has to be answered.
+MAX_SUBMIT = 15.0
+#: Seconds in which there has to be room for another job.
+_ROOM = 120.0
 
 
 @BOOK.rule("AG01", "The description names kinds, environments and schemes.",
@@ -27,3 +36,101 @@ def _unknown_is_no_error(bench: Bench) -> None:
     found = bench.plugin.call("agent_status", names=names)
     expect([status.name for status in found] == names, f"asked for {names}, it answered {brief(found)}")
     expect(all(status.state == "unknown" for status in found), f"the states are {[s.state for s in found]}")
+
+
+@BOOK.rule("AG03", "There are no logs of workloads that were never submitted.",
+           why="An empty log would look as if the workload had written nothing.",
+           fix="Raise NotFound in agent_logs for names that you do not know.")
+def _no_logs_of_unknown(bench: Bench) -> None:
+    bench.refused("agent_logs", NotFound, name="conformance-never", cursor="", limit=1000)
+
+
+@BOOK.rule("AG04", "Collecting what was never submitted does nothing.",
+           why="Servers collect what they remember, also after somebody else did.",
+           fix="Return False in agent_collect for names that you do not know.")
+def _collecting_unknown(bench: Bench) -> None:
+    found = bench.plugin.call("agent_collect", name="conformance-never")
+    expect(found is False, f"agent_collect answered {found!r}")
+
+
+@BOOK.rule("AG05", "Submitting returns at once, with the workload's name.",
+           why="Staging and building take minutes; the server waits for the answer to go on.",
+           fix="Begin the work in the background and return the first status.")
+def _submitting_is_quick(bench: Bench) -> None:
+    workload = _quick(bench)
+    found, took = timed_submit(bench.plugin, workload)
+    expect(found.name == workload.name, f"submitted {workload.name!r}, it answered {found.name!r}")
+    expect(found.state != "unknown", "the state is unknown")
+    expect(took < MAX_SUBMIT, f"it took {took:.1f} s")
+    again = status(bench.plugin, workload.name)
+    expect(again.state != "unknown", "right after submission the state is unknown")
+
+
+@BOOK.rule("AG06", "Statuses come in the order of the question, one for each name.",
+           why="Callers match them by position.", fix="Map over `names`; ask the back-end once for all of them.")
+def _statuses_are_in_order(bench: Bench) -> None:
+    workload = _quick(bench)
+    submit(bench.plugin, workload)
+    names = ["conformance-z", workload.name, "conformance-a", workload.name]
+    found = [each.name for each in bench.plugin.call("agent_status", names=names)]
+    expect(found == names, f"asked for {names}, it answered {found}")
+    expect(bench.plugin.call("agent_status", names=[]) == [], "asked for none, it answered some")
+
+
+@BOOK.rule("AG07", "A kind of workload that it does not run is refused.",
+           why="The step would wait for ever.", level="silver",
+           fix="Raise InvalidInput in agent_submit when `kind` is not among those of agent_describe.")
+def _refuses_other_kinds(bench: Bench) -> None:
+    missing = [kind for kind in ("job", "service") if kind not in bench.about("agent").kinds]
+    if not missing:
+        raise NotApplicable("the agent runs every kind")
+    workload = bench.samples.quick().model_copy(update={"kind": missing[0]})
+    bench.refused("agent_submit", InvalidInput, workload=workload)
+
+
+@BOOK.rule("AG08", "Events wait no longer than they are told to.", level="silver",
+           why="The server that asks wants to stop, or to ask somebody else.",
+           fix="Return an empty list with the same cursor when `wait` seconds have passed.")
+def _events_return(bench: Bench) -> None:
+    cursor = bench.plugin.call("agent_events", cursor="", wait=0.0).cursor
+    begun = time.monotonic()
+    bench.plugin.call("agent_events", cursor=cursor, wait=0.5)
+    took = time.monotonic() - begun
+    expect(took < 15.0, f"with wait=0.5 it took {took:.1f} s")
+
+
+def _quick(bench: Bench) -> Workload:
+    if "job" not in bench.about("agent").kinds:
+        raise NotApplicable("the agent runs no jobs")
+    return bench.samples.quick()
+
+
+def submit(plugin: ServedPlugin, workload: Workload) -> WorkloadStatus:
+    """Submit a workload, again and again while the agent has no room, as callers have to."""
+    return timed_submit(plugin, workload)[0]
+
+
+def timed_submit(plugin: ServedPlugin, workload: Workload) -> tuple[WorkloadStatus, float]:
+    """As `submit`, with the seconds that the last attempt took."""
+    end = time.monotonic() + _ROOM
+    while True:
+        begun = time.monotonic()
+        try:
+            found: WorkloadStatus = plugin.call("agent_submit", workload=workload)
+        except NotReady:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+        else:
+            return found, time.monotonic() - begun
+
+
+def status(plugin: ServedPlugin, name: str) -> WorkloadStatus:
+    """The status of one workload."""
+    found: WorkloadStatus = plugin.call("agent_status", names=[name])[0]
+    return found
+
+
+def state(plugin: ServedPlugin, name: str) -> str:
+    """The state of one workload."""
+    return status(plugin, name).state

@@ -82,7 +82,7 @@ class Samples:
         return True
 
 
-def listing(folder: Path, reads: list[str]) -> FileListing:
+def listing_of(folder: Path, reads: list[str]) -> FileListing:
     """The listing of a directory as a server hands it to `builder_detect`."""
     from fuseml_sdk.globs import matches
 
