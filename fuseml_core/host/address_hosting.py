@@ -175,8 +175,9 @@ class AddressHosting:
         remaining = call.remaining()
         delay = self._policy.delay
         if delay > (_LONGEST_SILENT_WAIT if remaining is None else min(_LONGEST_SILENT_WAIT, remaining)):
-            raise NotReady(f"{self.component.title} is away and tried again in {delay:.0f} s: {self._why_away}",
-                           hint=f"See what runs at {self.component.address}.")
+            # The same words as when it was tried, so that who waits for it need not note each time that it waits.
+            raise NotReady(self._why_away, hint=f"See what runs at {self.component.address}.",
+                           details={"retry_after": delay})
         if self._stopped.wait(delay) or self._stopped.is_set():
             raise NotReady(f"{self.component.title} is stopped")
         limit = self._answer_timeout if remaining is None else min(self._answer_timeout, remaining)

@@ -64,10 +64,15 @@ class GraceWatch:
             log.exception("watching generation %d of the extensions", number)
 
     def _changed(self, number: int) -> list[InstalledExtension]:
-        """Active versions with components that the generation before did not have."""
+        """Active versions with components that the generation before did not have.
+
+        Those with components that somebody else runs are left out: they come and go by themselves, and taking the
+        extension back would not help.
+        """
         earlier = [generation for generation in self._generations.list() if generation.number < number][:1]
         before = {member.digest for generation in earlier for member in generation.members}
-        return [record for record in self._records.list() if record.components and record.digest not in before]
+        return [record for record in self._records.list() if record.components and record.digest not in before
+                and not any(component.get("address") for component in record.components)]
 
     def _look_after(self, number: int, records: Sequence[InstalledExtension]) -> str:
         """What went wrong within the time of grace; empty when nothing did or another generation is in force."""
