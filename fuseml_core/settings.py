@@ -38,7 +38,12 @@ class Settings:
         log_level: debug, info, warning or error.
         job_timeout: Seconds a job may run when nothing else is said.
         drain_seconds: Seconds a replaced service goes on serving old connections.
-        plugin_idle: Seconds without a call after which the process of an extension is ended until the next one; 0: never.
+        plugin_idle: Seconds without a call after which the process of an extension ends until the next one; 0: never.
+        plugin_memory: Bytes of address space of a plugin process; 0: no limit.
+        plugin_files: Descriptors that a plugin process may have open at once; 0: no limit.
+        plugin_processes: Processes and threads of an extension that has a user of its own; 0: no limit.
+        plugin_file_size: Bytes of the largest file that a plugin process may write; 0: no limit.
+        plugin_uids: First and last number of users for extensions, where the server is root; None: they get none.
         extension_generations: How many sets of extensions are kept to go back to, the one in force included.
         marketplace_seconds: How often catalogs of marketplaces are updated by themselves; 0: never.
         extension_grace: Seconds that components of a new set of extensions are watched; what fails is rolled back.
@@ -67,6 +72,11 @@ class Settings:
     job_timeout: float
     drain_seconds: float
     plugin_idle: float
+    plugin_memory: int
+    plugin_files: int
+    plugin_processes: int
+    plugin_file_size: int
+    plugin_uids: tuple[int, int] | None
     extension_generations: int
     extension_grace: float
     marketplace_seconds: float
@@ -127,6 +137,11 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         job_timeout=float(_integer(env, "FUSEML_JOB_TIMEOUT", 24 * 3600, 1, 10**9)),
         drain_seconds=float(_integer(env, "FUSEML_DRAIN_SECONDS", 30, 0, 3600)),
         plugin_idle=float(_integer(env, "FUSEML_PLUGIN_IDLE", 300, 0, 10**9)),
+        plugin_memory=_integer(env, "FUSEML_PLUGIN_MEMORY", 4 << 30, 0, 1 << 62),
+        plugin_files=_integer(env, "FUSEML_PLUGIN_FILES", 4096, 0, 1 << 20),
+        plugin_processes=_integer(env, "FUSEML_PLUGIN_PROCESSES", 1024, 0, 1 << 22),
+        plugin_file_size=_integer(env, "FUSEML_PLUGIN_FILE_SIZE", 64 << 30, 0, 1 << 62),
+        plugin_uids=_users(env),
         extension_generations=_integer(env, "FUSEML_EXTENSION_GENERATIONS", 5, 1, 1000),
         marketplace_seconds=float(_integer(env, "FUSEML_MARKETPLACE_SECONDS", 6 * 3600, 0, 10**9)),
         extension_grace=float(_integer(env, "FUSEML_EXTENSION_GRACE_SECONDS", 15, 0, 3600)),
@@ -146,6 +161,18 @@ def _runtime_dir(env: Mapping[str, str], home: Path) -> Path:
         if len(str(candidate)) + 24 <= SOCKET_PATH_LIMIT:
             return candidate
     return Path(tempfile.gettempdir() if len(tempfile.gettempdir()) < 40 else "/tmp") / f"fuseml-{os.getuid()}" / tag  # noqa: S108
+
+
+def _users(env: Mapping[str, str]) -> tuple[int, int] | None:
+    """By default numbers that neither people, packages, systemd nor containers are given (systemd's UIDS-GIDS)."""
+    raw = env.get("FUSEML_PLUGIN_UIDS", "") or "60578-61183"
+    if raw == "none":
+        return None
+    first, _, last = raw.partition("-")
+    if not (first.isdigit() and last.isdigit() and 0 < int(first) < int(last) < 1 << 31):
+        raise Invalid(f"FUSEML_PLUGIN_UIDS has the value {raw!r}", hint="Set it to a range of user ids such as "
+                      "60578-61183, or to none.")
+    return int(first), int(last)
 
 
 def _physical_memory() -> int:

@@ -10,6 +10,7 @@ import click
 
 from fuseml_core.cli.cells import moment
 from fuseml_core.cli.context import connect
+from fuseml_core.cli.extension_plan import enforcement
 from fuseml_core.cli.pairs import Pair, as_mapping
 from fuseml_core.cli.render import Column, echo, output_option, show_data, show_item, show_list
 

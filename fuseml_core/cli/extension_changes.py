@@ -10,7 +10,7 @@ import click
 
 from fuseml_core.cli.context import connect
 from fuseml_core.cli.extension import ask
-from fuseml_core.cli.extension_plan import show_plan
+from fuseml_core.cli.extension_plan import enforcement, show_plan
 from fuseml_core.cli.pairs import Pair
 from fuseml_core.cli.render import echo, output_option, show_data
 

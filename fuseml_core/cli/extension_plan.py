@@ -47,7 +47,7 @@ def _lines(change: dict[str, Any]) -> list[str]:
     environment = {"none": "", "same": "environment: the same as now", "build": "environment: is built or found"}
     lines += filter(None, [environment[change["environment"]]])
     lines += [f"component {component}" for component in change["components"]]
-    lines += [f"+ permission {p['name']}: {p['reason']}" for p in change["permissions"]["added"]]
+    lines += [f"+ permission {p['name']} ({enforcement(p)}): {p['reason']}" for p in change["permissions"]["added"]]
     lines += [f"- permission {p['name']}" for p in change["permissions"]["removed"]]
     lines += [f"needs {d['name']} {d.get('range') or '*'}" for d in change["dependencies"]]
     trust = change["trust"] or {}
@@ -58,6 +58,18 @@ def _lines(change: dict[str, Any]) -> list[str]:
     elif trust.get("reason"):
         lines.append(f"trusted: {trust['reason']}")
     return lines
+
+
+def enforcement(permission: dict[str, Any]) -> str:
+    """Whether the machine of the server keeps extensions without a permission from what it allows.
+
+    Args:
+        permission: With `enforced` and `how`.
+    """
+    how = permission.get("how") or ""
+    if permission.get("enforced"):
+        return f"enforced {how}" if how.startswith("by ") else f"enforced: {how}" if how else "enforced"
+    return f"declared only: {how}" if how else "declared only"
 
 
 def _size(size: int) -> str:

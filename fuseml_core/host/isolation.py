@@ -22,7 +22,7 @@ from fuseml_core.host.own_users import OwnUsers, User, take
 from fuseml_core.host.readable import Files, files_of
 from fuseml_core.host.syscalls import program
 from fuseml_sdk.errors import InvalidInput
-from fuseml_sdk.permissions import NETWORK, NONE, PORTS, SETTINGS, SYSTEM_CALLS, Permission, parse
+from fuseml_sdk.permissions import NETWORK, NONE, PORTS, SETTINGS, SYSTEM_CALLS, Permission, parse, unknown
 
 #: Seconds that compiled modules are kept for an interpreter that is not started.
 _BYTE_CODE_AGE = 30 * 24 * 3600.0
@@ -164,9 +164,9 @@ class Isolation:
 
         Raises:
             OSError: Its folders cannot be made.
-            InvalidInput: It declares a permission that does not exist.
         """
-        permissions = tuple(parse(name) for name in component.permissions)
+        # A name that is not understood, of an extension that is older or newer than this server, allows nothing.
+        permissions = tuple(parse(name) for name in component.permissions if not unknown([name]))
         temporary = component.state_dir / "tmp" / secrets.token_hex(4)
         component.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary.mkdir(mode=0o700, parents=True)

@@ -49,7 +49,10 @@ def test_r169_what_is_pushed_is_shown_with_the_command_that_installs_it(shared, 
     assert "Fits this server." in page
     about = json.loads(_get(f"{base[0]}api/packages/extensions/page-turner"))
     assert pushed["digest"] == about["digest"]
-    assert about["permissions"] == [{"name": "network", "reason": "Asks the librarian.", "enforced": False}]
+    permission, = about["permissions"]
+    assert permission | {"allows": ""} == {"name": "network", "reason": "Asks the librarian.", "enforced": True,
+                                           "allows": "", "why": ""}
+    assert "Open connections" in permission["allows"]
     assert about["install"] == "fuseml extension install page-turner"
     assert {entry["name"] for entry in about["signatures"]["good"]} == {"registry"}
     shared(*about["install"].split()[1:])

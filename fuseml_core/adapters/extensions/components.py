@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from fuseml_core.host.components import Component, ComponentInfo
 from fuseml_core.host.plugin_host import PluginHost
 from fuseml_sdk.errors import PluginError
 from fuseml_sdk.manifest import PLACEHOLDER
+from fuseml_sdk.permissions import asked_for
 
 #: Seconds a component has for its first answer; importing a large tool takes a while on a busy machine.
 _FIRST_ANSWER = 120.0
@@ -38,11 +39,13 @@ class HostedComponents:
         config: The settings of an extension; asked whenever its components are registered.
         routes: Where names lead.
         resting: Why nothing of an extension may be loaded now; None when it may.
+        bundle: Where the unpacked bundle with a digest lies; its components may read it.
     """
 
     def __init__(self, host: PluginHost, state: Path, config: Callable[[InstalledExtension], dict[str, Any]],
-                 routes: Routes | None = None, resting: Callable[[str], Rest | None] = lambda _name: None) -> None:
-        self._host, self._state, self._config = host, state, config
+                 routes: Routes | None = None, resting: Callable[[str], Rest | None] = lambda _name: None,
+                 bundle: Callable[[str], Path] | None = None) -> None:
+        self._host, self._state, self._config, self._bundle = host, state, config, bundle
         self._routes, self._resting = routes or Routes(), resting
 
     def load(self, extension: InstalledExtension, only: Collection[str] | None = None) -> None:
@@ -89,7 +92,7 @@ class HostedComponents:
         self._remove(gone)
 
     def state(self, extension: InstalledExtension) -> list[dict[str, Any]]:
-        """Components with `family`, `name`, `hosting`, `state`, `pid`, `restarts`, `last_crash`."""
+        """Components with `family`, `name`, `hosting`, `state`, `pid`, `restarts`, `last_crash` and `enforced`."""
         latest, in_force = self._latest(extension), self._routes.ids()
         infos = {info.component.id: info for info in self._host.components()
                  if info.component.digest == extension.digest}
@@ -102,6 +105,14 @@ class HostedComponents:
                 shown[info.component.family, info.component.name] = info
         rest = self._resting(extension.name)
         return [_state(entry, shown.get((entry["family"], entry["name"])), rest) for entry in extension.components]
+
+    def judge(self, permission: str) -> tuple[bool, str]:
+        """Whether this machine enforces a permission, and by what or why not; see :meth:`Isolation.judge`."""
+        return self._host.isolation.judge(permission)
+
+    def isolation(self) -> list[dict[str, Any]]:
+        """What keeps plugin processes in their place here: `name`, `enforced` and `reason` of each measure."""
+        return [asdict(measure) for measure in self._host.isolation.measures()]
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -140,6 +151,8 @@ class HostedComponents:
 
     def _components(self, extension: InstalledExtension) -> Iterator[Component]:
         config = self._config(extension) if extension.components else {}
+        permissions = tuple(entry["name"] for entry in asked_for(extension.manifest))
+        readable = (self._bundle(extension.digest),) if self._bundle is not None else ()
         for entry in extension.components:
             address = entry.get("address") or ""
             yield Component(
@@ -147,7 +160,7 @@ class HostedComponents:
                 version=extension.version, digest=extension.digest, family=entry["family"], name=entry["name"],
                 plugin=entry.get("plugin") or "", hosting="address" if address else "subprocess", config=config,
                 state_dir=self._state / extension.name, python=Path(extension.python) if extension.python else None,
-                address=filled(address, extension, config),
+                permissions=permissions, readable=readable, address=filled(address, extension, config),
                 token=filled(entry.get("token") or "", extension, config, missing=""))
 
 
@@ -161,8 +174,10 @@ def _state(entry: dict[str, Any], info: ComponentInfo | None, rest: Rest | None)
     hosting = "address" if entry.get("address") else "subprocess"
     view = {"family": entry["family"], "name": entry["name"], "hosting": hosting}
     if info is None:
-        return view | {"state": rest.state if rest else "stopped", "pid": None, "restarts": 0, "last_crash": ""}
-    return view | {"state": info.state, "pid": info.pid, "restarts": info.restarts, "last_crash": info.last_crash}
+        return view | {"state": rest.state if rest else "stopped", "pid": None, "restarts": 0, "last_crash": "",
+                       "enforced": []}
+    return view | {"state": info.state, "pid": info.pid, "restarts": info.restarts, "last_crash": info.last_crash,
+                   "enforced": list(info.enforced)}
 
 
 def filled(text: str, extension: InstalledExtension, config: dict[str, Any], missing: str | None = None) -> str:

@@ -77,6 +77,7 @@ def examinations(patient: Patient) -> list[Examination]:
         Examination("advice", made.advice),
         Examination("generations", made.generations), Examination("bundles", made.bundles),
         Examination("environments", made.environments), Examination("components", made.components),
+        Examination("isolation", made.isolation),
         Examination("leftovers", made.leftovers, made.repair_leftovers),
     ]
 
@@ -290,6 +291,19 @@ class Examiner:
             return Check("components", _WARNING, f"restarted after crashes: {', '.join(sorted(set(restarted)))}",
                          "See: fuseml agent list")
         return Check("components", _OK, f"{len(states)} components, none crashed")
+
+    def isolation(self) -> Check:
+        """What keeps the processes of extensions from each other, the server and what they did not ask for."""
+        measures = self._patient.host.isolation()
+        said = "enforced: " + "; ".join(f"{m['name']} ({m['reason']})" for m in measures if m["enforced"])
+        lacking = [m for m in measures if not m["enforced"]]
+        if not lacking:
+            return Check("isolation", _OK, said)
+        said += "; not enforced: " + "; ".join(f"{m['name']} ({m['reason']})" for m in lacking)
+        if all(m["name"] == "own user" for m in lacking):
+            return Check("isolation", _OK, said)
+        return Check("isolation", _WARNING, said, "Install extensions from authors that you trust with your files, or "
+                     "run the server on Linux 6.12 or newer.")
 
     def leftovers(self) -> Check:
         """What interrupted work left behind, and what nothing needs."""

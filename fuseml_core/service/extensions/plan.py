@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from fuseml_core.domain.extensions import InstalledExtension, Member, TrustDecision
 from fuseml_core.service.extensions.ports import FoundBundle
+from fuseml_sdk.permissions import asked_for
 from fuseml_sdk.versions import parse_version
+
+#: Whether a permission is enforced on this machine, and by what or why not.
+Judge = Callable[[str], tuple[bool, str]]
 
 
 class Action(StrEnum):
@@ -61,8 +65,12 @@ class PlannedChange:
         """Of the new version; empty when it is removed."""
         return dict(self.descriptor.get("manifest") or {})
 
-    def view(self) -> dict[str, Any]:
-        """For people and programs."""
+    def view(self, judge: Judge) -> dict[str, Any]:
+        """For people and programs.
+
+        Args:
+            judge: Says of a permission whether it is enforced here.
+        """
         gone, come = _permissions(self.old.manifest if self.old else {}), _permissions(self.manifest)
         trust = self.member.trust if self.member else None
         return {
@@ -71,8 +79,8 @@ class PlannedChange:
             "reference": self.member.reference if self.member else None,
             "requested": self.member.requested if self.member else False, "wanted_by": list(self.why),
             "download_bytes": self.download, "size_bytes": self.size,
-            "permissions": {"added": [p for n, p in come.items() if n not in gone],
-                            "removed": [p for n, p in gone.items() if n not in come]},
+            "permissions": {"added": [judged(p, judge) for n, p in come.items() if n not in gone],
+                            "removed": [judged(p, judge) for n, p in gone.items() if n not in come]},
             "dependencies": list(self.manifest.get("dependencies") or []),
             "environment": _environment(self.descriptor, self.old),
             "components": [_component(c) for c in self.manifest.get("components") or []],
@@ -101,10 +109,10 @@ class Plan:
     warnings: Sequence[str] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def view(self) -> dict[str, Any]:
+    def view(self, judge: Judge) -> dict[str, Any]:
         """For people and programs: `cause`, `base`, `changes`, `warnings`, `download_bytes` and the new `members`."""
         return {
-            "cause": self.cause, "base": self.base, "changes": [change.view() for change in self.changes],
+            "cause": self.cause, "base": self.base, "changes": [change.view(judge) for change in self.changes],
             "warnings": list(self.warnings), "download_bytes": sum(change.download for change in self.changes),
             "members": [{"name": m.name, "version": m.version, "digest": m.digest, "requested": m.requested}
                         for m in self.members],
@@ -129,8 +137,14 @@ def trust_view(trust: TrustDecision) -> dict[str, Any]:
             "attestations": list(trust.attestations), "overridden": trust.overridden, "hint": trust.hint}
 
 
-def _permissions(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    return {p["name"]: dict(p) for p in manifest.get("permissions") or []}
+def judged(permission: Mapping[str, str], judge: Judge) -> dict[str, Any]:
+    """A permission for people and programs: `name`, `reason`, whether it is `enforced` here, and by what or why not."""
+    enforced, how = judge(permission["name"])
+    return {**permission, "enforced": enforced, "how": how}
+
+
+def _permissions(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    return {p["name"]: p for p in asked_for(manifest)}
 
 
 def _environment(descriptor: Mapping[str, Any], old: InstalledExtension | None) -> str:

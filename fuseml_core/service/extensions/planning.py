@@ -16,6 +16,7 @@ from fuseml_core.service.extensions.ports import Bundles, FoundBundle, Generatio
 from fuseml_core.service.extensions.resolve import Candidate, Goal, resolve
 from fuseml_core.service.extensions.settings import ExtensionSettings
 from fuseml_core.service.extensions.store import BundleStore
+from fuseml_sdk.permissions import KINDS, unknown
 from fuseml_sdk.versions import parse_range
 
 Item = TypeVar("Item")
@@ -141,6 +142,7 @@ class Planner:
 
     def _change(self, found: FoundBundle, old: InstalledExtension | None, kept: InstalledExtension | None,
                 member: Member | None, options: Options, wanted_by: Sequence[str]) -> PlannedChange:
+        _check_permissions(found)
         trust = self.trust(found, options)
         at_hand = kept is not None and self._is_whole(kept)
         missing = set(self._bundles.missing(found)) if not self._store.has(found.digest) else set()
@@ -195,6 +197,14 @@ def _check_settings(options: Options, changes: Iterable[PlannedChange]) -> None:
     for name in set(options.settings) - {change.name for change in changes}:
         raise Invalid(f"settings of {name!r} are given, and this changes nothing of it",
                       hint=f"Write: fuseml extension configure {name} KEY=VALUE")
+
+
+def _check_permissions(found: FoundBundle) -> None:
+    """What nobody here understands nobody can agree to, nor enforce."""
+    names = unknown(entry["name"] for entry in (found.descriptor.get("manifest") or {}).get("permissions") or [])
+    if names:
+        raise Invalid(f"{found.name} {found.version} declares permissions that do not exist: {', '.join(names)}",
+                      hint=f"There are {', '.join(KINDS)}. Ask its author to correct it, or upgrade FuseML.")
 
 
 def _wanted_by(chosen: Mapping[str, Candidate]) -> dict[str, list[str]]:

@@ -386,5 +386,20 @@ class ComponentHost(Protocol):
         ...
 
     def state(self, extension: InstalledExtension) -> list[dict[str, Any]]:
-        """Components with `family`, `name`, `hosting`, `state`, `pid`, `restarts`, `last_crash`."""
+        """Components with `family`, `name`, `hosting`, `state`, `pid`, `restarts`, `last_crash` and `enforced`."""
+        ...
+
+    def judge(self, permission: str) -> tuple[bool, str]:
+        """Whether this machine keeps an extension from what a permission allows unless it declares it.
+
+        Args:
+            permission: As a manifest names it.
+
+        Returns:
+            Whether it does, and by what, or why not.
+        """
+        ...
+
+    def isolation(self) -> list[dict[str, Any]]:
+        """What keeps plugin processes in their place here: `name`, `enforced` and `reason` of each measure."""
         ...

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fuseml_core.domain.extensions import ExtensionState, GenerationState, InstalledExtension
-from fuseml_core.service.extensions.plan import trust_view
+from fuseml_core.service.extensions.plan import judged, trust_view
 from fuseml_core.service.extensions.ports import Bundles, ComponentHost, Generations, InstalledExtensions
 from fuseml_core.service.extensions.resting import Resting
 from fuseml_core.service.extensions.settings import ExtensionSettings
+from fuseml_sdk.permissions import asked_for
 
 
 class Showing:
@@ -46,7 +47,7 @@ class Showing:
             "source": record.reference, "components": self._host.state(record),
             "runnables": [runnable["name"] for runnable in record.descriptor.get("runnables") or []],
             "templates": [f"{record.name}/{template['name']}" for template in record.descriptor.get("templates") or []],
-            "permissions": list(manifest.get("permissions") or []),
+            "permissions": [judged(permission, self._host.judge) for permission in asked_for(manifest)],
             "dependencies": record.dependencies,
             "settings": self._settings.shown(record),
             "requested": member.requested if member else True,

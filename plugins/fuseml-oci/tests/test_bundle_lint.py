@@ -155,6 +155,7 @@ SPOILED = {
     "B107": (_set(licence="Apache 2"), "SPDX"),
     "B108": (_table('[[permissions]]\nname = "network"\nreason = "needed"'), "explains nothing"),
     "B109": (_table('[[permissions]]\nname = "network"\nreason = "Asks the tracking server for runs."\n' * 2), "twice"),
+    "B116": (_table('[[permissions]]\nname = "disk"\nreason = "Keeps the tracking server\'s files here."'), "disk"),
     "B110": (lambda s: s.fields.pop("icon"), "no icon"),
     "B111": (lambda s: s.tables.pop(0), "source"),
     "B112": (lambda s: s.tables.__setitem__(

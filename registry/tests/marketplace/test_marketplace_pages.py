@@ -74,7 +74,7 @@ def test_r128_r170_r172_a_package_shows_what_it_is(market):
     assert '<h3 id="readme-what-is-recognised">' in page
     assert _table(page, "Inputs of mlflow-training")[1][:3] == ["mlflow_code", "codeset", "mlflow-project"]
     assert _table(page, "Parameters of mlflow-training")[1][:3] == ["entry_point", "string", "main"]
-    assert _table(page, "What mlflow says it does, and why")[1][2] == "declared only"
+    assert _table(page, "What mlflow may do once it is installed, and why")[1][2] == "enforced"
     assert "Fits this server." in page
     about = market.json("/packages/extensions/mlflow")
     assert about["contents"]["components"] == [

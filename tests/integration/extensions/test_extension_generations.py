@@ -51,7 +51,9 @@ def test_r171_a_dry_run_shows_sizes_permissions_dependencies_and_trust_and_chang
         ("install", "base", "0.1.0", False), ("install", "top", "0.1.0", False)]
     base, top = done["plan"]["changes"]
     assert base["wanted_by"] == ["top 0.1.0 (>=0.1)"]
-    assert top["permissions"]["added"] == [{"name": "network", "reason": "to ask"}]
+    asked, = top["permissions"]["added"]
+    assert (asked["name"], asked["reason"]) == ("network", "to ask")
+    assert (asked["enforced"], asked["how"]) == kept.host.isolation.judge("network")
     assert base["download_bytes"] == base["size_bytes"] > 0
     assert top["trust"]["reason"] == "it is in this server's own registry"
     assert top["environment"] == "none"

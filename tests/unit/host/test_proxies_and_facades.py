@@ -82,9 +82,12 @@ def test_attribution_is_written_once(tmp_path):
 
 def test_the_environment_is_an_allowlist(tmp_path):
     given = {"PATH": "/bin", "HOME": "/home/x", "SECRET": "y", "TZ": "UTC", "PYTHONDONTWRITEBYTECODE": "1",
-             "PYTHONPATH": "/x", "LD_PRELOAD": "/y.so", "https_proxy": "http://p"}
-    assert child_environment(given, tmp_path) == {"PATH": "/bin", "TZ": "UTC", "https_proxy": "http://p",
-                                                  "HOME": str(tmp_path)}
+             "PYTHONPATH": "/x", "LD_PRELOAD": "/y.so", "https_proxy": "http://p", "KUBECONFIG": "/k"}
+    little = {"PATH": "/bin", "TZ": "UTC", "HOME": str(tmp_path), "TMPDIR": str(tmp_path / "tmp")}
+    assert child_environment(given, tmp_path, tmp_path / "tmp") == little
+    assert child_environment(given, tmp_path, tmp_path / "tmp", ["network:PORT"]) == little | {"https_proxy": "http://p"}
+    assert child_environment(given, tmp_path, tmp_path / "tmp", ["kubernetes"]) == little | {
+        "https_proxy": "http://p", "KUBECONFIG": "/k"}
 
 
 @pytest.mark.parametrize("address", ["", "module", ":x", "json:nothing", "json:dumps.nothing.more"])

@@ -29,7 +29,7 @@ class Dependency(StrictModel):
 class Permission(StrictModel):
     """Something the extension wants to do, with the reason shown at install."""
 
-    name: str = Field(description="such as network, secrets:NAME, kubernetes")
+    name: str = Field(description="one of those in the reference of permissions, such as network")
     reason: str = Field(min_length=1)
 
 

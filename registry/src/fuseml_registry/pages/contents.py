@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fuseml_oci.bundles.descriptor import ExtensionDescriptor
+from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.manifest import ExtensionManifest
+from fuseml_sdk.permissions import NONE, asked_for, parse
 from fuseml_sdk.templates import PipelineTemplate
 from fuseml_sdk.types import ParameterSpec, RunnableDescriptor
 
 #: Entries of each list that are shown; a descriptor of 4 MiB can have tens of thousands.
 LIMIT = 200
-#: Permissions that FuseML enforces. It shows all of them before an installation, and confines processes to none yet.
-ENFORCED: frozenset[str] = frozenset()
 
 
 def contents(descriptor: ExtensionDescriptor) -> dict[str, Any]:
@@ -30,9 +30,16 @@ def contents(descriptor: ExtensionDescriptor) -> dict[str, Any]:
 
 
 def permissions(manifest: ExtensionManifest) -> list[dict[str, Any]]:
-    """What it wants to do, why, and whether anything stops it from doing more."""
-    return [{"name": permission.name, "reason": permission.reason,
-             "enforced": permission.name.partition(":")[0] in ENFORCED} for permission in manifest.permissions[:LIMIT]]
+    """What it wants to do, why, what that allows, and whether anything stops extensions that do not declare it."""
+    return [{**entry, **_enforcement(entry["name"])} for entry in asked_for(manifest.model_dump(mode="json"))[:LIMIT]]
+
+
+def _enforcement(name: str) -> dict[str, Any]:
+    try:
+        kind = parse(name).kind
+    except InvalidInput:
+        return {"enforced": False, "allows": "", "why": "no version of FuseML that these pages know understands it"}
+    return {"enforced": kind.by != NONE, "allows": kind.allows, "why": kind.why_not}
 
 
 def settings(manifest: ExtensionManifest) -> list[dict[str, Any]]:

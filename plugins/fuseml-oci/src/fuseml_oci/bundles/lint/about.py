@@ -9,6 +9,8 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 from fuseml_oci.bundles.build import MANIFEST_FILE
 from fuseml_oci.bundles.lint.rules import Found, Severity, rule
 from fuseml_oci.bundles.lint.subject import Subject
+from fuseml_sdk.errors import InvalidInput
+from fuseml_sdk.permissions import KINDS, parse, secret_settings
 from fuseml_sdk.versions import parse_range
 
 #: What `bundle new` writes where the author has to say something.
@@ -122,6 +124,22 @@ def permissions_are_listed_once(bundle: Subject) -> Found:
     names = [permission.name for permission in bundle.manifest.permissions]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"{MANIFEST_FILE}: permissions.{name}", "listed twice"
+
+
+@rule("B116", Severity.ERROR, reason="What a server does not understand it refuses to install.",
+      fix=f"Use one of {', '.join(KINDS)}.")
+def permissions_are_known(bundle: Subject) -> Found:
+    """Every permission is in the vocabulary, and every `secrets:NAME` names a secret setting."""
+    manifest = bundle.manifest.model_dump(mode="json")
+    for permission in bundle.manifest.permissions:
+        where = f"{MANIFEST_FILE}: permissions.{permission.name[:80]}"
+        try:
+            declared = parse(permission.name)
+        except InvalidInput as error:
+            yield where, error.message
+            continue
+        if declared.kind.form == "secrets:NAME" and declared.argument not in secret_settings(manifest):
+            yield where, f"config_schema has no setting {declared.argument} that is marked writeOnly"
 
 
 @rule("B110", Severity.NOTICE, reason="Pages and lists show it beside the name.",
