@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 ANSWER_TIMEOUT = 30.0
 #: Waits longer than this are told to the caller instead of being slept through.
 _LONGEST_SILENT_WAIT = 2.0
+_AWAY_HINT = "It is tried again by itself. Start it, or correct its address."
 #: What intermediaries answer by themselves when the plugin behind them is not there or has enough to do.
 _AWAY = frozenset({429, 502, 503, 504})
 
@@ -147,7 +148,7 @@ class AddressHosting:
         title, place = self.component.title, self.component.address
         if isinstance(error, Unsent):
             return NotReady(f"{title} is away: {place} cannot be reached: {error}",
-                            hint="Start it, or call again later.")
+                            hint=_AWAY_HINT)
         message = f"{title} closed the connection during {operation.hook}: {error}"
         if operation.idempotent:
             return Retryable(message, hint=f"See the log of what runs at {place}.")
@@ -176,8 +177,7 @@ class AddressHosting:
         delay = self._policy.delay
         if delay > (_LONGEST_SILENT_WAIT if remaining is None else min(_LONGEST_SILENT_WAIT, remaining)):
             # The same words as when it was tried, so that who waits for it need not note each time that it waits.
-            raise NotReady(self._why_away, hint=f"See what runs at {self.component.address}.",
-                           details={"retry_after": delay})
+            raise NotReady(self._why_away, hint=_AWAY_HINT, details={"retry_after": delay})
         if self._stopped.wait(delay) or self._stopped.is_set():
             raise NotReady(f"{self.component.title} is stopped")
         limit = self._answer_timeout if remaining is None else min(self._answer_timeout, remaining)
@@ -198,10 +198,10 @@ class AddressHosting:
         try:
             answer = self._request("GET", handshake.DESCRIBE, None, {}, limit)
         except TimeoutError:
-            raise NotReady(f"{title} is away: {place} did not answer within {limit:g} s") from None
+            raise NotReady(f"{title} is away: {place} did not answer within {limit:g} s", hint=_AWAY_HINT) from None
         except (Unsent, Lost) as error:
             raise NotReady(f"{title} is away: {place} cannot be reached: {error}",
-                           hint="Start it, or correct its address.") from None
+                           hint=_AWAY_HINT) from None
         if answer.status != 200:
             raise self._problem(answer, idempotent=True)
         self._agreement = agreement = handshake.agreement_of(title, answer, self.component.family)
@@ -234,9 +234,10 @@ class AddressHosting:
 
     def _note_failure(self, reason: str, ran_for: float) -> None:
         with self._lock:
-            self._why_away = reason
+            is_news, self._why_away = self._why_away != reason, reason
             self._policy.failed(ran_for)
-        log.warning("plugin at an address is away", component=self.component.title, cause=reason)
+        if is_news:
+            log.warning("plugin at an address is away", component=self.component.title, cause=reason)
 
     def _state(self) -> State:
         if self._stopped.is_set():
