@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-import types
-import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,8 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+
+from fuseml_sdk.documentation import HookText, hook_texts, type_name, types_used
 
 HERE = Path(__file__).resolve().parent
 PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -65,24 +65,6 @@ def plugin_errors() -> str:
     )
 
 
-def _type_name(annotation: Any) -> str:
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation is type(None):
-        return "null"
-    if origin is typing.Literal:
-        return ", ".join(f"`{value}`" for value in arguments)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_type_name(a) for a in arguments if a is not type(None))
-    if origin in (list, tuple, set, frozenset):
-        return f"list of {_type_name(arguments[0])}"
-    if origin is dict:
-        return f"map of {_type_name(arguments[1])}"
-    if origin is typing.Annotated:
-        return _type_name(arguments[0])
-    names = {str: "string", int: "integer", float: "number", bool: "boolean", Any: "anything"}
-    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
-
-
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
@@ -95,7 +77,7 @@ def _default(field: FieldInfo) -> str:
 def _fields(*models: type[BaseModel]) -> str:
     parts = []
     for model in models:
-        rows = ((f"`{field.alias or name}`", _type_name(field.annotation), _default(field), field.description or "")
+        rows = ((f"`{field.alias or name}`", type_name(field.annotation), _default(field), field.description or "")
                 for name, field in model.model_fields.items())
         parts.append(f"### {model.__name__}\n\n{_first_paragraph(model)}\n\n"
                      + _table(("field", "type", "default", "meaning"), rows))
@@ -124,6 +106,90 @@ def manifest() -> str:
 
     return _fields(m.ExtensionManifest, m.Dependency, m.Permission, m.Component, m.EnvironmentSource, m.ContentFile,
                    m.LintException)
+
+
+#: Families as headings.
+FAMILIES = {"fuseml": "Life cycle", "store": "Artifact stores", "agent": "Workload agents", "builder": "Builders"}
+
+
+def hooks() -> str:
+    """Every hook of the contract."""
+    parts, texts = [], hook_texts()
+    for family, heading in FAMILIES.items():
+        own = [text for text in texts.values() if text.operation.family == family]
+        parts.append(f"## {heading}")
+        parts.append(_table(("hook", "needed", "what for"), (
+            (f"[`{text.operation.hook}`](#{text.operation.hook})", "yes" if text.operation.required else "",
+             text.summary.partition(". ")[0].rstrip(".")) for text in own)))
+        parts.extend(part for text in own for part in _hook(text))
+    return "\n\n".join(parts)
+
+
+def _hook(text: HookText) -> Iterator[str]:
+    from fuseml_core.host.facades import default_timeout
+
+    operation = text.operation
+    yield f"### {operation.hook}\n\n{text.summary}"
+    yield f"```python\n{text.signature}\n```"
+    if text.text:
+        yield " ".join(text.text.split("\n")).replace("  ", "\n\n")
+    if operation.parameters:
+        yield _table(("argument", "type", "default", "meaning"), (
+            (f"`{p.name}`", _linked(p.annotation), "required" if p.required else f"`{p.default!r}`",
+             text.arguments[p.name]) for p in operation.parameters))
+    facts = [f"Returns {_linked(operation.result)}: {text.returns}" if text.returns else "Returns nothing."]
+    facts += [f"Raises `{name}`: {when}" for name, when in text.raises.items()]
+    facts.append("Idempotent: a call whose answer was lost is repeated once." if operation.idempotent else
+                 "Not idempotent: a call whose answer was lost is not repeated.")
+    facts.append(f"Deadline: {default_timeout(operation.hook, {}):g} s" + (
+        " and the seconds of `wait`." if "wait" in text.arguments else
+        " and the seconds of `grace`." if "grace" in text.arguments else "."))
+    facts += [f"**Deprecated**: {notice.text}." for notice in text.notices]
+    yield "\n".join(f"- {fact}" for fact in facts)
+    yield f"```python\n{text.code}\n```"
+
+
+def _linked(annotation: Any) -> str:
+    """A type in words, with links to those that the page describes."""
+    return re.sub(r"\b[A-Z]\w+", lambda m: f"[{m[0]}](#{m[0].lower()})" if m[0] in types_used() else m[0],
+                  type_name(annotation))
+
+
+def hook_types() -> str:
+    """Every type that hooks take and return."""
+    return _fields(*types_used().values())
+
+
+def compatibility_rules() -> str:
+    """Every rule by which changes of the contract are judged."""
+    from fuseml_sdk.compatibility import RULES
+
+    where = {"arguments": "arguments (server → plugin)", "result": "results (plugin → server)",
+             "file": "files (author → server)", "hook": "hooks", "contract": "the contract"}
+    parts = []
+    for flow, heading in where.items():
+        rows = ((rule.kind.replace("-", " "), rule.verdict, rule.reason)
+                for rule in RULES.values() if rule.flow == flow)
+        parts.append(f"### Changes of {heading}\n\n{_table(('change', 'verdict', 'because'), rows)}")
+    return "\n\n".join(parts)
+
+
+def deprecations() -> str:
+    """What is deprecated now, and what was removed."""
+    from fuseml_sdk.deprecations import CONTRACT
+
+    now = [f"- {notice.text[0].upper()}{notice.text[1:]}." for notice in CONTRACT.notices]
+    gone = [f"- {notice.obituary[0].upper()}{notice.obituary[1:]}." for notice in CONTRACT.gone.values()]
+    return "\n".join([*now, *gone]) or "Nothing is deprecated, and nothing was removed."
+
+
+def contract_releases() -> str:
+    """Every released contract."""
+    from fuseml_sdk.compatibility import releases
+
+    return _table(("SDK", "protocol", "hooks", "digest"), (
+        (f"`{version}`", str(document["protocol"]), str(len(document["hooks"])), f"`{document['digest'][:19]}…`")
+        for version, document in releases().items()))
 
 
 def lint_rules() -> str:
@@ -190,6 +256,11 @@ PARTS: dict[str, Callable[[], str]] = {
     "runnable": runnable,
     "template": template,
     "manifest": manifest,
+    "hooks": hooks,
+    "hook-types": hook_types,
+    "compatibility-rules": compatibility_rules,
+    "deprecations": deprecations,
+    "contract-releases": contract_releases,
     "lint-rules": lint_rules,
     "commands": commands,
     "routes": routes,

@@ -151,13 +151,13 @@ def _show_hook(text: HookText) -> None:
              ("Deadline", f"{default_timeout(operation.hook, {}):g} s unless the caller says otherwise"),
              ("Deprecated", [notice.text for notice in text.notices])]
     echo(fields([(name, value) for name, value in pairs if value]))
-    echo(f"\n{text.example}")
+    echo(f"\n{text.code}")
 
 
 def _full(text: HookText) -> dict[str, Any]:
     from fuseml_core.host.facades import default_timeout
 
     return {**text.operation.schema(), "summary": text.summary, "text": text.text, "arguments_text": text.arguments,
-            "returns": text.returns, "raises": text.raises, "example": text.example,
+            "returns": text.returns, "raises": text.raises, "example": text.code,
             "deadline_seconds": default_timeout(text.operation.hook, {}),
             "deprecated": [notice.as_dict() for notice in text.notices]}

@@ -59,7 +59,8 @@ def test_the_first_screen_of_the_readme_has_the_two_commands(root):
     assert COMMAND + "tox\n" in screen
 
 
-@pytest.mark.parametrize("name", ["errors", "runnable", "template", "extension-manifest", "cli", "http-api", "lint-rules"])
+@pytest.mark.parametrize("name", ["errors", "runnable", "template", "extension-manifest", "cli", "http-api", "lint-rules",
+                                  "hooks", "compatibility"])
 def test_the_reference_is_what_the_code_says(root, generate, name):
     """`tox -e reference` was run after the last change."""
     text = (root / f"docs/reference/{name}.md").read_text(encoding="utf-8")

@@ -92,3 +92,11 @@ def test_deprecations_of_a_hook_are_part_of_its_documentation():
     assert [notice.what for notice in documentation._notices(hook)] == [
         "the hook `store_old`", "the argument `a` of `store_old`"]
     assert HookText(TEXTS["store_get"].operation, "x").notices == ()
+
+
+@pytest.mark.parametrize("hook", TEXTS)
+def test_the_example_is_a_program_too(hook):
+    code = TEXTS[hook].code
+    compile(code, hook, "exec")
+    assert ">>>" not in code
+    assert "\n\n" in code

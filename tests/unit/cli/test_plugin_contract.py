@@ -37,7 +37,7 @@ def test_a_hook_is_shown_with_everything_that_is_said_of_it(run: Run, hook: str)
     assert code == 0
     assert out.startswith(text.signature)
     assert all(meaning in out for meaning in (*text.arguments.values(), text.returns, *text.raises.values()))
-    assert text.example in out
+    assert text.code in out
     assert "Deadline:" in out
 
 

@@ -46,6 +46,19 @@ class HookText:
     notices: tuple[Notice, ...] = ()
 
     @property
+    def code(self) -> str:
+        """The example as a program, with what the interpreter answers as comments."""
+        lines: list[str] = []
+        for line in self.example.splitlines():
+            if line.startswith(">>> "):
+                lines += [""] * bool(lines and lines[-1].startswith(" ")) + [line[4:]]
+            elif line.startswith("..."):
+                lines.append(line[4:])
+            else:
+                lines.append(f"# {line}")
+        return "\n".join(lines)
+
+    @property
     def signature(self) -> str:
         """The hook as it is defined in a plugin, with types."""
         made = [f"{p.name}: {code_name(p.annotation)}" + ("" if p.required else f" = {p.default!r}")
