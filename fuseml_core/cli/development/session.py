@@ -50,7 +50,7 @@ class Session:
         python = self.project.environment(self.printer.say)
         with contextlib.ExitStack() as stack:
             self._make(python, stack)
-            watch = Watch([*self.project.sources, *self._files()])
+            watch = Watch(self._watched())
             self._start("ready")
             held = self._lease(stack) if lease else None
             for name, plugin in self._plugins.items():
@@ -139,9 +139,14 @@ class Session:
             if plugin.ended:
                 self.printer.say(f"{name} ended with {plugin.ended}; it starts again when a file changes", colour="red")
 
-    def _files(self) -> list[Path]:
-        files = [self.project.folder / "extension.toml", self.project.folder / "requirements.lock"]
-        return [*files, self.config.resolve()] if self.config else files
+    def _watched(self) -> list[Path]:
+        """What the plugin is made of; reports, bundles and pages that lie beside it are not."""
+        found = [self.project.folder / "extension.toml", self.project.folder / "requirements.lock"]
+        for source in self.project.sources:
+            code = [source / "src"] if (source / "src").is_dir() else [
+                path for path in source.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+            found += [*code, source / "pyproject.toml"]
+        return [*found, self.config.resolve()] if self.config else found
 
     def _shown(self, changed: Sequence[Path]) -> str:
         names = [str(path.relative_to(self.project.folder) if path.is_relative_to(self.project.folder) else path)
