@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from fuseml_sdk import globs, hookimpl
 from fuseml_sdk.contents import scan
-from fuseml_sdk.errors import InvalidInput, NotFound, NotReady, Unsupported
+from fuseml_sdk.errors import InvalidInput, NotFound, NotReady, Retryable, Unsupported
 from fuseml_sdk.types import (
     RUNNABLE,
     ArtifactDescriptor,
@@ -88,12 +88,16 @@ class RunnableStore:
         repository = _repository(request.kind, request.project, request.name)
         if request.source is None:
             raise InvalidInput(f"runnable {request.project}/{request.name} has no source")
-        with runnables.pack(_directory(request.source)) as packed:
-            if request.digest and request.digest != packed.digest:
-                raise InvalidInput(f"runnable {request.project}/{request.name} has the digest {packed.digest}, "
-                                   f"not {request.digest}")
-            self._recent[packed.digest] = time.monotonic()
-            runnables.push(self._client(), repository, packed)
+        try:
+            with runnables.pack(_directory(request.source)) as packed:
+                if request.digest and request.digest != packed.digest:
+                    raise InvalidInput(f"runnable {request.project}/{request.name} has the digest {packed.digest}, "
+                                       f"not {request.digest}")
+                self._recent[packed.digest] = time.monotonic()
+                runnables.push(self._client(), repository, packed)
+        except OSError as error:
+            raise Retryable(f"runnable {request.project}/{request.name} could not be packed: {error}",
+                            hint="Make room on the disk with the temporary files.") from error
         ref = ArtifactRef(kind=RUNNABLE, project=request.project, name=request.name, digest=packed.digest)
         found = self.store_get(ref)
         return found.model_copy(update={

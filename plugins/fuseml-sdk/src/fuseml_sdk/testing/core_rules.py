@@ -7,6 +7,7 @@ import threading
 from fuseml_sdk.contract import frozen, operations
 from fuseml_sdk.errors import PluginError
 from fuseml_sdk.hookspecs import PROTOCOL
+from fuseml_sdk.negotiation import negotiate
 from fuseml_sdk.testing.bench import Bench, brief, expect, optional_hooks, required_hooks
 from fuseml_sdk.testing.rules import NotApplicable, Rulebook, Violation
 
@@ -69,6 +70,11 @@ def _is_ready(bench: Bench) -> None:
            fix="Lock the plugin with the fuseml-sdk of the server, or use the kit of the plugin's version.")
 def _contract_is_the_same(bench: Bench) -> None:
     found = bench.description.get("contract_digest")
+    if not found and not bench.description.get("sdk_version"):
+        # A program without the SDK has no digest to tell; that it keeps the contract is what the other rules show.
+        agreement = negotiate(bench.description)
+        expect(agreement.accepted, agreement.reason)
+        return
     expect(found == frozen()["digest"], f"its contract digest is {found!r}, the kit's is {frozen()['digest']!r}")
 
 
