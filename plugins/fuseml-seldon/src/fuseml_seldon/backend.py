@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -21,6 +22,8 @@ TIMEOUT = 600.0
 #: Bytes that the path of a Unix socket may have on every system.
 _LONGEST = 90
 _PAUSE = 0.1
+#: Becomes the program, with the socket as descriptor 3; shells do that for descriptors below 10 only.
+_LAUNCHER = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execvp(sys.argv[2], sys.argv[2:])"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Backend:
         self._folder = _short_folder()
         self._address = str(self._folder / "model")
         self._connections = threading.local()
+        self._open: set[http.client.HTTPConnection] = set()
         self.ending = False
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -64,9 +68,9 @@ class Backend:
         try:
             listening.bind(self._address)
             listening.listen(256)
-            script = f'exec "$@" 3<&{listening.fileno()}'
+            launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(listening.fileno())]
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", script, "sh", *self._command], stdin=subprocess.PIPE, pass_fds=[listening.fileno()],
+                [*launcher, *self._command], stdin=subprocess.PIPE, pass_fds=[listening.fileno()],
                 env={**_without_own_environment(), "LISTEN_FDS": "1"})
         finally:
             listening.close()
@@ -107,16 +111,21 @@ class Backend:
             try:
                 return _exchange(kept, method, path, body)
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
-                kept.close()  # it was idle for too long
+                self._forget(kept)  # it was idle for too long
         fresh = _Connection(self._address)
         try:
             answer = _exchange(fresh, method, path, body)
         except BaseException:
-            self._connections.kept = None
-            fresh.close()
+            self._forget(fresh)
             raise
         self._connections.kept = fresh
+        self._open.add(fresh)
         return answer
+
+    def _forget(self, connection: http.client.HTTPConnection) -> None:
+        self._connections.kept = None
+        self._open.discard(connection)
+        connection.close()
 
     def end(self, patience: float = 30.0) -> None:
         """Let go of its lifeline, wait for its end, and remove the socket.
@@ -125,6 +134,8 @@ class Backend:
             patience: Seconds until it is killed.
         """
         self.ending, process = True, self._process
+        for connection in list(self._open):
+            connection.close()
         if process is not None:
             if process.stdin is not None:
                 process.stdin.close()

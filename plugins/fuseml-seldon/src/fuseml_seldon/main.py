@@ -32,6 +32,19 @@ KEEPALIVE = 660
 GRACE = 30
 
 
+class Metrics(SeldonMetrics):  # type: ignore[misc] # it has no types
+    """Metrics of the one worker, in its memory; Seldon's own take a process more and four messages for each request."""
+
+    def __init__(self) -> None:
+        self.worker_id_func = os.getpid
+        self.data: dict[Any, Any] = {}
+        self._lock = threading.Lock()
+        self._extra_default_labels: dict[str, str] = {}
+
+    def __del__(self) -> None:
+        """There is no process to end."""
+
+
 def main(arguments: list[str]) -> int:
     """Serve one model until SIGTERM.
 
@@ -45,21 +58,20 @@ def main(arguments: list[str]) -> int:
     if int(os.environ.get("LISTEN_FDS") or 0) < 1:
         print("fuseml: no socket was passed (LISTEN_FDS)", file=sys.stderr)
         return 2
-    metrics = _metrics()  # before the process with the model, which lives until nobody holds its lifeline
     backend, owner = Backend(arguments), os.getpid()
     try:
         backend.start()
         if not backend.wait_until_ready():
             print("fuseml: the process with the model ended; what it said is above", file=sys.stderr)
             return 1
-        return _serve(backend, metrics)
+        return _serve(backend)
     finally:
         if os.getpid() == owner:  # gunicorn's worker, a fork of this process, comes by here, too
             backend.end()
 
 
-def _serve(backend: Backend, metrics: Any) -> int:
-    model = ServedModel(backend)
+def _serve(backend: Backend) -> int:
+    model, metrics = ServedModel(backend), Metrics()
     app = get_rest_microservice(model, metrics)
     _add_metrics(app, metrics)
     failed = threading.Event()
@@ -78,15 +90,6 @@ def _serve(backend: Backend, metrics: Any) -> int:
             raise
         return 1 if failed.is_set() or end.code else 0
     return 0
-
-
-def _metrics() -> Any:
-    """Seldon's metrics live in a process of their own, which must not end before the last answer."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        return SeldonMetrics(worker_id_func=os.getpid)
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _add_metrics(app: Any, metrics: Any) -> None:

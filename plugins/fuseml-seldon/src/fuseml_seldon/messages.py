@@ -68,6 +68,8 @@ def _of_tensor(tensor: Any) -> Any:
         msg = "tensor must be an object with shape and values"
         raise MessageError(msg)
     values: list[Any] = tensor["values"]
+    if not values:
+        return []
     shape = tensor.get("shape") or [len(values)]
     if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
         msg = "shape must be a list of positive whole numbers"
@@ -75,7 +77,7 @@ def _of_tensor(tensor: Any) -> Any:
     if math.prod(shape) != len(values):
         msg = f"the shape {shape} wants {math.prod(shape)} values, got {len(values)}"
         raise MessageError(msg)
-    for size in reversed(shape[1:]):
+    for size in reversed(shape[1:]):  # the innermost lists first
         values = [values[start:start + size] for start in range(0, len(values), size)]
     return values
 
