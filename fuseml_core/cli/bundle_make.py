@@ -35,16 +35,17 @@ FINDINGS: list[Column] = [
 
 @click.command("new")
 @click.argument("name")
-@click.option("--kind", type=click.Choice(["runnable", "store"]), default="runnable", show_default=True,
-              help="What it holds at first: a program with a pipeline template, or a plugin that keeps artifacts.")
 @click.option("--directory", "-d", type=click.Path(path_type=Path), help="Where to; by default a folder NAME.")
 @output_option
-def new(name: str, kind: str, directory: Path | None, output: str) -> None:
-    """Begin the source of the extension NAME: it can be linted, built, pushed, installed and used as it is."""
+def new(name: str, directory: Path | None, output: str) -> None:
+    """Begin the extension NAME, a program and a pipeline template: it can be linted, built, pushed and used as it is.
+
+    `fuseml plugin new` begins one with a plugin.
+    """
     from fuseml_oci.bundles.scaffold import create
 
     folder = directory or Path(name)
-    made = [path.relative_to(folder).as_posix() for path in create(folder, name, kind)]
+    made = [path.relative_to(folder).as_posix() for path in create(folder, name)]
     if output != "table":
         show_data({"folder": str(folder), "files": made}, output)
         return

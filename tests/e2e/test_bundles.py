@@ -79,10 +79,10 @@ def test_r169_signatures_travel_with_a_copy(numbers, published):
 
 
 def test_r168_a_new_store_is_installed_and_runs(numbers, tmp_path):
-    """The other kind of new bundle: its own test passes, and its plugin is an agent of the server at once."""
-    numbers("bundle", "new", "notes", "--kind", "store", cwd=tmp_path)
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"], timeout=120,
-                          cwd=tmp_path / "notes", capture_output=True, text=True, check=False,
+    """The bundle of a new plugin: its own tests pass, and the server has it at once."""
+    numbers("plugin", "new", "store", "notes", cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_notes.py"],
+                          timeout=120, cwd=tmp_path / "notes", capture_output=True, text=True, check=False,
                           env={**numbers.environment, "PYTHONPATH": str(tmp_path / "notes/src")})
     assert done.returncode == 0, done.stdout + done.stderr
     pushed = numbers("bundle", "push", "notes", "--dev", "--attest", "-o", "json", cwd=tmp_path).json

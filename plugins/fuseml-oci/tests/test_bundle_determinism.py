@@ -57,7 +57,7 @@ def write_source(folder: Path, *, backwards: bool = False, old: bool = False) ->
     wheels = sorted((original / "wheels").glob("*.whl"))
     text = (original / "extension.toml").read_text()
     (original / "extension.toml").write_text(
-        text.replace('wheels = [".", ', "wheels = [").replace('plugin = "same_thing:plugin"', 'plugin = "fuseml_sdk:x"'))
+        text.replace('wheels = [".", ', "wheels = [").replace('plugin = "same_thing:SameThingStore"', 'plugin = "fuseml_sdk:x"'))
     assert wheels
     for path in sorted(original.rglob("*"), reverse=backwards):
         target = folder / path.relative_to(original)

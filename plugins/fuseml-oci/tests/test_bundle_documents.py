@@ -40,7 +40,7 @@ def store(tmp_path_factory) -> Path:
     (folder / "extension.toml").write_text(
         f'{text}\n[[dependencies]]\nname = "other"\nrange = ">=1,<2"\n[[permissions]]\nname = "network"\n'
         'reason = "It \\"talks\\" to nobody in particular."\n[links]\nsource = "https://example.org/notes"\n'
-        '[config_schema]\ntype = "object"\n[config_schema.properties.url]\ntype = "string"\ndescription = "Wo? Überall."\n')
+        '[config_schema.properties.url]\ntype = "string"\ndescription = "Wo? Überall."\n')
     return folder
 
 

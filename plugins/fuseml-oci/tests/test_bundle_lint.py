@@ -11,7 +11,7 @@ import pytest
 
 from fuseml_oci.bundles import build, open_layout, write
 from fuseml_oci.bundles.lint import RULES, Severity, lint_bundle, lint_source, refuse_errors
-from fuseml_oci.bundles.scaffold import create
+from fuseml_oci.bundles.scaffold import KINDS, create
 from fuseml_oci.digests import digest_bytes
 from fuseml_sdk.errors import InvalidInput
 
@@ -306,7 +306,7 @@ def test_secrets_are_not_repeated_in_messages(source):
     assert token not in json.dumps(report.to_json())
 
 
-@pytest.mark.parametrize("kind", ["runnable", "store"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_r168_what_bundle_new_makes_needs_only_words(tmp_path, kind):
     folder = tmp_path / "new-thing"
     create(folder, "new-thing", kind)
