@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from fuseml_core.domain.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from fuseml_core.domain.extensions import Generation, InstalledExtension, Member, TrustDecision
+from fuseml_core.service.extensions.contract_fit import foreseen
 from fuseml_core.service.extensions.explain import check_conflicts
 from fuseml_core.service.extensions.options import Options
 from fuseml_core.service.extensions.plan import Plan, PlannedChange, action_of
@@ -131,6 +132,7 @@ class Planner:
             if change.member is not None:
                 members[candidate.name] = change.member
             changes.append(change)
+            warnings += foreseen(found.name, found.version, found.descriptor)
             warnings += found.advice or self._bundles.advice(found.reference, found.name, found.version)
         for name in asked:
             members[name] = replace(members[name], requested=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fuseml_sdk import __version__, contract, hookimpl, loading, negotiation
+from fuseml_sdk.compatibility import documents
 from fuseml_sdk.errors import Permanent
 from fuseml_sdk.hookspecs import REQUIRED
 from fuseml_sdk.negotiation import Side, negotiate
@@ -103,6 +104,18 @@ def test_a_plugin_in_the_same_process_agrees_with_itself():
     assert agreement.hooks == ("builder_describe",)
     assert set(agreement.missing) == {"builder_detect", "builder_build"}
     assert agreement.deprecations == ("a notice",)
+
+
+@pytest.mark.parametrize(("version", "state"), [
+    ("2.1.0", "same"), ("1.0.0", "too-old"), ("1.9.3", "too-old"), ("0.3.0", "too-old"), ("2.0.0", "older"),
+    ("2.0.7", "older"), ("2.2.0", "newer"), ("3.0.0", "newer")])
+def test_r133_the_version_of_the_sdk_tells_what_to_expect(version, state, tmp_path, monkeypatch):
+    for release, protocol in (("1.0.0", 4), ("2.0.0", 5)):
+        (tmp_path / f"{release}.json").write_text(f'{{"protocol": {protocol}, "digest": "sha256:{release}"}}')
+    monkeypatch.setattr(documents, "RELEASED", tmp_path)
+    agreement = negotiation.foresee(version, title="extension foo", ours=OURS)
+    assert agreement.state == state
+    assert agreement.accepted == (state != "too-old")
 
 
 def test_every_required_hook_exists():

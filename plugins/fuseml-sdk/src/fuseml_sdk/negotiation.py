@@ -135,6 +135,32 @@ def own(manager: pluggy.PluginManager, notices: tuple[str, ...] = (), *, family:
                       "deprecations": [{"text": text} for text in notices]}, family=family)
 
 
+def foresee(sdk_version: str, *, title: str = "the plugin", ours: Side | None = None) -> Agreement:
+    """What to expect of a plugin by the version of its SDK alone, before anything of it is fetched or started.
+
+    Which protocol a version speaks is known from the contracts that were released; one that is later than this SDK is
+    expected to speak ours as well, until its process says otherwise.
+
+    Args:
+        sdk_version: Such as `0.1.0`, from the name of the wheel that the bundle carries.
+        title: How people know the plugin.
+        ours: This server's side; by default that of the SDK it runs with.
+    """
+    from fuseml_sdk.compatibility import releases
+
+    mine = ours or our_side()
+    description = {"protocols": list(mine.protocols), "contract_digest": "", "sdk_version": sdk_version}
+    if _version(sdk_version) == _version(mine.sdk_version):
+        description["contract_digest"] = mine.digest
+    else:
+        known = {_version(version): document for version, document in releases().items()}
+        before = [version for version in known if version <= _version(sdk_version)]
+        if known and _version(sdk_version) < _version(mine.sdk_version):
+            release = known[max(before, default=min(known))]
+            description |= {"protocols": [release["protocol"]], "contract_digest": release["digest"]}
+    return negotiate(description, title=title, ours=mine)
+
+
 def _their_side(description: Mapping[str, Any]) -> Side:
     said = description.get("protocols")
     protocols = {p for p in said if type(p) is int} if isinstance(said, list) else set()
@@ -213,4 +239,4 @@ def _explained(agreement: Agreement, title: str) -> Agreement:
     return replace(agreement, reason="; ".join(parts), fix=" ".join(fixes))
 
 
-__all__ = ["PROTOCOLS", "Agreement", "Relation", "Side", "negotiate", "our_side", "own"]
+__all__ = ["PROTOCOLS", "Agreement", "Relation", "Side", "foresee", "negotiate", "our_side", "own"]
