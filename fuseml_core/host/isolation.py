@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import resource
-import secrets
 import shutil
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +13,7 @@ from pathlib import Path
 from fuseml_core.host import airlock
 from fuseml_core.host.components import Component
 from fuseml_core.host.environment import child_environment
+from fuseml_core.host.folders import HostFolders
 from fuseml_core.host.limits import Limits
 from fuseml_core.host.machine import Machine, probe
 from fuseml_core.host.own_users import OwnUsers, User, take
@@ -23,9 +21,6 @@ from fuseml_core.host.readable import Files, files_of
 from fuseml_core.host.syscalls import program
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.permissions import NETWORK, NONE, PORTS, SETTINGS, SYSTEM_CALLS, Permission, parse, unknown
-
-#: Seconds that compiled modules are kept for an interpreter that is not started.
-_BYTE_CODE_AGE = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,7 @@ class Isolation:
         if component.hosting != "subprocess":
             return ()
         names = [measure.name for measure in self.measures() if measure.enforced and measure.name != "own user"]
-        if self._user(component) is not None:
+        if self.user(component) is not None:
             names.append("own user")
         return (*names, *(name for name in component.permissions if self.judge(name)[0]))
 
@@ -167,18 +162,21 @@ class Isolation:
         """
         # A name that is not understood, of an extension that is older or newer than this server, allows nothing.
         permissions = tuple(parse(name) for name in component.permissions if not unknown([name]))
-        temporary = component.state_dir / "tmp" / secrets.token_hex(4)
         component.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.mkdir(mode=0o700, parents=True)
-        files = files_of(component, permissions, environ, self._protected)
-        user = self._user(component)
+        folders = HostFolders(component.state_dir)
+        folders.prepare()
         python = str(component.python or sys.executable)
-        command = [python, "-I", "-X", f"pycache_prefix={_byte_code(component, python)}", *arguments]
+        temporary, byte_code = folders.temporary(), folders.byte_code(python)
+        own = (temporary, byte_code, folders.incoming)
+        files = files_of(component, permissions, environ, self._protected, own)
+        command = [python, "-I", "-X", f"pycache_prefix={byte_code}", *arguments]
+        user = self.user(component)
         if self._users is not None and user is not None:
             self._users.prepare(component, user)
-            take(temporary, user)
-        elif os.geteuid() == 0:
-            take(component.state_dir, User(0, os.getegid()))  # it may have been another user's until now
+        if os.geteuid() == 0:
+            # They may have been another user's until now.
+            for path in (component.state_dir, *own):
+                take(path, user or User(0, os.getegid()))
         told = ["umask=077", *self._limit_arguments(component, user),
                 *self._machine_arguments(permissions, files, user)]
         forms = {permission.kind.form for permission in permissions}
@@ -220,22 +218,9 @@ class Isolation:
         return [(name, f"{value / (1 << 30):.1f} GiB" if value > 1 << 20 else str(value))
                 for name, value in named if value]
 
-    def _user(self, component: Component) -> User | None:
+    def user(self, component: Component) -> User | None:
+        """The user of its own that a component runs as; None if it runs as the server's."""
         if self._users is None or not self._machine.root:
             return None
         return self._users.user_for(component)
 
-
-def _byte_code(component: Component, python: str) -> Path:
-    """Where compiled modules are kept: environments are not to be changed, least of all by what runs in them.
-
-    Those that no start has used for a month, of versions that are gone, are removed.
-    """
-    folder = component.state_dir / ".byte-code"
-    mine = folder / hashlib.sha256(python.encode()).hexdigest()[:12]
-    mine.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.utime(mine)
-    for entry in folder.iterdir():
-        if time.time() - entry.lstat().st_mtime > _BYTE_CODE_AGE:
-            shutil.rmtree(entry, ignore_errors=True)
-    return mine

@@ -139,10 +139,12 @@ def take(folder: Path, user: User) -> None:
     found = folder.lstat()
     if (found.st_uid, found.st_gid) == (user.uid, user.gid):
         return
-    for root, folders, files in os.walk(folder):
+    # By descriptors: who had the folder until now may be running, and put a link where a folder was.
+    for _, folders, files, descriptor in os.fwalk(folder):
         for name in (*folders, *files):
-            os.lchown(Path(root, name), user.uid, user.gid)
-    os.lchown(folder, user.uid, user.gid)
+            with contextlib.suppress(FileNotFoundError):
+                os.chown(name, user.uid, user.gid, dir_fd=descriptor, follow_symlinks=False)
+    os.chown(folder, user.uid, user.gid, follow_symlinks=False)
 
 
 def _needed(component: Component) -> Iterable[Path]:

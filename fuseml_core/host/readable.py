@@ -49,7 +49,7 @@ class Files:
 
 
 def files_of(component: Component, permissions: Iterable[Permission], environ: Mapping[str, str],
-             protected: tuple[Path, ...]) -> Files:
+             protected: tuple[Path, ...], own: tuple[Path, ...] = ()) -> Files:
     """Decide which files a component gets.
 
     Args:
@@ -57,13 +57,14 @@ def files_of(component: Component, permissions: Iterable[Permission], environ: M
         permissions: What its extension declares.
         environ: The server's variables.
         protected: Folders of the server; no permission and no variable opens them or what contains them.
+        own: Folders that the host made for it, to write to.
 
     Returns:
         Existing paths, symbolic links as they are named and what they lead to.
     """
     read = [*map(Path, _SYSTEM), *(Path("/etc", name) for name in _ETC), *map(Path, _KERNEL),
             *_interpreter(component.python), *component.readable, *_search_path(environ, protected)]
-    write, refused, forms = [component.state_dir], {}, set()
+    write, refused, forms = [component.state_dir, *own], {}, set()
     for permission in permissions:
         forms.add(permission.kind.form)
         if permission.kind.form.startswith("filesystem:"):

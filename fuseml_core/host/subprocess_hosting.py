@@ -21,6 +21,7 @@ from fuseml_core.host import handshake
 from fuseml_core.host.backoff import RestartPolicy
 from fuseml_core.host.components import Component, ComponentInfo, State
 from fuseml_core.host.crashes import CrashLog, CrashReport
+from fuseml_core.host.handover import check_locations, handed_over
 from fuseml_core.host.isolation import Isolation
 from fuseml_core.host.listener import Listener
 from fuseml_core.host.process import PluginProcess
@@ -85,8 +86,11 @@ class SubprocessHosting:
         """
         self._running(call)
         assert self._manager is not None
-        with calls.serving(call):
-            return loading.call(self._manager, operation.hook, arguments)
+        users = self._isolation.user
+        with calls.serving(call), handed_over(self.component, operation.hook, arguments, users) as given:
+            result = loading.call(self._manager, operation.hook, given)
+        check_locations(self.component, operation.hook, result)
+        return result
 
     def info(self) -> ComponentInfo:
         """The state now."""
@@ -95,7 +99,7 @@ class SubprocessHosting:
             return ComponentInfo(self.component, self._state(), process.pid if process else None,
                                  max(0, self._starts - self._rests - 1), self._last_crash,
                                  crashes=self._crash_log.of(f"{self.component.family}/{self.component.name}"),
-                                 agreement=self._agreement)
+                                 enforced=self._isolation.enforced(self.component), agreement=self._agreement)
 
     def rest(self) -> bool:
         """End the process until the next call; the socket stays. To be called while nobody calls.

@@ -167,7 +167,8 @@ def write(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def greeter(folder: Path, lock: str, *, version: str = "0.1.0", marker: str = "one", describe: str = "pass") -> Path:
+def greeter(folder: Path, lock: str, *, version: str = "0.1.0", marker: str = "one", describe: str = "pass",
+            permission: str = "network") -> Path:
     """The source of an extension with a builder of its own."""
     write(folder / "plugin", {"pyproject.toml": PROJECT.format(version=version), "src/greeter/__init__.py": "",
                               "src/greeter/plugin.py": PLUGIN.format(marker=marker, describe=describe)})
@@ -176,7 +177,7 @@ def greeter(folder: Path, lock: str, *, version: str = "0.1.0", marker: str = "o
 name = "greeter"
 version = "{version}"
 summary = "Says hello."
-permissions = [{{name = "network", reason = "to greet"}}]
+permissions = [{{name = "{permission}", reason = "to greet"}}]
 [environment]
 wheels = ["../plugin", "{ROOT}/plugins/fuseml-sdk"]
 [[components]]

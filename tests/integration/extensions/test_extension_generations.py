@@ -28,7 +28,8 @@ def needs(name: str, range_: str) -> str:
 
 def dying(folder: Path) -> tuple[Path, str]:
     """Code of a component that passes the check before the switch, dies a little later and does not come back."""
-    flag = folder / "dead"
+    flag = folder / "flags" / "dead"
+    flag.parent.mkdir()
     dies = (f"import threading, time, os, pathlib\n        if pathlib.Path({str(flag)!r}).exists(): raise RuntimeError('worn out')\n"
             f"        pathlib.Path({str(flag)!r}).touch()\n"
             "        threading.Timer(0.8, lambda: os._exit(7)).start()")
@@ -292,7 +293,8 @@ def test_a_version_that_dies_after_the_switch_is_rolled_back_and_history_says_so
     world.install("greeter")
     first = world.extensions.generation()
     flag, dies = dying(tmp_path)
-    world.push(world.greeter(tmp_path / "two", lock, version="0.2.0", describe=dies))
+    world.push(world.greeter(tmp_path / "two", lock, version="0.2.0", describe=dies,
+                             permission=f"filesystem:write:{flag.parent}"))
     assert first.state.value in ("new", "settled")
     world.extensions.stop()
     world.extensions = world.start(keep=5, grace=20.0)
@@ -467,7 +469,8 @@ def test_a_generation_that_a_server_died_with_is_watched_again_after_the_next_st
 def test_a_first_installation_that_does_not_stay_up_is_taken_away_again(world, tmp_path, lock):
     world.extensions = world.start(keep=5, grace=20.0)
     flag, dies = dying(tmp_path)
-    world.push(world.greeter(tmp_path / "one", lock, describe=dies))
+    world.push(world.greeter(tmp_path / "one", lock, describe=dies,
+                             permission=f"filesystem:write:{flag.parent}"))
     world.extensions.install(["greeter"])
     assert flag.exists()
     deadline = time.monotonic() + 30
