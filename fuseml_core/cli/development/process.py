@@ -24,7 +24,7 @@ from fuseml_sdk.serve.tracing import VARIABLE
 
 #: Seconds a plugin may take to answer for the first time, and to end when asked to.
 START_TIMEOUT, STOP_TIMEOUT = 120.0, 5.0
-#: Seconds the next process waits for the last one to let go of the socket.
+#: Seconds that calls in flight may take to finish when the code has changed.
 _HANDOVER = 0.3
 
 
@@ -87,7 +87,8 @@ class DevelopedPlugin:
         process = self._process = _Process(self._command(), self._environment(), self._document(config),
                                            self._listener, self._show)
         if before is not None and not before.exited.wait(_HANDOVER):
-            threading.Thread(target=before.stop, args=(STOP_TIMEOUT,), daemon=True).start()
+            before.signal(signal.SIGKILL)  # or calls would go on reaching the code of before the change
+            before.exited.wait(STOP_TIMEOUT)
         failure, hooks = self._describe(process)
         return Start(time.monotonic() - began, failure, hooks)
 

@@ -95,7 +95,7 @@ class Session:
             project.environment(self.printer.say)
             settings = self._settings(project)
         except (FusemlError, PluginError) as error:
-            self.printer.say(f"not started again: {error}", colour="red")
+            self.printer.say(f"not started: {error}", colour="red")
             return
         if [(e.family, e.name, e.plugin) for e in project.components] != [
                 (e.family, e.name, e.plugin) for e in self.project.components]:

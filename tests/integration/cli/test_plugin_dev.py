@@ -1,0 +1,229 @@
+"""`fuseml plugin dev` without a server: a plugin that starts again with every change, whatever its author does to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fuseml_core.cli.client import UnixConnection
+from fuseml_oci.bundles import scaffold
+
+FUSEML = Path(sys.executable).with_name("fuseml")
+PATIENCE = 120.0
+SECRET = "a-secret-that-nobody-may-see"
+
+
+class Terminal:
+    """A running `plugin dev`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process, self._log, self._read = process, log, 0
+
+    def wait_for(self, what: str) -> str:
+        """Wait until it writes something that was not seen before; returns what came up to there."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            text = self._log.read_text(errors="replace")[self._read:]
+            if found := re.search(what, text):
+                self._read += found.end()
+                return text[:found.end()]
+            assert self.process.poll() is None, f"it has ended:\n{text}"
+            time.sleep(0.02)
+        pytest.fail(f"{what!r} was not written:\n{self._log.read_text(errors='replace')}")
+
+    @property
+    def text(self) -> str:
+        """Everything."""
+        return self._log.read_text(errors="replace")
+
+    @property
+    def socket(self) -> str:
+        """Where the plugin listens."""
+        found = re.search(r"--unix-socket (\S+)", self.text)
+        assert found, self.text
+        return found[1]
+
+    def call(self, hook: str, **arguments) -> tuple[int, dict]:
+        """Call a hook; returns status and document."""
+        connection = UnixConnection(self.socket, timeout=PATIENCE)
+        try:
+            connection.request("POST", f"/v1/hooks/{hook}", json.dumps(arguments))
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A home with a short path, for the socket's has room for 108 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="fzd-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A new store; its environment is made once."""
+    folder = tmp_path_factory.mktemp("author") / "shelf"
+    scaffold.create(folder, "shelf", "store")
+    # The tests' dependencies are not needed to run the plugin.
+    toml = folder / "pyproject.toml"
+    toml.write_text(re.sub(r"\[dependency-groups\]\n.*\n", "", toml.read_text()))
+    return folder
+
+
+@contextmanager
+def developing(project: Path, home: Path, *options: str) -> Iterator[Terminal]:
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    environment = {**os.environ, "FUSEML_HOME": str(home / "fz"), "HOME": str(home), "XDG_RUNTIME_DIR": str(home),
+                   "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR") or str(caches / "uv")}
+    log = home / f"terminal-{time.monotonic_ns()}"
+    with log.open("wb") as output:
+        process = subprocess.Popen([FUSEML, "plugin", "dev", str(project), "--no-server", *options], env=environment,
+                                   stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=home)
+    try:
+        yield Terminal(process, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+
+
+@contextmanager
+def changed(path: Path, before: str, after: str) -> Iterator[None]:
+    """Edit a file, and take the edit back."""
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+
+
+def test_r168_a_plugin_starts_again_with_every_change(project, home):
+    code = project / "src/shelf/__init__.py"
+    with developing(project, home) as terminal:
+        terminal.wait_for(r"store shelf is ready after [\d.]+ s")
+        terminal.wait_for("Waiting for changes")
+        assert terminal.call("store_describe")[1]["name"] == "shelf"
+        terminal.wait_for(r"store_describe +[\d.]+ ms +ok")
+        status, problem = terminal.call("store_get", ref={"kind": "dataset", "project": "p", "name": "none"})
+        assert (status, problem["type"].rpartition("/")[2]) == (404, "not-found")
+        terminal.wait_for(r"store_get +[\d.]+ ms +not-found +there is no dataset p/none")
+        with changed(code, 'name="shelf"', 'name="pantry"'):
+            terminal.wait_for(r"changed: src/shelf/__init__.py")
+            terminal.wait_for("is ready again after")
+            assert terminal.call("store_describe")[1]["name"] == "pantry"
+        terminal.wait_for("is ready again after")
+        assert terminal.call("store_describe")[1]["name"] == "shelf", "also when the change is as long as what it undoes"
+        (project / "README.md").write_text("Nothing that runs.\n")
+        (project / "shelf-0.1.0.oci.tar").write_text("Nor this.\n")
+        with changed(project / "src/shelf/config.py", "ge=1", "ge=2"):
+            assert "README" not in terminal.wait_for("is ready again after")
+        terminal.wait_for("is ready again after")
+    assert terminal.process.returncode == 0
+    assert terminal.text.rstrip().endswith("stopped")
+    assert not Path(terminal.socket).exists()
+
+
+def test_r168_mistakes_are_shown_and_end_nothing(project, home):
+    code = project / "src/shelf/__init__.py"
+    with developing(project, home) as terminal:
+        terminal.wait_for("Waiting for changes")
+        with changed(code, "import os\n", "import os, nothing_of_this_name\n"):
+            said = terminal.wait_for(r"does not work: ModuleNotFoundError: No module named 'nothing_of_this_name'")
+            assert 'src/shelf/__init__.py", line' in said
+            status, problem = terminal.call("store_describe")
+            assert (status, "nothing_of_this_name" in problem["detail"]) == (500, True)
+        terminal.wait_for("is ready again after")
+        with changed(code, "class ShelfStore", "class ShelfStore("):
+            terminal.wait_for("does not work: SyntaxError")
+        terminal.wait_for("is ready again after")
+        with changed(code, "def store_describe(self)", "def store_describe(self, wrong)"):
+            terminal.wait_for("does not work: the plugin does not fit the contract")
+        terminal.wait_for("is ready again after")
+        with changed(code, "        found = sorted(", "        os._exit(13)\n        found = sorted("):
+            terminal.wait_for("is ready again after")
+            with pytest.raises(OSError, match=r".*"):
+                terminal.call("store_search", query={})
+            terminal.wait_for("store shelf ended with exit code 13; it starts again when a file changes")
+        terminal.wait_for("is ready again after")
+        manifest = project / "extension.toml"
+        with changed(manifest, 'version = "0.1.0"', 'version = "one"'):
+            terminal.wait_for(r"not started: .*'one' is not a semantic version")
+        terminal.wait_for("is ready again after")
+        assert terminal.call("store_describe")[0] == 200
+
+
+def test_r168_settings_come_from_a_file_and_secrets_stay_hidden(project, home):
+    settings = home / "settings.toml"
+    settings.write_text(f'max_bytes = "many"\ntoken = "{SECRET}"\n')
+    with developing(project, home, "--config", str(settings)) as terminal:
+        terminal.wait_for("not started: .*max_bytes")
+        settings.write_text(f'max_bytes = 3\ntoken = "{SECRET}"\n')
+        terminal.wait_for("is ready again after")
+        source = home / "source"
+        source.mkdir()
+        (source / "a.txt").write_text("four")
+        request = {"kind": "dataset", "project": "p", "name": "n", "source": {"uri": source.as_uri()}}
+        status, problem = terminal.call("store_register", request=request)
+        assert (status, "at most 3" in problem["detail"]) == (400, True)
+        settings.write_text(f'token = "{SECRET}\n')
+        terminal.wait_for("not started: .*cannot be read as TOML")
+    assert SECRET not in terminal.text
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes by /proc")
+def test_nothing_is_left_when_it_is_killed(project, home):
+    with developing(project, home) as terminal:
+        terminal.wait_for("Waiting for changes")
+        path = terminal.socket
+        child = next(int(entry.name) for entry in Path("/proc").glob("[0-9]*")
+                     if _parent(entry) == terminal.process.pid and _is_plugin(entry))
+        os.kill(terminal.process.pid, signal.SIGKILL)
+        terminal.process.wait(60)
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and Path(f"/proc/{child}").exists() and _is_plugin(Path(f"/proc/{child}")):
+            time.sleep(0.05)
+        assert not _is_plugin(Path(f"/proc/{child}"))
+    with developing(project, home) as terminal:
+        terminal.wait_for("Waiting for changes")
+        assert terminal.socket != path, "a stale socket is no obstacle"
+
+
+def test_a_folder_without_a_plugin_is_refused(tmp_path, home):
+    scaffold.create(tmp_path / "words", "words", "runnable")
+    for folder, said in ((tmp_path / "words", "has no plugin"), (tmp_path, "no extension.toml")):
+        done = subprocess.run([FUSEML, "plugin", "dev", str(folder), "--no-server"], capture_output=True, text=True,
+                              env={**os.environ, "FUSEML_HOME": str(home / "fz")}, timeout=PATIENCE, check=False)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def _parent(entry: Path) -> int:
+    try:
+        return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _is_plugin(entry: Path) -> bool:
+    try:
+        return b"fuseml_sdk.serve" in (entry / "cmdline").read_bytes()
+    except OSError:
+        return False
