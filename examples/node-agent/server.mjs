@@ -9,6 +9,10 @@ import { Problem, problemOf } from "./problems.mjs";
 const PROTOCOL = 1;
 const MAX_HEAD = 32 * 1024;
 const MAX_BODY = 64 * 1024 * 1024;
+/** Bytes of a body that is read although its request is refused, so that the sender gets to read the answer. */
+const SMALL = 1024 * 1024;
+/** Statuses of refusals that leave the body unread: it is too large, or nobody knows how large. */
+const UNREAD = [411, 413];
 
 /**
  * @param {Object<string, {parameters: object, run: function}>} hooks by name; `parameters` maps names to checks
@@ -30,9 +34,20 @@ async function serve(hooks, tokenFile, request, response) {
     send(response, 200, "application/json", answer);
   } catch (error) {
     const problem = problemOf(error);
+    await discard(request, problem.status);
     // What was not read of the body would be taken for the next request.
     const headers = request.complete ? problem.headers : { ...problem.headers, connection: "close" };
     send(response, problem.status, "application/problem+json", JSON.stringify(problem.document), headers);
+  }
+}
+
+/** Read what is left of a request that is refused. */
+async function discard(request, status) {
+  if (UNREAD.includes(status) || Number(request.headers["content-length"] ?? 0) > SMALL) return;
+  try {
+    for await (const part of request) void part;
+  } catch {
+    // The sender went away.
   }
 }
 

@@ -33,6 +33,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 #: Hooks that run at once, and requests that may wait for their turn.
 WORKERS, QUEUE = 64, 256
+#: Bytes of a body that is read although its request is refused, so that the sender gets to read the answer.
+SMALL = 1024 * 1024
 #: Environment variables that :func:`application` reads.
 PLUGIN_VARIABLE, TOKEN_VARIABLE = "FUSEML_PLUGIN", "FUSEML_PLUGIN_TOKEN_FILE"
 
@@ -105,13 +107,18 @@ class AsgiRuntime:
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         try:
-            request = await _read(scope, receive)
+            head = _head(scope)
+            early = self._at_once(head)
+            if early is not None and int(head.headers.get("content-length", "0")) > SMALL:
+                await _answer(send, early, close=True)
+                return
+            request = await _read(head, receive)
         except wire.BadRequest as error:
             await _answer(send, refusal(error), close=True)
             return
         if request is None:
             return
-        response = self._at_once(request) or await self._respond(request, receive)
+        response = early or await self._respond(request, receive)
         if response is None:
             return  # The client has gone.
         if request.path == "/readyz" and not self._allowed(request):
@@ -217,8 +224,8 @@ def application() -> AsgiRuntime:
     return AsgiRuntime(address, settings, token_file=Path(token) if token else None)
 
 
-async def _read(scope: Message, receive: Receive) -> wire.Request | None:
-    """Read a request whole; None when the client went away meanwhile. Raises `BadRequest` as the other runtime does."""
+def _head(scope: Message) -> wire.Request:
+    """A request before its body has arrived. Raises `BadRequest` as the other runtime does."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1").strip() for name, value in scope["headers"]}
     if sum(len(name) + len(value) for name, value in scope["headers"]) > wire.MAX_HEAD:
         raise wire.BadRequest(431, f"the headers are larger than {wire.MAX_HEAD} bytes")
@@ -229,6 +236,11 @@ async def _read(scope: Message, receive: Receive) -> wire.Request | None:
         raise wire.BadRequest(400, "content-length is not a number")
     if int(length) > wire.MAX_BODY:
         raise wire.BadRequest(413, f"the body is larger than {wire.MAX_BODY} bytes")
+    return wire.Request(scope["method"], scope["path"], headers, b"")
+
+
+async def _read(head: wire.Request, receive: Receive) -> wire.Request | None:
+    """Read a request whole; None when the client went away meanwhile. Raises `BadRequest`."""
     body = bytearray()
     more = True
     while more:
@@ -242,7 +254,7 @@ async def _read(scope: Message, receive: Receive) -> wire.Request | None:
         more = message.get("more_body", False)
         if len(body) > wire.MAX_BODY:
             raise wire.BadRequest(413, f"the body is larger than {wire.MAX_BODY} bytes")
-    return wire.Request(scope["method"], scope["path"], headers, bytes(body))
+    return wire.Request(head.method, head.path, head.headers, bytes(body))
 
 
 async def _first(*futures: asyncio.Future[Any]) -> None:
