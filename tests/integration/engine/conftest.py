@@ -161,8 +161,13 @@ class MemoryComponents:
         self.memory, self.scripted = MemoryStore(), ScriptedAgent()
         self.settings: dict[str, dict[str, str]] = {}
         self.known_builders: list[Any] = [("mlflow/mlflow", MLflowBuilder())]
+        self.others: dict[str, MemoryStore] = {}
 
     def store(self, kind, name=""):
+        if name:
+            if name not in self.others:
+                raise Unavailable(f"there is no artifact store {name!r}")
+            return self.others[name]
         if kind not in self.memory.describe().kinds:
             raise Unavailable(f"no store keeps {kind}")
         return self.memory
@@ -182,8 +187,11 @@ class MemoryComponents:
     def variables(self, extension):
         return self.settings.get(extension, {})
 
-    def overview(self):
+    def resting_agents(self):
         return []
+
+    def watched(self):
+        return self.stores()
 
 
 class MemoryGateway:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from fuseml_core.domain.errors import Conflict
 from fuseml_core.domain.records import InstanceState
 from fuseml_sdk.types import WorkloadStatus
 
@@ -21,6 +22,28 @@ def served(shop):
 def instances(shop):
     with shop.ledger.read() as tx:
         return tx.services.instances()
+
+
+def also(shop):
+    """A second template whose services are called after their model."""
+    template = shop.catalog.template("serving")["template"]
+    steps = {"serve": {**template["steps"]["serve"], "service_name": "{model}-also"}}
+    shop.catalog.add_template({**template, "name": "also", "steps": steps})
+
+
+def test_r109_several_templates_serve_one_model_under_names_of_their_own(workshop, raises_fuseml):
+    """Two owners of services that would be called the same are refused, by template and selector."""
+    also(workshop)
+    served(workshop)
+    workshop.pipelines.add("p", "also", "second", {"model": "model://app"}, {})
+    workshop.pipelines.add("p", "also", "other", {"model": "model://other"}, {})
+    workshop.turn(4)
+
+    assert {s["name"]: s["pipeline"] for s in workshop.services.all("p")} == {
+        "app": "serving-pipeline", "app-also": "second"}
+    assert len({s["model"] for s in workshop.services.all("p")}) == 1
+    with raises_fuseml(Conflict, "the pipeline second serves model://app already"):
+        workshop.pipelines.add("p", "also", "third", {"model": "model://app"}, {})
 
 
 def test_r109_a_new_model_replaces_the_old_instance_only_when_it_is_ready(workshop):
