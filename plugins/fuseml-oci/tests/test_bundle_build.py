@@ -199,6 +199,13 @@ MISTAKES = {
     "'kind' is written twice": ("runnables/trainer.yaml", lambda t: t + "kind: custom\n"),
     "no input 'rows'": ("runnables/trainer.yaml", lambda t: t.replace("{input.data}", "{input.rows}")),
     "environment.lock: the bundle has no file": ("runnables/trainer.yaml", lambda t: t + "environment: {lock: x.lock}"),
+    "environments.second.lock: the bundle has no file": (
+        "runnables/trainer.yaml", lambda t: t + "environments: {second: {lock: x.lock}}"),
+    "environments.second.from_input: there is no input 'none'": (
+        "runnables/trainer.yaml", lambda t: t + "environments: {second: {from_input: none}}"),
+    "there is no environment 'second'": (
+        "runnables/trainer.yaml", lambda t: t + 'env: {PYTHON: "{python.second}"}'),
+    "environments: 'Second' is not a name": ("runnables/trainer.yaml", lambda t: t + "environments: {Second: {}}"),
     "steps.train.runnable: the bundle has no runnable 'coach'": (
         "templates/training.yaml", lambda t: t.replace("runnable: trainer", "runnable: coach")),
     "'other', which is not among the dependencies": (

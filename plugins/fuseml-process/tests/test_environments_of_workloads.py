@@ -19,6 +19,7 @@ from fuseml_process.shim.failures import StepFailed
 from fuseml_process.shim.oci import CONFIG_TYPE, FILES_TYPE, fetch_runnable
 from fuseml_sdk.archives import tar_bytes
 from fuseml_sdk.environments import compile_lock, find_uv
+from fuseml_sdk.errors import InvalidInput
 
 SHOW = "import iniconfig, sys; print(sys.prefix)"
 
@@ -89,6 +90,32 @@ def test_r42_the_environment_of_an_input(bench: Any, tmp_path: Path, carried: st
         assert status.state == "succeeded", status
     assert status.warnings == []
     assert len(list((bench.base / "cache/locks").glob("*.lock"))) == (carried == "requirements")
+
+
+def test_r42_further_environments_hold_what_the_first_excludes(bench: Any, tmp_path: Path) -> None:
+    """One distribution in two versions: the program of the first environment starts that of the second."""
+    model, contents = tmp_path / "model", tmp_path / "contents"
+    (model / ".fuseml").mkdir(parents=True)
+    contents.mkdir()
+    (model / ".fuseml/requirements.lock").write_text(compile_lock(["iniconfig==2.0.0"]))
+    (contents / "own.lock").write_text(compile_lock(["iniconfig==2.1.0"]))
+    show = "from importlib.metadata import version; print('iniconfig', version('iniconfig'), flush=True)"
+    code = f"{show}; import subprocess, sys; subprocess.run([sys.argv[1], '-c', {show!r}], check=True)"
+    given = {"environment": {"lock": "own.lock"}, "contents": {"uri": contents.as_uri()},
+             "takes": [{"name": "model", "kind": "model"}],
+             "inputs": [{"name": "model", "kind": "model", "location": {"uri": model.as_uri()}}]}
+    command = ["{python}", "-c", code, "{python.model}"]
+    status = bench.run(command, environments={"model": {"from_input": "model"}}, **given)
+    assert status.state == "succeeded", (status, bench.log(status.name))
+    said = [line for line in bench.log(status.name).splitlines() if line.startswith("iniconfig")]
+    assert said == ["iniconfig 2.1.0", "iniconfig 2.0.0"]
+
+    missing = bench.run(command, environments={"model": {"lock": "none.lock"}}, **given)
+    assert (missing.state, missing.reason) == ("failed", "Environment")
+    with pytest.raises(InvalidInput, match=r"\{python\.model\}"):
+        bench.submit(command, **given)
+    with pytest.raises(InvalidInput, match="both a lock and an input"):
+        bench.submit(command, environments={"model": {"from_input": "model", "lock": "own.lock"}}, **given)
 
 
 def test_an_input_without_environment_is_explained(bench: Any, tmp_path: Path) -> None:
