@@ -14,7 +14,7 @@ from fuseml_sdk.compatibility.values import Comparison
 HARMFUL = {"narrowed", "required-added", "now-required", "removed"}
 NAMES_OF_FIELDS = ["a", "b", "c"]
 NAMES = st.sampled_from(NAMES_OF_FIELDS)
-SETTINGS = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def bounds(least: str, most: str, low: int, high: int) -> st.SearchStrategy[dict[str, Any]]:
