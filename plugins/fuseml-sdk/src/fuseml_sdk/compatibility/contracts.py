@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -69,9 +70,15 @@ def _changes(old: Document, new: Document) -> Iterator[Change]:
         yield _change("protocol", "contract", "protocol", f"{new.get('protocol')} instead of {old.get('protocol')}")
     before, after = old.get("hooks") or {}, new.get("hooks") or {}
     for hook in [*before, *(name for name in after if name not in before)]:
-        yield from _hook(hook, before.get(hook), after.get(hook))
+        if not _equal(before.get(hook), after.get(hook)):
+            yield from _hook(hook, before.get(hook), after.get(hook))
     yield from _errors(old.get("errors") or {}, new.get("errors") or {})
     yield from _formats(old.get("formats") or {}, new.get("formats") or {})
+
+
+def _equal(old: Any, new: Any) -> bool:
+    """Whether two documents are the same text; to Python false is 0, to JSON it is not."""
+    return json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
 
 
 def _hook(name: str, old: Document | None, new: Document | None) -> Iterator[Change]:
@@ -133,7 +140,7 @@ def _formats(old: Document, new: Document) -> Iterator[Change]:
             yield _change(f"file {name}", "contract", "format-removed", "removed")
         elif name not in old:
             yield _change(f"file {name}", "contract", "format-added", "added")
-        else:
+        elif not _equal(old[name], new[name]):
             for found in Comparison(old[name], new[name]).values(old[name], new[name], name):
                 yield _change(found.place, "file", found.kind, found.what)
 
