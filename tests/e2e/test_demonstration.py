@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import threading
@@ -19,10 +20,11 @@ from uv import find_uv_bin
 from fuseml_sdk.environments import compile_lock
 from fuseml_sdk.errors import InvalidInput
 
-from .conftest import ROOT, Project, clean_environment, installation, new_project
+from .conftest import ROOT, Project, Result, clean_environment, installation, new_project
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1200)]
 
+PAGE = ROOT / "docs/how-to/serve-with-seldon.md"
 KSERVE, SELDON = "kserve>=0.15", "seldon-core>=1.18"
 ROWS = [[59.0, 2.0, 32.1, 101.0, 157.0, 93.2, 38.0, 4.0, 4.8598, 87.0],
         [48.0, 1.0, 21.6, 87.0, 183.0, 103.2, 70.0, 3.0, 3.8918, 69.0]]
@@ -70,12 +72,29 @@ def served(tmp_path_factory) -> Iterator[Project]:
         shutil.copytree(ROOT / "examples/diabetes", project.folder, dirs_exist_ok=True)
         project.push("diabetes")
         running = fuseml.state["pids"]
-        fuseml.install("kserve", "seldon")
+        for section in ("Install and serve", "Beside KServe"):
+            follow(section, project)
         assert fuseml.state["pids"] == running, "installed at run time: no process of the server was started again"
-        project("pipeline", "add", "kserve-serving", "--name", "kserve-pipeline", "--input", "model=model://*",
-                "--param", "engine=kserve", "--wait")
-        project("pipeline", "add", "seldon-serving", "--name", "seldon-pipeline", "--input", "model=model://*", "--wait")
         yield project
+
+
+def follow(section: str, project: Project) -> list[Result]:
+    """Type what a section of the how-to shows."""
+    text = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[1]
+    commands = [shlex.split(line)[2:] for line in text.splitlines() if line.startswith("$ fuseml ")]
+    assert commands
+    return [(project if command[0] in ("pipeline", "run", "service") else project.fuseml)(*command) for command in commands]
+
+
+def test_the_how_tos_commands_ask_the_service_and_read_its_log(served):
+    """The page's prediction is that of the service's address; uv's refusal on it is shown by the test above."""
+    (asked,) = follow("Ask", served)
+    assert asked.json["data"]["ndarray"] == pytest.approx(predictions(served, "seldon")[:1])
+    assert asked.json["meta"]["tags"]["model"] == "diabetes"
+    (log,) = follow("When it does not start", served)
+    assert "Seldon Core 1.1" in log.out
+    shown = PAGE.read_text(encoding="utf-8")
+    assert f"{KSERVE}\n{SELDON}" in shown
 
 
 def url_of(project: Project, extension: str) -> str:
@@ -233,11 +252,13 @@ def test_r171_both_are_upgraded_under_load_without_a_failed_call(served, tmp_pat
     for extension in SERVICES:
         fuseml("bundle", "push", str(newer(extension, tmp_path / extension)))
     with load(served) as clients:
+        assert "Extension kserve 0.1.1 is active." in fuseml("extension", "upgrade", "kserve").out
+        assert "Pipeline kserve-pipeline is updated" in served("pipeline", "update", "kserve-pipeline").out
+        assert served.json("run", "start", "kserve-pipeline", "--wait")["state"] == "succeeded"
+        upgraded, updated, _run = follow("Upgrade while it serves", served)
+        assert "Extension seldon 0.1.1 is active." in upgraded.out
+        assert "Pipeline seldon-pipeline is updated" in updated.out
         for extension in SERVICES:
-            assert f"Extension {extension} 0.1.1 is active." in fuseml("extension", "upgrade", extension).out
-        for extension, pipeline in PIPELINES.items():
-            assert f"Pipeline {pipeline} is updated" in served("pipeline", "update", pipeline).out
-            assert served.json("run", "start", pipeline, "--wait")["state"] == "succeeded"
             fuseml.wait_for(lambda name=extension: instance(served, name) != before[name], 120, "the new instance")
         switched = {extension: sum(client.answered for client in group) for extension, group in clients.items()}
 
