@@ -15,6 +15,7 @@ from fuseml_core.host import AgentFacade, BuilderFacade, Component, ComponentInf
 from fuseml_core.host.facades import Caller, default_timeout
 from fuseml_sdk.contract import operations
 from fuseml_sdk.errors import NotReady, PluginError
+from fuseml_sdk.types import AgentDescription
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +82,13 @@ class HostedPlugins:
     def agents(self) -> Sequence[tuple[str, AgentFacade]]:
         """All workload agents by name that take new workloads."""
         return [(route_name(i.component), AgentFacade(self._caller("agent", i.component))) for i in self._of("agent")]
+
+    def resting_agents(self) -> Sequence[tuple[str, AgentDescription, Rest]]:
+        """Agents that are installed and not loaded now, as far as they have described themselves, and why."""
+        return [(f"{extension.name}/{entry['name']}", AgentDescription.model_validate(described), rest)
+                for extension in self._installed() if (rest := self._resting(extension.name))
+                for entry in extension.components if entry["family"] == "agent"
+                if (described := extension.described.get(f"agent/{entry['name']}"))]
 
     def builders(self) -> Sequence[tuple[str, BuilderFacade]]:
         """All builders by name."""

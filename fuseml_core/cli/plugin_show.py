@@ -101,7 +101,7 @@ def info(name: str, output: str) -> None:
 
     NAME is EXTENSION/PLUGIN, or less where that is unique. The plugin is not started for it.
     """
-    show_item(connect().get("plugins", name), output, ITEM)
+    show_item(connect().get("plugins", *name.split("/")), output, ITEM)
 
 
 @click.command("logs")
@@ -111,7 +111,7 @@ def logs(name: str, following: bool) -> None:
     """Print what the processes of the plugin NAME wrote lately."""
     from fuseml_core.cli.logs import print_growing
 
-    print_growing(connect(), ("plugins", name, "logs"), {}, following=following)
+    print_growing(connect(), ("plugins", *name.split("/"), "logs"), {}, following=following)
 
 
 @click.command("trace")
@@ -150,7 +150,7 @@ def restart(name: str, output: str) -> None:
 
     Calls in flight end first; new ones go to the new process.
     """
-    found = connect().post("plugins", name, "restart", timeout=_PATIENCE, repeatable=True)
+    found = connect().post("plugins", *name.split("/"), "restart", timeout=_PATIENCE, repeatable=True)
     if output != "table":
         show_data(found, output)
         return

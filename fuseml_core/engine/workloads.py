@@ -9,20 +9,28 @@ from fuseml_core.domain.records import Run, Step, Version
 from fuseml_core.engine.binding import Bound
 from fuseml_core.engine.naming import service_name
 from fuseml_core.service.components import Components
-from fuseml_sdk.errors import PluginError
-from fuseml_sdk.types import ArtifactRef, Location, Resources, RunnableDescriptor, Workload, WorkloadInput
+from fuseml_sdk.errors import NotReady, PluginError
+from fuseml_sdk.types import (
+    AgentDescription,
+    ArtifactRef,
+    Location,
+    Resources,
+    RunnableDescriptor,
+    Workload,
+    WorkloadInput,
+)
 
 
 def choose_agent(components: Components, descriptor: RunnableDescriptor) -> tuple[str, list[str]]:
     """Name and accepted location schemes of the first agent that can run a runnable.
 
     Raises:
+        NotReady: One that can is installed and rests, because its extension is disabled or all are left out.
         Unavailable: No agent can, with what each one lacks.
         PluginError: No agent can for now: one that may be able to does not answer at the moment.
     """
-    kind = "service" if descriptor.service else "job"
-    environment = "image" if descriptor.environment.image and not descriptor.environment.lock else "python"
-    reasons, away = [], None
+    reasons: list[str] = []
+    away: PluginError | None = None
     for name, agent in components.agents():
         try:
             description = agent.describe()
@@ -31,18 +39,28 @@ def choose_agent(components: Components, descriptor: RunnableDescriptor) -> tupl
             away = error if error.retryable else away
             reasons.append(f"{name} does not answer: {error.message}")
             continue
-        if kind not in description.kinds:
-            reasons.append(f"{name} runs no {kind}s")
-        elif environment not in description.environments:
-            reasons.append(f"{name} has no {environment} environments")
-        else:
-            lacking = {k: v for k, v in descriptor.capabilities.items() if description.capabilities.get(k) != v}
-            if not lacking:
-                return name, list(description.schemes)
-            reasons.append(f"{name} lacks {', '.join(f'{k}={v}' for k, v in lacking.items())}")
+        lacking = _lacking(description, descriptor)
+        if not lacking:
+            return name, list(description.schemes)
+        reasons.append(f"{name} {lacking}")
     if away is not None:
         raise away
+    for name, description, rest in components.resting_agents():
+        if not _lacking(description, descriptor):
+            raise NotReady(f"the workload agent {name} can run {descriptor.name}, but {rest.reason}", hint=rest.hint)
     raise Unavailable(f"no workload agent can run {descriptor.name}", hint="; ".join(reasons))
+
+
+def _lacking(description: AgentDescription, descriptor: RunnableDescriptor) -> str:
+    """What keeps an agent from running a runnable; empty when it can."""
+    kind = "service" if descriptor.service else "job"
+    environment = "image" if descriptor.environment.image and not descriptor.environment.lock else "python"
+    if kind not in description.kinds:
+        return f"runs no {kind}s"
+    if environment not in description.environments:
+        return f"has no {environment} environments"
+    lacking = {k: v for k, v in descriptor.capabilities.items() if description.capabilities.get(k) != v}
+    return f"lacks {', '.join(f'{k}={v}' for k, v in lacking.items())}" if lacking else ""
 
 
 def build(components: Components, run: Run, step: Step, bound: Bound, spec: dict[str, Any], name: str,

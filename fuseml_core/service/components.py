@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fuseml_core.domain.extensions import Rest
 from fuseml_sdk.types import (
     AgentDescription,
     ArtifactDescriptor,
@@ -138,6 +139,10 @@ class Components(Protocol):
 
     def agents(self) -> Sequence[tuple[str, Agent]]:
         """All workload agents by name, preferred first."""
+        ...
+
+    def resting_agents(self) -> Sequence[tuple[str, AgentDescription, Rest]]:
+        """Agents that are installed and not loaded now, with what they said about themselves, and why."""
         ...
 
     def builders(self) -> Sequence[tuple[str, Builder]]:

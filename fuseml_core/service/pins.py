@@ -43,8 +43,9 @@ def work_of(ledger: Ledger) -> Callable[[str], list[Occupation]]:
         prefix = f"{extension}/"
         with ledger.read() as tx:
             steps = tx.steps.in_states(_LIVE_STEPS)
+            mine = [step for step in steps if step.agent.startswith(prefix)]
             found = [Occupation(f"the step {step.name} of the run {tx.steps.run_name(step.id)}",
-                                step.agent.removeprefix(prefix)) for step in steps if step.agent.startswith(prefix)]
+                                step.agent.removeprefix(prefix)) for step in mine]
             there = {s.id: s for project in tx.projects.all() for s in tx.services.all(project.name)}
             for instance in tx.services.instances(states=_LIVE_INSTANCES):
                 service = there.get(instance.service_id)
@@ -54,7 +55,8 @@ def work_of(ledger: Ledger) -> Callable[[str], list[Occupation]]:
             active = tx.runs.active()
             pipelines = tx.pipelines.by_ids(run.pipeline_id for run in active)
             found += [Occupation(f"the run {run.project}/{run.name}", "") for run in active
-                      if run.pipeline_id in pipelines and uses(pipelines[run.pipeline_id], extension)]
+                      if run.id not in {step.run_id for step in mine}
+                      and run.pipeline_id in pipelines and uses(pipelines[run.pipeline_id], extension)]
         return found
 
     return work

@@ -1,0 +1,189 @@
+"""Plugins of an extension as an administrator meets them: seen, traced, changed under load, disabled, left out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fuseml_sdk.environments import compile_lock
+
+from .conftest import ROOT, Fuseml, Project, installation, new_project
+
+SOURCE = Path(__file__).parent / "bundles/lights"
+
+
+def bundle(folder: Path, version: str, lock: str) -> Path:
+    """The source of the extension `lights` in some version."""
+    shutil.copytree(SOURCE, folder)
+    for name in ("extension.toml", "plugin/pyproject.toml", "plugin/lights.py"):
+        path = folder / name
+        sdk = os.path.relpath(ROOT / "plugins/fuseml-sdk", folder)
+        path.write_text(path.read_text().replace("0.1.0", version).replace("@SDK@", sdk))
+    (folder / "requirements.lock").write_text(lock)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lights(tmp_path_factory) -> Iterator[Fuseml]:
+    """An installation with `lights` 0.1.0 installed and 0.2.0 pushed."""
+    lock = compile_lock(["pluggy>=1.7,<2", "pydantic>=2.13"])
+    with installation() as instance:
+        for version in ("0.1.0", "0.2.0"):
+            instance("bundle", "push", str(bundle(tmp_path_factory.mktemp("lights") / "b", version, lock)))
+        instance("extension", "install", "lights:0.1.0")
+        yield instance
+
+
+@pytest.fixture
+def room(lights: Fuseml, tmp_path: Path) -> Iterator[Project]:
+    """A new project; at the end `lights` 0.1.0 is there again with its settings unset."""
+    made = new_project(lights, tmp_path)
+    yield made
+    lights("extension", "enable", "lights", code=None)
+    lights("extension", "configure", "lights", "--unset", "glow", code=None)
+    lights("extension", "install", "lights:0.1.0")
+
+
+def begin(room: Project, number: int = 1) -> str:
+    """Start a run whose step glows on; returns its name."""
+    room.write(**{"lamp.txt": f"bright {number}"})
+    room("codeset", "push", str(room.folder), "--name", "lamp")
+    name = f"glowing/{number}"
+    room.fuseml.wait_for(lambda: _state(room, name) not in ("", "waiting", "queued"), 120, "the step")
+    assert _state(room, name) == "running"
+    return name
+
+
+def _state(room: Project, run: str) -> str:
+    found = room("run", "get", run, "-o", "json", code=None)
+    return str(found.json["steps"][0]["state"]) if found.code == 0 else ""
+
+
+@pytest.mark.full
+def test_r133_r165_agents_and_builders_are_runnables_of_their_kind(room: Project, lights: Fuseml):
+    digest = lights.json("extension", "info", "lights")["digest"]
+    found = {item["name"]: item for item in room.json("runnable", "list")}
+    agent = found["lights/lamp"]
+    assert agent["address"] == f"runnable://fuseml/lights/lamp@{digest}"
+    assert (agent["type"], agent["digest"], agent["metadata"]["version"]) == ("agent", digest, "0.1.0")
+    assert agent["metadata"]["descriptor"]["capabilities"] == {"lamp": "yes"}
+    assert found["lights/bulb"]["type"] == "builder"
+    for name in ("runnable://fuseml/lights/lamp", agent["address"], agent["short"], "lights/lamp"):
+        assert room.json("runnable", "get", name)["address"] == agent["address"]
+    assert "there is no runnable" in room("runnable", "get", "lights/none", code=3).err
+    assert "agent" in room("runnable", "list").out
+    page = room.json("runnable", "list", "--limit", "1")
+    assert len(page) == 1
+    room("pipeline", "add", "glowing", "--name", "glowing", "--input", "code=code://*")
+    run = begin(room)
+    refused = room("run", "swap", run, "shine", "runnable://fuseml/lights/lamp", code=2).err
+    assert "lights/lamp is an agent" in refused
+    assert "lights/glow" in refused
+    room("run", "cancel", run)
+
+    lights("extension", "upgrade", "lights")
+    after = room.json("runnable", "get", "lights/lamp")
+    assert after["digest"] != digest
+    assert after["metadata"]["version"] == "0.2.0"
+    assert room.json("runnable", "get", agent["address"])["digest"] == digest, "the earlier version is kept"
+
+
+@pytest.mark.full
+def test_r130_plugins_are_upgraded_configured_and_rolled_back_under_load(room: Project, lights: Fuseml):
+    """A job goes on over all of it, pushes are recognised all the time, and runs keep the digest they began with."""
+    room("pipeline", "add", "glowing", "--name", "glowing", "--input", "code=code://*")
+    run = begin(room)
+    first = lights.json("extension", "info", "lights")["digest"]
+    stop, types, logs, wrong = threading.Event(), [], [], []
+
+    def push() -> None:
+        other = new_project(lights, room.folder.parent / "other")
+        while not stop.is_set():
+            other.write(**{"lamp.txt": str(len(types))})
+            done = other("codeset", "push", str(other.folder), "--name", "lamp", code=None)
+            types.append(other.json("codeset", "get", "lamp")["type"] if done.code == 0 else done.err)
+
+    def read() -> None:
+        url = f"{lights.base_url}/api/v1/projects/{room.name}/runs/{run}/logs"
+        while not stop.is_set():
+            try:
+                with urllib.request.urlopen(url, timeout=30) as answer:
+                    logs.append(answer.read())
+            except OSError as error:
+                wrong.append(error)
+
+    (room.folder.parent / "other").mkdir()
+    threads = [threading.Thread(target=push), *(threading.Thread(target=read) for _ in range(4))]
+    for thread in threads:
+        thread.start()
+    try:
+        for command in (["upgrade", "lights"], ["configure", "lights", "glow=true"], ["rollback"], ["upgrade", "lights"]):
+            seen, read_by_now = len(types), len(logs)
+            lights("extension", *command)
+            lights.wait_for(lambda s=seen, r=read_by_now: len(types) > s + 1 and len(logs) > r + 50, 120, "load")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(120)
+    assert wrong == []
+    assert set(types) == {"lamp"}, types
+    assert _state(room, run) == "running", "the job went on over all of it"
+    room("pipeline", "add", "lights/glowing", "--name", "newer", "--input", "code=code://*")
+    pipelines = {p["name"]: p["extension_digest"] for p in room.json("pipeline", "list")}
+    assert pipelines["glowing"] == first, "several versions side by side"
+    assert pipelines["newer"] == lights.json("extension", "info", "lights")["digest"] != first
+    refused = lights("extension", "uninstall", "lights", code=5).err
+    assert f"the pipeline {room.name}/glowing uses it" in refused
+    lights("extension", "configure", "lights", "glow=false")
+    lights.wait_for(lambda: room.json("run", "get", run)["state"] == "succeeded", 120, "the end of the run")
+    room("pipeline", "remove", "newer")
+
+
+@pytest.mark.full
+def test_a_disabled_extension_finishes_its_work_and_is_not_offered(room: Project, lights: Fuseml):
+    room("pipeline", "add", "glowing", "--name", "glowing", "--input", "code=code://*")
+    run = begin(room)
+    disabled = lights("extension", "disable", "lights")
+    assert f"the step shine of the run {run} goes on" in disabled.err
+    assert "fuseml extension enable lights" in disabled.out
+    plugins = {p["name"]: p["state"] for p in lights.json("plugin", "list")}
+    assert plugins["lights/bulb"] == "disabled"
+    assert plugins["lights/lamp"] in ("ready", "idle"), "it looks after its workload"
+    assert "glows" in room("run", "logs", run).out
+    refused = room("pipeline", "add", "glowing", "--name", "more", "--input", "code=code://*", code=5).err
+    assert "the extension lights is disabled" in refused
+    assert "fuseml extension enable lights" in refused
+    assert lights.json("extension", "list")[0]["state"] == "disabled"
+    lights("server", "stop", "--wait", "--timeout", "1", code=None)
+    assert _state(room, run) == "running"
+    room("run", "cancel", run)
+    lights.wait_for(lambda: all(p["state"] == "disabled" for p in lights.json("plugin", "list")
+                                if p["extension"] == "lights"), 120, "the end of the agent")
+    lights("extension", "enable", "lights")
+    assert lights.json("extension", "info", "lights")["state"] == "active"
+
+
+@pytest.mark.full
+def test_safe_mode_shows_what_is_left_out_and_loses_nothing(room: Project, lights: Fuseml):
+    room("pipeline", "add", "glowing", "--name", "glowing", "--input", "code=code://*")
+    run = begin(room)
+    lights("server", "stop", "--force")
+    assert "without extensions" in lights("server", "start", "--no-extensions").out
+    assert "safe mode" in lights("server", "status").out
+    assert {p["state"] for p in lights.json("plugin", "list") if p["extension"] == "lights"} == {"safe mode"}
+    refused = room("pipeline", "add", "glowing", "--name", "more", "--input", "code=code://*", code=5).err
+    assert "started without extensions" in refused
+    room.write(**{"lamp.txt": "again"})
+    room("codeset", "push", str(room.folder), "--name", "other")
+    lights("server", "stop", "--force")
+    assert "without extensions" not in lights("server", "start").out
+    refused = lights("server", "start", "--no-extensions", code=4).err
+    assert "fuseml server stop" in refused
+    assert room.json("run", "get", run)["name"] == run
+    assert {p["state"] for p in lights.json("plugin", "list") if p["extension"] == "lights"} != {"safe mode"}
