@@ -158,3 +158,38 @@ def test_r168_what_an_extension_needs_goes_on_working(play):
     assert set(got["variables"]) <= {"PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "TZ"}
     expected = {"ordinary": NOBODY if os.geteuid() == 0 else os.geteuid(), "root": 0}.get(told["who"])
     assert got["who"]["uid"] == expected if told["who"] != "own" else 61184 < got["who"]["uid"] <= 61300
+
+
+@pytest.mark.parametrize("play", ["ordinary", "own"], indirect=True)
+def test_r164_what_is_declared_is_allowed_and_nothing_beside_it(play):
+    permissions = ["network", "unix-sockets", "shared-memory", "filesystem:read:{OUTSIDE}", "filesystem:read:{HOME}/keys",
+                   "filesystem:write:/dev", "no-such-permission"]
+    shared = f"/dev/shm/fuseml-test-{os.getpid()}"
+    told = play({
+        "network": ["tcp", "{TCP}"], "datagrams": ["udp", "{UDP}"], "listen": ["listen"],
+        "file": ["read", "{OUTSIDE}"], "memory": ["write", shared], "variables": ["variables"],
+        "key": ["read", "{KEY}"], "write": ["write", "{OUTSIDE}"], "list of sockets": ["netlink", 4],
+        "state of another": ["read", "{PRIVATE}"], "server": ["unix", "{RUN}/control.sock"]}, permissions)
+    Path(shared).unlink(missing_ok=True)
+    answers = told["told"]
+    got = {"network", "datagrams", "listen", "memory", "variables", "file"}
+    if told["who"] == "ordinary":  # With a user of its own it cannot even get to the folder of the sockets.
+        got.add("server")
+    assert {name for name, answer in answers.items() if "got" in answer} == got
+    assert answers["variables"]["got"]["PIP_INDEX_URL"] == "http://user:canary@index.example/"
+    refused = told["judged"][f"filesystem:read:{told['facts']['HOME']}/keys"]
+    assert refused == [True, "refused: the server keeps its own files there"]
+    assert told["judged"]["no-such-permission"][0] is False
+
+
+@pytest.mark.parametrize("play", ["ordinary"], indirect=True)
+def test_r164_a_declared_port_is_the_only_one(play):
+    told = play({"declared": ["tcp", "{TCP}"], "another": ["tcp", "{OTHER}"], "listen": ["listen"]}, ["network:{TCP}"])
+    enforced, reason = told["measures"]["ports"]
+    if not enforced:
+        assert reason
+        assert next(iter(told["judged"].values()))[0] is False
+        pytest.skip(f"ports are not enforced: {reason}")
+    assert told["told"]["declared"] == {"got": "hello"}
+    assert "PermissionError" in told["told"]["another"]["refused"]
+    assert "PermissionError" in told["told"]["listen"]["refused"]

@@ -132,4 +132,4 @@ def secret_settings(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]
 
 def _is_plain(path: str) -> bool:
     pure = PurePosixPath(path)
-    return pure.is_absolute() and str(pure) == path and ".." not in pure.parts and path.strip("/") != ""
+    return pure.root == "/" and str(pure) == path and ".." not in pure.parts and path != "/"

@@ -26,14 +26,14 @@ def main() -> None:
     home, runtime = root / "home", root / "run"
     files = _make_files(root, home)
     runtime.mkdir(mode=0o700)
-    control, tcp, udp = socket.socket(socket.AF_UNIX), socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
+    control, tcp, other, udp = (socket.socket(socket.AF_UNIX), socket.socket(), socket.socket(),
+                                socket.socket(type=socket.SOCK_DGRAM))
     control.bind(str(runtime / "control.sock"))
-    for listener, address in ((control, None), (tcp, ("127.0.0.1", 0)), (udp, ("127.0.0.1", 0))):
-        if address:
-            listener.bind(address)
-        if listener is not udp:
-            listener.listen()
-            threading.Thread(target=_greet, args=(listener,), daemon=True).start()
+    for numbered in (tcp, other, udp):
+        numbered.bind(("127.0.0.1", 0))
+    for listener in (control, tcp, other):
+        listener.listen()
+        threading.Thread(target=_greet, args=(listener,), daemon=True).start()
     isolation = Isolation(
         protected=(home, runtime), users=OwnUsers(home, 61184, 61300) if users == "own" else None,
         limits=Limits(memory=2 << 30, open_files=256, processes=200, file_size=1 << 20))
@@ -45,8 +45,10 @@ def main() -> None:
         (home / "extensions/state/victim/private").write_text("canary of the state")
         pid = next(info.pid for info in host.components())
         facts = {**files, "HOME": str(home), "RUN": str(runtime), "SERVER": os.getpid(), "VICTIM": pid,
-                 "TCP": tcp.getsockname()[1], "UDP": udp.getsockname()[1],
+                 "TCP": tcp.getsockname()[1], "OTHER": other.getsockname()[1],
+                 "UDP": udp.getsockname()[1],
                  "SOCKET": str(next(runtime.glob("p-*.sock"))), "STATE": str(home / "extensions/state/hostile")}
+        permissions = [permission.format(**facts) for permission in permissions]
         hostile = _component("hostile", home, root, {"attempts": _filled(json.loads(attempts), facts)}, permissions)
         host.add(hostile)
         host.call("hostile", "store_describe", {}, 60)
