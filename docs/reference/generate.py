@@ -230,8 +230,15 @@ def _command(command: click.Command, path: str) -> Iterator[str]:
 
 
 def _help(command: click.Command) -> str:
-    text = (command.help or command.short_help or "").split("\f")[0].replace("\b\n", "")
-    return "\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n"))
+    text = (command.help or command.short_help or "").split("\f")[0]
+    return "\n\n".join(_paragraph(part) for part in text.strip().split("\n\n"))
+
+
+def _paragraph(text: str) -> str:
+    """Flowing text, or lines as they are where click keeps them."""
+    if text.startswith("\b\n"):
+        return "```\n" + "\n".join(line.rstrip() for line in text.splitlines()[1:]) + "\n```"
+    return " ".join(text.split())
 
 
 def routes() -> str:

@@ -50,14 +50,14 @@ class Age(click.ParamType[float]):
 @click.option("--exit-code", is_flag=True, help="End with exit code 1 if something differs.")
 @output_option
 def diff(before: str, after: str, channel: str, offline: bool, exit_code: bool, output: str) -> int:
-    r"""Show what differs between two versions of an extension, or between two generations.
+    """Show what differs between two versions of an extension, or between two generations.
 
     \b
     fuseml extension diff mlflow               what is installed and the best version available
     fuseml extension diff mlflow 0.2.0         what is installed and this version
     fuseml extension diff mlflow:0.1.0 mlflow:0.2.0
     fuseml extension diff 3 5                  two generations; one alone: it and the one in force
-    """
+    """  # noqa: D301  click reads the character \b
     found = connect().get("extension-difference", query={"before": before, "after": after, "channel": channel,
                                                          "offline": offline}, timeout=120.0)
     if output != "table":
@@ -123,7 +123,7 @@ def doctor(checks: tuple[str, ...], fix: bool, output: str) -> int:
 @click.option("--only", multiple=True, metavar="KIND", help="Only this kind of things, such as workload. Repeatable.")
 @output_option
 def gc(dry_run: bool, keep: int | None, older_than: float, only: tuple[str, ...], output: str) -> int:
-    r"""Remove what nothing needs any more; what runs is never touched.
+    """Remove what nothing needs any more; what runs is never touched.
 
     \b
     generation   sets of extensions beyond those that are kept
@@ -133,7 +133,7 @@ def gc(dry_run: bool, keep: int | None, older_than: float, only: tuple[str, ...]
     runnable     copies of runnables that are registered no more
     content      contents of models and datasets of deleted projects
     layer, wheel, transfer   downloads
-    """
+    """  # noqa: D301  click reads the character \b
     body = {"dry_run": dry_run, "older_than": older_than, "only": list(only), "keep": keep}
     done = follow("extension-collection", body=body, quiet=output != "table")
     if output != "table":

@@ -31,13 +31,13 @@ def contract() -> None:
 @click.argument("hook", required=False, default="")
 @output_option
 def show(hook: str, output: str) -> None:
-    r"""Show the contract of this version of FuseML, or one HOOK of it with its documentation and example.
+    """Show the contract of this version of FuseML, or one HOOK of it with its documentation and example.
 
     \b
     fuseml plugin contract show                       every hook, one line each
     fuseml plugin contract show store_get             one of them
     fuseml plugin contract show -o json > mine.json   all of it, for `fuseml plugin contract diff`
-    """
+    """  # noqa: D301  click reads the character \b
     from fuseml_sdk.compatibility import current
     from fuseml_sdk.documentation import hook_texts
 
@@ -59,7 +59,7 @@ def show(hook: str, output: str) -> None:
 @click.option("--exit-code", is_flag=True, help="End with exit code 1 if something is incompatible.")
 @output_option
 def diff(before: str, after: str, exit_code: bool, output: str) -> int:
-    r"""Tell what differs between two contracts, and what it means for installed plugins and other servers.
+    """Tell what differs between two contracts, and what it means for installed plugins and other servers.
 
     \b
     fuseml plugin contract diff                 every installed plugin and the server
@@ -69,7 +69,7 @@ def diff(before: str, after: str, exit_code: bool, output: str) -> int:
 
     BEFORE and AFTER are files written by `contract show -o json`, wheels or source folders of fuseml-sdk, environments
     with it, bundle folders, or versions of released SDKs. Without AFTER, it is the contract of this FuseML.
-    """
+    """  # noqa: D301  click reads the character \b
     if not after and not _named(before):
         return _show_plugins(before, exit_code, output)
     from fuseml_sdk.compatibility import compare, current, worst

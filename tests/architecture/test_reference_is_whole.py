@@ -115,6 +115,11 @@ def test_every_command_and_option_is_in_the_reference(commands):
     assert gaps == [], "run: python docs/reference/generate.py"
 
 
+def test_help_keeps_lines_that_are_meant_to_stay_apart():
+    """In a raw docstring click's mark of such a paragraph would be two characters, printed as they are."""
+    assert [path for path, command in every_command() if "\\b" in (command.help or "")] == []
+
+
 def test_the_search_for_commands_finds_some():
     found = dict(every_command())
     assert len(found) > 100
