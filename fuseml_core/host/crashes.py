@@ -11,6 +11,8 @@ from pathlib import Path
 
 #: Reports shown of a component, and the most that a file keeps of all components of an extension.
 SHOWN, KEPT = 10, 100
+#: Bytes that are read of a file, whatever it has become.
+MAX_FILE = 8 * 1024 * 1024
 OUT_OF_MEMORY = "out of memory"
 #: Several components of an extension share a file; crashes are rare enough for one lock.
 _lock = threading.Lock()
@@ -89,7 +91,8 @@ class CrashLog:
 
     def _lines(self) -> list[str]:
         try:
-            return self._path.read_text("utf-8", "replace").splitlines()
+            with self._path.open("rb") as file:
+                return file.read(MAX_FILE).decode("utf-8", "replace").splitlines()
         except OSError:
             return []
 

@@ -49,7 +49,6 @@ class InProcessHosting:
         self._manager: pluggy.PluginManager | None = None
         self._agreement: Agreement | None = None
         self._serving: set[calls.Call] = set()
-        self._left = 0
         self._quick: dict[str, int] = {}
         self._starts = 0
         self._last_crash = ""
@@ -61,9 +60,10 @@ class InProcessHosting:
         Raises:
             PluginError: What the plugin raised; `Cancelled` when the deadline passed first.
         """
-        if self._left >= MAX_LEFT:
-            raise NotReady(f"{self.component.title} has {self._left} hooks that did not end at their deadlines",
-                           hint="Restart the server if they never do.")
+        left = sum(1 for each in list(self._serving) if each.cancelled)
+        if left >= MAX_LEFT:
+            raise NotReady(f"{self.component.title} has {left} hooks that did not end at their deadlines",
+                           hint="Call again later; restart the server if they never end.")
         job = _workers.run(lambda: self._serve(operation, arguments, call))
         if job.wait(call.remaining()) and not call.expired:
             if job.error is not None:

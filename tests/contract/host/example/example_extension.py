@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import faults
+
 from fuseml_sdk import calls, errors, hookimpl
 from fuseml_sdk.types import (
     AgentDescription,
@@ -151,6 +153,8 @@ class Agent(_Configured):
             began, call = time.monotonic(), calls.current()
             if call.wait(float(argument)):
                 (self.state / "cancelled").write_text(str(time.monotonic() - began))
+        if verb == "fault":
+            getattr(faults, argument)(self.state)
         if verb == "child":
             subprocess.Popen(["sleep", argument])
         if verb == "call":
