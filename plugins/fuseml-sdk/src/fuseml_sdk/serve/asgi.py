@@ -162,8 +162,11 @@ class AsgiRuntime:
                 await _first(entered, gone)
             finally:
                 self._waiting -= 1
-            if not entered.done():
-                entered.cancel()
+            if gone.done():
+                if not entered.done():
+                    entered.cancel()
+                else:
+                    self._places.release()
                 return None
             started: list[calls.Call] = []
             answer = self._run(application, request, started.append)
