@@ -97,7 +97,7 @@ def agent(host, tmp_path):
     return adding
 
 
-def test_r132_away_is_said_with_the_reason_and_back_is_noticed(host, agent, served):
+def test_r133_away_is_said_with_the_reason_and_back_is_noticed(host, agent, served):
     address, process = served("example_extension:Agent")
     far = agent(address)
     assert host.components()[0].state == "idle"
