@@ -11,7 +11,7 @@ import structlog
 from fuseml_core.adapters.routes import Routes, route_name
 from fuseml_core.domain.errors import FusemlError, NotFound, Unavailable
 from fuseml_core.domain.extensions import InstalledExtension, Rest
-from fuseml_core.host import AgentFacade, BuilderFacade, Component, ComponentInfo, Family, PluginHost, StoreFacade
+from fuseml_core.host import AgentFacade, BuilderFacade, Component, Family, PluginHost, StoreFacade
 from fuseml_core.host.facades import Caller, default_timeout
 from fuseml_sdk.contract import operations
 from fuseml_sdk.errors import NotReady, PluginError
@@ -45,35 +45,35 @@ class HostedPlugins:
         """A store by name, or the built-in one of a kind; see `Components`."""
         if name:
             return self._store_named(name)
-        for info in self._of("store"):
-            if kind in self._description(info.component)["kinds"]:
-                return StoreFacade(self._caller("store", info.component))
+        for component in self._of("store"):
+            if kind in self._description(component)["kinds"]:
+                return StoreFacade(self._caller("store", component))
         for asleep, rest in self._asleep("store", lambda described: kind in (described.get("kinds") or [])):
             return StoreFacade(_refusing(f"the artifact store {asleep} keeps {kind}s", rest))
         raise Unavailable(f"no artifact store keeps artifacts of kind {kind}", hint="See `fuseml plugin list`.")
 
     def stores(self) -> Sequence[tuple[str, StoreFacade]]:
         """All stores by name."""
-        return [(route_name(i.component), StoreFacade(self._caller("store", i.component))) for i in self._of("store")]
+        return [(route_name(i), StoreFacade(self._caller("store", i))) for i in self._of("store")]
 
     def watched(self) -> Sequence[tuple[str, StoreFacade]]:
         """Stores that tell what happens in them; those that describe themselves only now are started for that."""
         found = []
-        for info in self._of("store"):
+        for component in self._of("store"):
             try:
-                described = self._description(info.component)
+                described = self._description(component)
             except (FusemlError, PluginError) as error:
-                log.warning("store does not describe itself", store=info.component.title, error=str(error))
+                log.warning("store does not describe itself", store=component.title, error=str(error))
                 continue
             if "events" in described["capabilities"]:
-                found.append((route_name(info.component), StoreFacade(self._caller("store", info.component))))
+                found.append((route_name(component), StoreFacade(self._caller("store", component))))
         return found
 
     def agent(self, name: str) -> AgentFacade:
         """A workload agent by name; see `Components`."""
-        for info in sorted(self._host.components(), key=lambda i: bool(i.component.digest)):
-            if info.component.family == "agent" and route_name(info.component) == name and self._leads_to(info):
-                return AgentFacade(self._caller("agent", info.component))
+        for component in sorted(self._host.registered(), key=lambda c: bool(c.digest)):
+            if component.family == "agent" and route_name(component) == name and self._leads_to(component):
+                return AgentFacade(self._caller("agent", component))
         for other, rest in self._asleep("agent"):
             if other == name:
                 return AgentFacade(_refusing(f"the workload agent {name} does not run", rest))
@@ -81,7 +81,7 @@ class HostedPlugins:
 
     def agents(self) -> Sequence[tuple[str, AgentFacade]]:
         """All workload agents by name that take new workloads."""
-        return [(route_name(i.component), AgentFacade(self._caller("agent", i.component))) for i in self._of("agent")]
+        return [(route_name(i), AgentFacade(self._caller("agent", i))) for i in self._of("agent")]
 
     def resting_agents(self) -> Sequence[tuple[str, AgentDescription, Rest]]:
         """Agents that are installed and not loaded now, as far as they have described themselves, and why."""
@@ -92,7 +92,7 @@ class HostedPlugins:
 
     def builders(self) -> Sequence[tuple[str, BuilderFacade]]:
         """All builders by name."""
-        return [(route_name(i.component), BuilderFacade(self._caller("builder", i.component)))
+        return [(route_name(i), BuilderFacade(self._caller("builder", i)))
                 for i in self._of("builder")]
 
     def variables(self, extension: str) -> dict[str, str]:
@@ -102,26 +102,25 @@ class HostedPlugins:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _store_named(self, name: str) -> StoreFacade:
-        for info in self._of("store"):
-            if route_name(info.component) == name:
-                return StoreFacade(self._caller("store", info.component))
+        for component in self._of("store"):
+            if route_name(component) == name:
+                return StoreFacade(self._caller("store", component))
         for other, rest in self._asleep("store"):
             if other == name:
                 return StoreFacade(_refusing(f"the artifact store {name} does not run", rest))
         raise Unavailable(f"there is no artifact store {name!r}", hint="Install its extension again, or see what there "
                           "is: fuseml plugin list")
 
-    def _of(self, family: str) -> list[ComponentInfo]:
+    def _of(self, family: str) -> list[Component]:
         """Components of a family that may be given something new."""
-        found = [i for i in self._host.components() if i.component.family == family and self._leads_to(i)
-                 and (not i.component.digest or self._resting(i.component.extension) is None)]
+        found = [i for i in self._host.registered() if i.family == family and self._leads_to(i)
+                 and (not i.digest or self._resting(i.extension) is None)]
         # What an author is developing (it has no digest) stands before the installed version of the same name.
-        return sorted(found, key=lambda i: (i.component.hosting != "in-process", bool(i.component.digest),
-                                            i.component.id))
+        return sorted(found, key=lambda i: (i.hosting != "in-process", bool(i.digest), i.id))
 
-    def _leads_to(self, info: ComponentInfo) -> bool:
+    def _leads_to(self, component: Component) -> bool:
         """Whether a name leads to a component: what is only being tried, or is on its way out, gets nothing."""
-        return self._routes is None or not info.component.digest or info.component.id in self._routes.ids()
+        return self._routes is None or not component.digest or component.id in self._routes.ids()
 
     def _asleep(self, family: str, fits: Callable[[dict[str, Any]], bool] = lambda _described: True,
                 ) -> Iterator[tuple[str, Rest]]:

@@ -142,10 +142,13 @@ class HostInspection:
         return self._kinds[component.id]
 
     def _info(self, identifier: str) -> ComponentInfo | None:
-        return next((info for info in self._host.components() if info.component.id == identifier), None)
+        try:
+            return self._host.info(identifier)
+        except NotFound:
+            return None
 
     def _names(self) -> dict[str, str]:
-        return {info.component.id: route_name(info.component) for info in self._host.components()}
+        return {component.id: route_name(component) for component in self._host.registered()}
 
     def _log(self, plugin: dict[str, Any]) -> str | None:
         return str(self._logs / f"{plugin['extension']}.log") if plugin["hosting"] == "subprocess" else None

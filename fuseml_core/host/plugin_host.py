@@ -130,6 +130,19 @@ class PluginHost:
         self._metrics.forget(identifier)
         self._stop(entry, drain)
 
+    def registered(self) -> list[Component]:
+        """What was added, by id; unlike :meth:`components` it costs nothing to know."""
+        with self._lock:
+            return [entry[0].component for _, entry in sorted(self._entries.items())]
+
+    def info(self, identifier: str) -> ComponentInfo:
+        """The state of one component. Raises `NotFound` if there is none of this id."""
+        with self._lock:
+            entry = self._entries.get(identifier)
+        if entry is None:
+            raise _unknown(identifier)
+        return self._completed(entry[0].info(), entry[1])
+
     def components(self) -> list[ComponentInfo]:
         """The state of every component, by id."""
         with self._lock:

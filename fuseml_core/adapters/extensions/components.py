@@ -93,18 +93,14 @@ class HostedComponents:
 
     def state(self, extension: InstalledExtension) -> list[dict[str, Any]]:
         """Components with `family`, `name`, `hosting`, `state`, `pid`, `restarts`, `last_crash` and `enforced`."""
-        latest, in_force = self._latest(extension), self._routes.ids()
-        infos = {info.component.id: info for info in self._host.components()
-                 if info.component.digest == extension.digest}
-        shown: dict[tuple[str, str], ComponentInfo] = {}
-        for key, component in latest.items():
-            if component.id in infos:
-                shown[key] = infos[component.id]
-        for info in infos.values():
-            if info.component.id in in_force:
-                shown[info.component.family, info.component.name] = info
+        shown, in_force = self._latest(extension), self._routes.ids()
+        shown |= {(c.family, c.name): c for c in self._registered(extension) if c.id in in_force}
+        infos: dict[tuple[str, str], ComponentInfo] = {}
+        for key, component in shown.items():
+            with suppress(NotFound):  # it may go at this moment
+                infos[key] = self._host.info(component.id)
         rest = self._resting(extension.name)
-        return [_state(entry, shown.get((entry["family"], entry["name"])), rest) for entry in extension.components]
+        return [_state(entry, infos.get((entry["family"], entry["name"])), rest) for entry in extension.components]
 
     def judge(self, permission: str) -> tuple[bool, str]:
         """Whether this machine enforces a permission, and by what or why not; see :meth:`Isolation.judge`."""
@@ -118,7 +114,7 @@ class HostedComponents:
 
     def _prepare(self, components: Iterable[Component]) -> None:
         for component in components:
-            siblings = [i.component for i in self._host.components() if _revised(i.component.id)[0] == component.id]
+            siblings = [c for c in self._host.registered() if _revised(c.id)[0] == component.id]
             latest = max(siblings, key=lambda sibling: _revised(sibling.id)[1], default=None)
             if latest is None:
                 self._add(component)
@@ -130,7 +126,7 @@ class HostedComponents:
             self._host.add(component)
 
     def _registered(self, extension: InstalledExtension) -> list[Component]:
-        return [i.component for i in self._host.components() if i.component.digest == extension.digest]
+        return [component for component in self._host.registered() if component.digest == extension.digest]
 
     def _latest(self, extension: InstalledExtension) -> dict[tuple[str, str], Component]:
         """Of each component of a version what was registered last."""

@@ -110,6 +110,7 @@ def registered(world):
     return [info.component for info in world.host.components()]
 
 
+@pytest.mark.full
 def test_r130_a_version_that_is_only_tried_gets_no_calls(world, tmp_path, lock):
     push(world, tmp_path / "0.1.0", lock, "0.1.0")
     source = world.greeter(tmp_path / "0.2.0", lock, version="0.2.0", describe="import time; time.sleep(1); raise SystemError('no')")
@@ -125,6 +126,7 @@ def test_r130_a_version_that_is_only_tried_gets_no_calls(world, tmp_path, lock):
     assert len(registered(world)) == 1
 
 
+@pytest.mark.full
 def test_disabling_ends_calls_in_order_and_says_how_to_enable(world, tmp_path, lock):
     push(world, tmp_path / "0.1.0", lock, "0.1.0")
     push(world, tmp_path / "0.2.0", lock, "0.2.0")
@@ -193,6 +195,7 @@ def test_uninstalling_waits_for_work_or_refuses_and_forces(world, tmp_path, lock
         world.plugins.agent("greeter/greeter")
 
 
+@pytest.mark.full
 def test_safe_mode_loads_nothing_and_says_why(world, tmp_path, lock):
     push(world, tmp_path / "0.1.0", lock, "0.1.0")
     world.install("greeter:0.1.0")
