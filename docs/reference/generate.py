@@ -6,6 +6,7 @@ A generated part lies between `<!-- generated: NAME -->` and `<!-- end -->`; the
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
@@ -200,6 +201,15 @@ def lint_rules() -> str:
     return _table(("rule", "severity", "what holds", "why", "what to do"), rows)
 
 
+def permissions() -> str:
+    """The vocabulary of permissions."""
+    from fuseml_sdk.permissions import KINDS
+
+    rows = ((f"`{kind.form}`", kind.allows, f"declared only: {kind.why_not}" if kind.why_not else f"by {kind.by}")
+            for kind in KINDS.values())
+    return _table(("permission", "a component that declares it may", "enforced"), rows)
+
+
 def commands() -> str:
     """Every command with its usage, arguments and options."""
     from fuseml_core.cli.commands import SECTIONS
@@ -230,7 +240,7 @@ def _command(command: click.Command, path: str) -> Iterator[str]:
 
 
 def _help(command: click.Command) -> str:
-    text = (command.help or command.short_help or "").split("\f")[0]
+    text = inspect.cleandoc(command.help or command.short_help or "").split("\f")[0]
     return "\n\n".join(_paragraph(part) for part in text.strip().split("\n\n"))
 
 
@@ -269,6 +279,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "deprecations": deprecations,
     "contract-releases": contract_releases,
     "lint-rules": lint_rules,
+    "permissions": permissions,
     "commands": commands,
     "routes": routes,
 }
