@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fuseml_mlflow.plugin import MlflowBuilder
 from fuseml_sdk.testing import Samples, conformance
 
+pytestmark = pytest.mark.full
 PROJECT = """
 name: sample
 python_env: python_env.yaml
