@@ -29,7 +29,7 @@ def _train(workshop, commit):
     workshop.turn(6)
 
 
-def test_new_models_go_to_the_chosen_store_and_are_fetched_where_they_lie(workshop, shelf):
+def test_r132_new_models_go_to_the_chosen_store_and_are_fetched_where_they_lie(workshop, shelf):
     workshop.pipelines.add("p", "training", "training", {"code": "code://*"}, {})
     workshop.pipelines.add("p", "serving", "serving", {"model": "model://*"}, {})
     _train(workshop, "1")
