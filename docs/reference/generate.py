@@ -205,7 +205,9 @@ def permissions() -> str:
     """The vocabulary of permissions."""
     from fuseml_sdk.permissions import KINDS
 
-    rows = ((f"`{kind.form}`", kind.allows, f"declared only: {kind.why_not}" if kind.why_not else f"by {kind.by}")
+    means = {"network": "by seccomp", "ports": "by Landlock 4 and seccomp", "files": "by Landlock",
+             "system calls": "by seccomp", "settings": "by the server, which gives out no other"}
+    rows = ((f"`{kind.form}`", kind.allows, means.get(kind.by, f"declared only: {kind.why_not}"))
             for kind in KINDS.values())
     return _table(("permission", "a component that declares it may", "enforced"), rows)
 

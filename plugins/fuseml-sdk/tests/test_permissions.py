@@ -1,4 +1,4 @@
-"""The vocabulary of permissions (R164)."""
+"""The vocabulary of permissions (R133)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fuseml_sdk.permissions import KINDS, asked_for, parse, unknown
     ("filesystem:read:/srv/data", "filesystem:read:PATH", "/srv/data"),
     ("filesystem:write:/srv/a:b", "filesystem:write:PATH", "/srv/a:b"),
 ])
-def test_r164_permissions_are_understood(name, form, argument):
+def test_r133_permissions_are_understood(name, form, argument):
     permission = parse(name)
     assert (permission.kind.form, permission.argument) == (form, argument)
 
@@ -26,14 +26,14 @@ def test_r164_permissions_are_understood(name, form, argument):
     "filesystem:read:data", "filesystem:read:/a/../b", "filesystem:read://a", "filesystem:execute:/a",
     "filesystem:read:/a/", "filesystem:read:PATH", "kubernetes:x", "secrets:../x",
 ])
-def test_r164_other_names_are_refused_with_the_list(name):
+def test_r133_other_names_are_refused_with_the_list(name):
     with pytest.raises(InvalidInput) as caught:
         parse(name)
     assert all(form in caught.value.hint for form in KINDS)
     assert unknown(["network", name]) == [name]
 
 
-def test_r164_a_secret_setting_is_a_declaration():
+def test_r133_a_secret_setting_is_a_declaration():
     schema = {"properties": {"token": {"type": "string", "writeOnly": True, "description": "Logs in."},
                              "key": {"type": "string", "writeOnly": True}, "url": {"type": "string"}}}
     asked = asked_for({"permissions": [{"name": "network", "reason": "asks"}, {"name": "secrets:key", "reason": "signs"}],

@@ -1,4 +1,4 @@
-"""Files over the border of a confined component, and secrets that must not cross it (R164)."""
+"""Files over the border of a confined component, and secrets that must not cross it (R133)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def request(folder, **labels):
     return RegisterRequest(kind="model", project="p", name="n", source=Location(uri=folder.as_uri()), labels=labels)
 
 
-def test_r164_a_store_takes_over_a_folder_that_it_could_not_reach(keeper, output, tmp_path):
+def test_r133_a_store_takes_over_a_folder_that_it_could_not_reach(keeper, output, tmp_path):
     store, made = keeper(hand_out="")
     kept = store.register(request(output))
     assert kept.metadata["seen"] == ["data", "data/table", "link", "model", "shared"]
@@ -55,7 +55,7 @@ def test_r164_a_store_takes_over_a_folder_that_it_could_not_reach(keeper, output
     assert list(HostFolders(made.state_dir).incoming.iterdir()) == []
 
 
-def test_r164_a_registration_can_be_repeated_after_it_failed(keeper, output):
+def test_r133_a_registration_can_be_repeated_after_it_failed(keeper, output):
     store, made = keeper(hand_out="")
     with pytest.raises(errors.NotReady):
         store.register(request(output, fail="1"))
@@ -66,7 +66,7 @@ def test_r164_a_registration_can_be_repeated_after_it_failed(keeper, output):
 @pytest.mark.parametrize("uri", ["file:///etc/shadow", "file://localhost{tmp}/secret", "git+file://{tmp}/secret",
                                  "file://{tmp}/state-0/../secret", "file://{tmp}/%73ecret", "file://{tmp}/state-0/link"])
 @pytest.mark.parametrize("hook", ["locate", "get"])
-def test_r164_the_server_does_not_read_for_a_component_what_that_may_not_read(keeper, uri, hook, tmp_path):
+def test_r133_the_server_does_not_read_for_a_component_what_that_may_not_read(keeper, uri, hook, tmp_path):
     (tmp_path / "secret").write_text("canary")
     (tmp_path / "state-0").mkdir()
     (tmp_path / "state-0" / "link").symlink_to(tmp_path / "secret")
@@ -75,14 +75,14 @@ def test_r164_the_server_does_not_read_for_a_component_what_that_may_not_read(ke
         store.locate(REF, ["file"]) if hook == "locate" else store.get(REF)
 
 
-def test_r164_what_is_its_own_is_handed_out(keeper, tmp_path):
+def test_r133_what_is_its_own_is_handed_out(keeper, tmp_path):
     mine = f"file://{tmp_path}/state-0/kept"
     assert keeper(hand_out=mine)[0].locate(REF, ["file"]).uri == mine
     elsewhere = "https://example.org/model"
     assert keeper(hand_out=elsewhere)[0].locate(REF, ["file"]).uri == elsewhere
 
 
-def test_r164_a_secret_setting_is_nowhere_but_in_the_plugin(host, component, tmp_path):
+def test_r133_a_secret_setting_is_nowhere_but_in_the_plugin(host, component, tmp_path):
     canary = "canary-7f3a9"
     made = component(family="agent", config={"token": canary})
     host.add(made)

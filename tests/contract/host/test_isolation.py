@@ -1,4 +1,4 @@
-"""An extension tries what it must not (R164, R168): as another user, as root without users, as a user of its own."""
+"""An extension tries what it must not (R133): as another user, as root without users, as a user of its own."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def play(request, playground):
         shutil.rmtree(folder)
 
 
-def test_r164_an_extension_cannot_reach_the_server_or_another_extension(play):
+def test_r133_an_extension_cannot_reach_the_server_or_another_extension(play):
     told = play(BREAKING_OUT)
     got = {name: answer["got"] for name, answer in told["told"].items() if "got" in answer}
     assert got == {}
@@ -145,7 +145,7 @@ def test_r164_an_extension_cannot_reach_the_server_or_another_extension(play):
     assert "canary" not in json.dumps(told["told"])
 
 
-def test_r168_what_an_extension_needs_goes_on_working(play):
+def test_r133_what_an_extension_needs_goes_on_working(play):
     told = play(NEEDED)
     refused = {name: answer["refused"] for name, answer in told["told"].items() if "refused" in answer}
     assert refused == {}
@@ -161,7 +161,7 @@ def test_r168_what_an_extension_needs_goes_on_working(play):
 
 
 @pytest.mark.parametrize("play", ["ordinary", "own"], indirect=True)
-def test_r164_what_is_declared_is_allowed_and_nothing_beside_it(play):
+def test_r133_what_is_declared_is_allowed_and_nothing_beside_it(play):
     permissions = ["network", "unix-sockets", "shared-memory", "filesystem:read:{OUTSIDE}", "filesystem:read:{HOME}/keys",
                    "filesystem:write:/dev", "no-such-permission"]
     shared = f"/dev/shm/fuseml-test-{os.getpid()}"
@@ -183,7 +183,7 @@ def test_r164_what_is_declared_is_allowed_and_nothing_beside_it(play):
 
 
 @pytest.mark.parametrize("play", ["ordinary"], indirect=True)
-def test_r164_a_declared_port_is_the_only_one(play):
+def test_r133_a_declared_port_is_the_only_one(play):
     told = play({"declared": ["tcp", "{TCP}"], "another": ["tcp", "{OTHER}"], "listen": ["listen"]}, ["network:{TCP}"])
     enforced, reason = told["measures"]["ports"]
     if not enforced:

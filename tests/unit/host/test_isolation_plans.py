@@ -1,4 +1,4 @@
-"""What is decided about a component before it starts, on machines that can do more or less (R164)."""
+"""What is decided about a component before it starts, on machines that can do more or less (R133)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def names(isolation):
     return {measure.name for measure in isolation.measures() if measure.enforced}
 
 
-def test_r164_what_a_machine_cannot_do_is_reported_with_the_reason():
+def test_r133_what_a_machine_cannot_do_is_reported_with_the_reason():
     everywhere = {"environment", "private files", "limits"}
     assert names(Isolation(machine=OTHER)) == everywhere
     assert names(Isolation(machine=OLD)) == everywhere | {"no new privileges"}
@@ -43,14 +43,14 @@ def test_r164_what_a_machine_cannot_do_is_reported_with_the_reason():
     ("network", True, False), ("network:443", True, False), ("unix-sockets", True, False), ("processes", False, False),
     ("secrets:x", True, True), ("filesystem:read:/srv", True, False), ("nonsense", False, False),
 ])
-def test_r164_a_permission_is_enforced_or_declared_only(permission, full, old):
+def test_r133_a_permission_is_enforced_or_declared_only(permission, full, old):
     for machine, expected in ((FULL, full), (OLD, old)):
         enforced, how = Isolation(machine=machine).judge(permission)
         assert enforced is expected
         assert how
 
 
-def test_r164_on_a_machine_without_means_a_component_starts_all_the_same(component):
+def test_r133_on_a_machine_without_means_a_component_starts_all_the_same(component):
     confined = Isolation(machine=OTHER, limits=Limits(open_files=64)).confine(component, ["-m", "x"], {"PATH": "/bin"})
     told = confined.command[confined.command.index("-S") + 2:confined.command.index("--")]
     assert {argument.partition("=")[0] for argument in told} == {"umask", "limit"}
@@ -59,13 +59,13 @@ def test_r164_on_a_machine_without_means_a_component_starts_all_the_same(compone
     assert not confined.temporary.exists()
 
 
-def test_r164_nothing_secret_is_in_what_is_started(component):
+def test_r133_nothing_secret_is_in_what_is_started(component):
     confined = Isolation(machine=FULL).confine(component, ["-m", "x"], {"PATH": "/bin", "PASSWORD": "canary"})
     assert "canary" not in repr((confined.command, confined.environment))
     assert "canary" not in repr(component)
 
 
-def test_r164_the_folders_of_the_server_are_never_granted(component, tmp_path):
+def test_r133_the_folders_of_the_server_are_never_granted(component, tmp_path):
     home = tmp_path / "home"
     for path in (home, home / "keys", tmp_path, component.state_dir.parent):
         asking = replace(component, permissions=(f"filesystem:write:{path}",))
@@ -79,7 +79,7 @@ def test_r164_the_folders_of_the_server_are_never_granted(component, tmp_path):
     assert linked.judge(f"filesystem:read:{link}") == (True, "refused: the server keeps its own files there")
 
 
-def test_r164_folders_of_the_host_cannot_be_swapped_for_links(component):
+def test_r133_folders_of_the_host_cannot_be_swapped_for_links(component):
     """A plugin owns its state folder, so nothing that the server makes for it lies in there."""
     Isolation(machine=FULL).confine(component, ["-m", "x"], {})
     assert list(component.state_dir.iterdir()) == []
