@@ -2,7 +2,7 @@
 
 Handing a call to another thread and back costs many times what a quick hook takes, and is only needed to leave a hook
 that hangs. So a hook that ends within a millisecond, several times in a row, is called directly. One that is slower, or
-is not back at its deadline, goes the long way from then on; `docs/adr/0013-quick-hooks-on-the-callers-thread.md`.
+is not back at its deadline, goes the long way from then on; `docs/adr/0014-quick-hooks-run-on-the-callers-thread.md`.
 """
 
 from __future__ import annotations
