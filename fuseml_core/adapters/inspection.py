@@ -127,7 +127,8 @@ class HostInspection:
         return {
             "name": route_name(component), "family": component.family, "extension": component.extension,
             "version": component.version, "digest": component.digest, "hosting": component.hosting,
-            "state": info.state, "in_force": routed, "pid": info.pid, "restarts": info.restarts,
+            "address": component.address or None, "state": info.state, "in_force": routed, "pid": info.pid,
+            "restarts": info.restarts,
             "last_crash": info.last_crash, "calls": info.calls, "in_flight": info.in_flight,
             "kinds": self._built_in(component) if component.hosting == "in-process" else kinds, "id": component.id}
 
@@ -168,7 +169,8 @@ def _asleep(extension: InstalledExtension, entry: dict[str, Any], rest: Rest | N
     return {
         "name": f"{extension.name}/{entry['name']}", "family": entry["family"], "extension": extension.name,
         "version": extension.version, "digest": extension.digest,
-        "hosting": "address" if entry.get("address") else "subprocess", "state": rest.state if rest else "stopped",
+        "hosting": "address" if entry.get("address") else "subprocess", "address": entry.get("address") or None,
+        "state": rest.state if rest else "stopped",
         "in_force": True, "pid": None, "restarts": 0, "last_crash": "", "calls": 0, "in_flight": 0,
         "kinds": list(described.get("kinds") or described.get("types") or []),
         "id": f"{entry['family']}/{extension.name}/{entry['name']}@{extension.digest.partition(':')[2][:12]}"}

@@ -64,7 +64,8 @@ def _limits(item: dict[str, Any]) -> list[str]:
 
 ITEM: list[Column] = [
     ("Name", "name"), ("Family", "family"), ("Extension", _extension), ("Digest", "digest"), ("Hosting", "hosting"),
-    ("State", _state), ("PID", "pid"), ("Calls", "calls"), ("In flight", "in_flight"),
+    ("Address", lambda item: item.get("address") or ""), ("State", _state), ("PID", "pid"), ("Calls", "calls"),
+    ("In flight", "in_flight"),
     ("Idle since", lambda item: moment(item["idle_since"]) if item.get("idle_since") else ""),
     ("Contract", _contract), ("Hooks", lambda item: ", ".join(item.get("hooks") or [])),
     ("Permissions", _permissions), ("Enforced", lambda item: ", ".join(item.get("enforced") or [])),

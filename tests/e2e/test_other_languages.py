@@ -112,6 +112,9 @@ def test_r133_the_how_tos_commands_work(fuseml, socket_path):
             found = fuseml(*shlex.split(command)[1:])
             if command == "fuseml plugin list":
                 assert re.search(r"node-agent/node +agent +node-agent 0\.1\.0 +address +ready", found.out)
+            elif command.startswith("fuseml plugin info"):
+                assert f"unix:{socket_path}" in found.out
+                assert re.search(r"Contract: +different, protocol 1, no SDK", found.out)
         else:
             assert command.startswith("node "), command
             continue
