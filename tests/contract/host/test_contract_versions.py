@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sysconfig
 import threading
+import venv
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+import fuseml_sdk
 from fuseml_core.adapters.contracts import speakers
 from fuseml_core.host.components import Component
 from fuseml_core.service.contracts import Contracts
 from fuseml_sdk import contract, deprecations, negotiation
 from fuseml_sdk.compatibility import current
 from fuseml_sdk.errors import Permanent, Unsupported
+from fuseml_sdk.types import RunnableDescriptor, Workload
 
+EXAMPLE = Path(__file__).parent / "example"
 N = negotiation.PROTOCOLS[0]
 DESCRIPTION = {"name": "old", "types": ["x"]}
 
@@ -131,6 +139,57 @@ def test_deprecations_are_told_of_plugins_in_the_servers_process(host, component
     host.add(made)
     host.store(made.id).describe()
     assert info_of(host, made.id).agreement.deprecations == (notice.text,)
+
+
+@pytest.fixture
+def environment_with(tmp_path):
+    """Makes an environment with an SDK of another version: ours with pieces of its text replaced."""
+
+    def make(version, **edits):
+        root = tmp_path / f"sdk-{version}"
+        venv.create(root, with_pip=False, symlinks=True)
+        packages = next((root / "lib").glob("python*/site-packages"))
+        shutil.copytree(Path(fuseml_sdk.__file__).parent, packages / "fuseml_sdk",
+                        ignore=shutil.ignore_patterns("__pycache__", "testing", "released"))
+        (packages / "rest.pth").write_text(f"{sysconfig.get_path('purelib')}\n{EXAMPLE}\n")
+        (packages / "fuseml_sdk/__init__.py").write_text(
+            (packages / "fuseml_sdk/__init__.py").read_text().replace(fuseml_sdk.__version__, version))
+        head = packages / "fuseml_sdk/schemas/v1/contract.json"
+        head.write_text(head.read_text().replace(contract.digest(), f"sha256:{version}"))
+        for name, (old, new) in edits.items():
+            path = packages / "fuseml_sdk" / f"{name.replace('__', '/')}.py"
+            assert old in path.read_text()
+            path.write_text(path.read_text().replace(old, new))
+        return root / "bin" / "python"
+
+    return make
+
+
+def test_r133_a_plugin_with_an_earlier_sdk_serves_a_later_server(host, component, environment_with):
+    """Its SDK knows neither a field of runnables, which are strict in files, nor an optional hook, nor a label."""
+    python = environment_with(
+        "0.0.9", types__runnables=("    open_parameters: bool = Field(", "    was_open: bool = Field("),
+        hookspecs__stores=("def store_ui_url(", "def _store_ui_url("))
+    agent = replace(component("agent"), python=python)
+    host.add(agent)
+    work = Workload(name="train-1", runnable=RunnableDescriptor(name="t", command=["true"], open_parameters=True))
+    assert host.agent(agent.id).submit(work).name == "train-1"
+    agreement = info_of(host, agent.id).agreement
+    assert (agreement.state, agreement.theirs.sdk_version, agreement.theirs.digest) == ("older", "0.0.9", "sha256:0.0.9")
+    assert next(speakers(host)).contract["sdk_version"] == "0.0.9"
+
+
+def test_r133_a_plugin_with_a_later_sdk_serves_an_earlier_server(host, component, environment_with):
+    """It returns a field that this server does not know, and has a hook that it never calls."""
+    mark = "    @hookspec(firstresult=True)\n"
+    get, later = f"{mark}    def store_get(", f"{mark}    def store_later(self) -> str:\n        ...\n\n"
+    python = environment_with(
+        "99.0.0", types__stores=("    kinds: list[str] = Field(", "    later: int = 7\n    kinds: list[str] = Field("),
+        hookspecs__stores=(get, later + get))
+    store = replace(component("store"), python=python)
+    host.add(store)
+    assert host.store(store.id).describe().kinds
+    assert info_of(host, store.id).agreement.state == "newer"
 
 
 def test_components_are_speakers_of_a_contract(host, component):
