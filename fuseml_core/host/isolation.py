@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -158,7 +159,7 @@ class Isolation:
             environ: Variables to choose from.
 
         Raises:
-            OSError: Its folders cannot be made.
+            OSError: Its folders cannot be made, or there is no such interpreter.
         """
         # A name that is not understood, of an extension that is older or newer than this server, allows nothing.
         permissions = tuple(parse(name) for name in component.permissions if not unknown([name]))
@@ -166,6 +167,9 @@ class Isolation:
         folders = HostFolders(component.state_dir)
         folders.prepare()
         python = str(component.python or sys.executable)
+        if not os.access(python, os.X_OK):
+            code = errno.EACCES if os.path.exists(python) else errno.ENOENT  # noqa: PTH110
+            raise OSError(code, os.strerror(code), python)
         temporary, byte_code = folders.temporary(), folders.byte_code(python)
         own = (temporary, byte_code, folders.incoming)
         files = files_of(component, permissions, environ, self._protected, own)
