@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import click
 import pytest
 
 from fuseml_core.cli.commands import COMMANDS
-from fuseml_sdk import errors, types
+from fuseml_sdk import compatibility, deprecations, errors, negotiation, types
 from fuseml_sdk.hookspecs import FAMILIES
 from fuseml_sdk.types import StrictModel, WireModel
 
@@ -89,6 +90,17 @@ def test_r134_a_hook_has_errors_deadline_repetition_and_example(name, hooks):
         "Example:")[0], re.MULTILINE)
     assert raised == said
     assert all(hasattr(errors, each) for each in raised)
+
+
+def test_the_promise_of_compatibility_is_what_the_code_keeps(root):
+    """States, verdicts, days of notice and the protocol."""
+    page = (root / "docs/reference/compatibility.md").read_text(encoding="utf-8")
+    states, verdicts = typing.get_args(negotiation.Relation), typing.get_args(compatibility.Verdict)
+    assert re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE) == list(states)
+    assert re.findall(r"^- \*\*([a-z-]+)\*\*: ", page, re.MULTILINE) == list(verdicts)
+    assert f"for at least {deprecations.NOTICE_DAYS} days" in page
+    assert f"The protocol is {negotiation.PROTOCOLS[0]}, and `/v{negotiation.PROTOCOLS[0]}/` is in its routes." in page
+    assert all(kind.replace("-", " ") in page for kind, _ in compatibility.RULES)
 
 
 def test_every_type_of_hooks_and_each_of_its_fields_is_in_the_reference(hooks):
