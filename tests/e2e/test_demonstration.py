@@ -88,9 +88,10 @@ def follow(section: str, project: Project) -> list[Result]:
 
 def test_the_how_tos_commands_ask_the_service_and_read_its_log(served):
     """The page's prediction is that of the service's address; uv's refusal on it is shown by the test above."""
-    (asked,) = follow("Ask", served)
+    asked, example = follow("Ask", served)
     assert asked.json["data"]["ndarray"] == pytest.approx(predictions(served, "seldon")[:1])
     assert asked.json["meta"]["tags"]["model"] == "diabetes"
+    assert len(example.json["data"]["ndarray"]) == 2
     (log,) = follow("When it does not start", served)
     assert "Seldon Core 1.1" in log.out
     shown = PAGE.read_text(encoding="utf-8")

@@ -21,13 +21,16 @@ from fuseml_seldon.messages import MessageError, rectangle, rows_of
     ({"jsonData": {"instances": [1]}}, {"instances": [1]}),
     ({"jsonData": [[1]]}, [[1]]),
     ({"strData": "a text"}, ["a text"]),
+    ([[1, 2]], [[1, 2]]),
+    ({"columns": ["a"], "data": [[1]]}, {"columns": ["a"], "data": [[1]]}),
+    ({"instances": [1]}, {"instances": [1]}),
 ])
 def test_r9_what_a_message_asks_for(message, rows):
     assert rows_of(message) == rows
 
 
 @pytest.mark.parametrize(("message", "words"), [
-    ([1], "must be an object"),
+    (1, "must be an object"),
     (None, "must be an object"),
     ({}, "nothing to predict from"),
     ({"data": []}, "nothing to predict from"),

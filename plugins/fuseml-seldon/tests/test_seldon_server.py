@@ -30,6 +30,8 @@ def test_r9_r109_every_form_of_a_message_gives_the_same_prediction(shared):
     assert tensor == {"shape": [2], "values": [first, first]}
     for rows in ([ROW], {"instances": [ROW]}, [dict(zip(NAMES, ROW, strict=True))]):
         assert server.predict({"jsonData": rows})[1]["data"]["tensor"]["values"] == [first]
+    for plain in ([ROW], {"instances": [ROW]}, {"columns": NAMES[::-1], "data": [ROW[::-1]]}):
+        assert server.predict(plain)[1]["data"]["ndarray"] == [first]
     kept = server.predict({"data": {"ndarray": [ROW]}, "meta": {"puid": "p1", "tags": {"mine": 1}}})[1]["meta"]
     assert (kept["puid"], kept["tags"]["mine"]) == ("p1", 1)
 
@@ -53,7 +55,8 @@ def test_tensors_of_more_dimensions_and_models_without_a_signature(shared):
 
 @pytest.mark.parametrize(("body", "status", "words"), [
     (b"{", 400, "JSON"),
-    (b"[1]", 400, "must be an object"),
+    (b"7", 400, "must be an object"),
+    ([], 400, "no rows"),
     ({"data": {}}, 400, "ndarray"),
     ({"data": {"ndarray": [[1, 2]]}}, 400, "row 0 has 2 values, expected 1: seconds"),
     ({"data": {"ndarray": [["much"]]}}, 400, "takes numbers, got 'much'"),

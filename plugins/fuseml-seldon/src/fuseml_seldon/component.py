@@ -9,7 +9,7 @@ from seldon_core.flask_utils import SeldonMicroserviceException
 from seldon_core.utils import construct_response_json
 
 from .backend import Answer, Backend
-from .messages import MessageError, rectangle, rows_of
+from .messages import MessageError, is_plain, rectangle, rows_of
 
 
 class ServedModel:
@@ -43,7 +43,7 @@ class ServedModel:
         return "ready"
 
     def predict_raw(self, message: Any) -> dict[str, Any]:
-        """Answer one message of the Seldon protocol.
+        """Answer one message of the Seldon protocol, or plain rows in its form.
 
         Raises:
             SeldonMicroserviceException: The message or its data are wrong (400), or the model failed (500, 503).
@@ -64,7 +64,9 @@ class ServedModel:
             response["data"]["names"] = table[1]
         return response
 
-    def _answer(self, message: dict[str, Any], result: Any) -> dict[str, Any]:
+    def _answer(self, message: Any, result: Any) -> dict[str, Any]:
+        if is_plain(message):
+            message = {"data": {"ndarray": []}}
         meta = dict(message.get("meta") or {})
         response: dict[str, Any] = construct_response_json(self, False, message, result, meta)
         return response

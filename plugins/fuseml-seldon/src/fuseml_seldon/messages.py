@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
+#: Keys that tell rows as FuseML's and MLflow's other servers take them from a message of the Seldon protocol.
+PLAIN = frozenset({"instances", "inputs", "dataframe_split", "dataframe_records", "columns"})
 DATA = "data with ndarray or tensor, jsonData, or strData"
 
 
 class MessageError(Exception):
     """The message of a request cannot be understood; the text says what is wrong with it."""
+
+
+def is_plain(message: Any) -> bool:
+    """Whether these are plain rows: no message, but what `fuseml service predict` sends to any service."""
+    return isinstance(message, list) or (isinstance(message, dict) and not PLAIN.isdisjoint(message))
 
 
 def rows_of(message: Any) -> Any:
@@ -19,11 +26,14 @@ def rows_of(message: Any) -> Any:
 
     Args:
         message: A SeldonMessage as JSON: `{"data": {"names": […], "ndarray": [[…]]}}`, `{"data": {"tensor": {"shape":
-            […], "values": […]}}}`, `{"jsonData": …}` in any form of rows, or `{"strData": "…"}` as the only value.
+            […], "values": […]}}}`, `{"jsonData": …}` in any form of rows, or `{"strData": "…"}` as the only value;
+            or plain rows.
 
     Raises:
         MessageError: It is none of these.
     """
+    if is_plain(message):
+        return message
     if not isinstance(message, dict):
         msg = f"a message must be an object with {DATA}"
         raise MessageError(msg)
