@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import itertools
+import random
 import socket
 import statistics
 import subprocess
@@ -182,13 +183,15 @@ def _times(act, count):
 
 
 def _crowd(act, count, pause):
-    """Times of calls of 16 callers, each of which does something else in between."""
+    """Times of calls of 16 callers, each of which does something else in between, for a random time."""
     taken = [[] for _ in range(CALLERS)]
 
     def caller(mine):
+        chance = random.Random(id(mine))
         for _ in range(count):
+            # Not all at the same moment: that would measure how long the last of 16 waits.
+            time.sleep(chance.expovariate(1 / pause) if pause else 0)
             mine.extend(_times(act, 1))
-            time.sleep(pause)
         if isinstance(act, _Peer):
             act.close()
 
