@@ -212,6 +212,21 @@ def permissions() -> str:
     return _table(("permission", "a component that declares it may", "enforced"), rows)
 
 
+def conformance_rules() -> str:
+    """Every rule of the conformance kit, under a heading that failures link to."""
+    from fuseml_sdk.testing import all_rules
+
+    needs = {"process": "hosts with a process of the plugin's own", "restart": "hosts that can start it again",
+             "python": "plugins in Python"}
+    parts = []
+    for r in all_rules():
+        where = "; ".join(needs[need] for need in sorted(r.needs)) or "every host"
+        whom = ", ".join(f"{family}s" for family in r.families) or "every plugin"
+        parts.append(f"## {r.id}\n\n**{r.title}**\n\nFor {whom}; level {r.level}; checked in {where}.\n\n"
+                     f"Why: {r.why}\n\nFix: {r.fix}")
+    return "\n\n".join(parts)
+
+
 def commands() -> str:
     """Every command with its usage, arguments and options."""
     from fuseml_core.cli.commands import SECTIONS
@@ -281,6 +296,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "deprecations": deprecations,
     "contract-releases": contract_releases,
     "lint-rules": lint_rules,
+    "conformance-rules": conformance_rules,
     "permissions": permissions,
     "commands": commands,
     "routes": routes,

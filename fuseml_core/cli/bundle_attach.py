@@ -18,7 +18,7 @@ TYPES = {
     "cyclonedx": "https://cyclonedx.org/bom", "spdxjson": "https://spdx.dev/Document",
     "slsaprovenance": "https://slsa.dev/provenance/v0.2", "slsaprovenance1": "https://slsa.dev/provenance/v1",
     "vuln": "https://cosign.sigstore.dev/attestation/vuln/v1", "openvex": "https://openvex.dev/ns",
-    "custom": "https://cosign.sigstore.dev/attestation/v1",
+    "scorecard": "https://fuseml.io/scorecard/v1", "custom": "https://cosign.sigstore.dev/attestation/v1",
 }
 
 
@@ -37,6 +37,8 @@ def attach(reference: str, file: Path, predicate_type: str | None, artifact_type
 
     An in-toto statement says itself what it is about and needs no --type.
     """
+    from fuseml_oci.bundles import inspect
+    from fuseml_oci.bundles.scorecards import check_scorecard
     from fuseml_oci.signing.sign import attach as attach_file
     from fuseml_oci.signing.sign import attest
 
@@ -48,6 +50,8 @@ def attach(reference: str, file: Path, predicate_type: str | None, artifact_type
         digest = attach_file(client, place, _media_type(artifact_type), content)
     else:
         kind, predicate = _predicate(content, file, place.digest, predicate_type)
+        if kind == TYPES["scorecard"]:
+            check_scorecard(predicate, inspect(place, client))
         private = open_private(key, password_stdin=password_stdin) if key else None
         digest = attest(client, place, kind, predicate, private)
         if private is None:

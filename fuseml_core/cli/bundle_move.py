@@ -47,14 +47,16 @@ def push(source: Path, reference: str | None, dev: bool, attest: bool, key: str 
     from fuseml_core.cli.bundle_trust import sign_pushed
     from fuseml_oci.bundles import push as push_bundle
 
-    if key and not attest:
+    if key and not attest and not (source / "scorecard.json").is_file():
         raise click.UsageError("--key signs what --attest attaches. To sign the bundle: fuseml bundle sign")
     opened = open_for_push(source, dev=dev, wheels=wheels)
+    card = _scorecard(source, opened)
     place, client = locate(reference or opened.descriptor.name)
     check_name(place, opened.descriptor)
     with transfer("uploading") as report:
         pushed = push_bundle(opened, place, client, report=report)
     attached = _attach(opened, source, pushed, client, key) if attest else []
+    attached += _attach_scorecard(card, pushed, client, key) if card else []
     signer = sign_pushed(pushed)
     item = {"reference": str(pushed), "name": opened.descriptor.name, "version": opened.descriptor.version,
             "digest": pushed.digest, "signer": signer, "attached": attached}
@@ -155,6 +157,32 @@ def _attach(opened: BuiltBundle | Layout, source: Path, pushed: Reference, clien
     built_here = source if (source / "extension.toml").is_file() else None
     made = documents(opened.descriptor, opened.digest, lock_of(opened), built_here)
     return push_documents(client, pushed, made, open_private(key, password_stdin=False) if key else None)
+
+
+def _scorecard(source: Path, opened: BuiltBundle | Layout) -> dict[str, Any] | None:
+    """The scorecard beside a source; one of other wheels is left out, for a push must not need the tests."""
+    from fuseml_oci.bundles.scorecards import FILE, check_scorecard, read_scorecard
+    from fuseml_sdk.errors import InvalidInput
+
+    if not (source / "extension.toml").is_file() or not (source / FILE).is_file():
+        return None
+    try:
+        document = read_scorecard(source / FILE)
+        check_scorecard(document, opened.descriptor)
+    except InvalidInput as error:
+        echo(f"Without {FILE}: {error}", err=True)
+        return None
+    return document
+
+
+def _attach_scorecard(document: dict[str, Any], pushed: Reference, client: RegistryClient,
+                      key: str | None) -> list[str]:
+    from fuseml_core.cli.key_files import open_private
+    from fuseml_oci.bundles.scorecards import PREDICATE
+    from fuseml_oci.signing.sign import attest
+
+    private = open_private(key, password_stdin=False) if key else None
+    return [attest(client, pushed, PREDICATE, document, private)]
 
 
 def _refuse_other(where: Path, digest: str) -> None:

@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from fuseml_oci.bundles.scorecards import PREDICATE as SCORECARD
+from fuseml_oci.bundles.scorecards import summary
 from fuseml_oci.descriptor import Descriptor, read_descriptor, read_object
 from fuseml_registry.pages.source import StorageSource
 from fuseml_sdk.errors import InvalidInput, NotFound, PluginError
@@ -60,12 +62,26 @@ def describe(source: StorageSource, entry: Descriptor) -> dict[str, Any]:
     predicate = next((found for name in _PREDICATES if (found := entry.annotations.get(name))), "")
     kind, label = kind_of([predicate, entry.artifact_type, *(file.media_type for file in files[:MAX_FILES])])
     return {
+        "scorecard": _scorecard(source, files) if predicate == SCORECARD else None,
         "digest": entry.digest, "type": entry.artifact_type or entry.media_type, "kind": kind, "label": label,
         "predicate_type": predicate, "signed_by": [], "created_at": entry.annotations.get(_CREATED, "")[:40],
         "size": sum(file.size for file in files),
         "files": [{"title": file.annotations.get(_TITLE, "")[:200], "type": file.media_type, "digest": file.digest,
                    "size": file.size} for file in files[:MAX_FILES]],
     }
+
+
+def _scorecard(source: StorageSource, files: list[Descriptor]) -> dict[str, Any] | None:
+    """What a scorecard says in short; None if it cannot be read."""
+    for file in files[:1]:
+        if file.size <= MAX_DOCUMENT:
+            try:
+                value = json.loads(source.blob(file))
+            except (PluginError, ValueError, RecursionError):
+                continue
+            said = _statement(value) if isinstance(value, dict) else {}
+            return summary(said["predicate"]) if isinstance(said.get("predicate"), dict) else None
+    return None
 
 
 def kind_of(types: list[str]) -> tuple[str, str]:
@@ -113,18 +129,24 @@ def table(source: StorageSource, attachment: Mapping[str, Any]) -> dict[str, Any
 
 def _opened(value: dict[str, Any]) -> dict[str, Any]:
     """Take the statement out of a Sigstore bundle or DSSE envelope, and a bill of materials out of a statement."""
-    envelope = value.get("dsseEnvelope", value)
-    payload = envelope.get("payload") if isinstance(envelope, dict) else None
-    if isinstance(payload, str):
-        try:
-            inner = json.loads(base64.b64decode(payload))
-        except (ValueError, RecursionError):
-            return value
-        value = inner if isinstance(inner, dict) else value
+    value = _statement(value)
     predicate = value.get("predicate")
     if isinstance(predicate, dict) and any(isinstance(predicate.get(key), list) for key in _TABLES):
         return predicate
     return value
+
+
+def _statement(value: dict[str, Any]) -> dict[str, Any]:
+    """Take the statement out of a Sigstore bundle or DSSE envelope; anything else is returned as it is."""
+    envelope = value.get("dsseEnvelope", value)
+    payload = envelope.get("payload") if isinstance(envelope, dict) else None
+    if not isinstance(payload, str):
+        return value
+    try:
+        inner = json.loads(base64.b64decode(payload))
+    except (ValueError, RecursionError):
+        return value
+    return inner if isinstance(inner, dict) else value
 
 
 def _rows(value: dict[str, Any]) -> dict[str, Any]:
