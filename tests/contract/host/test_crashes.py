@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -170,12 +171,15 @@ def test_only_allowed_variables_reach_the_plugin(host, component, monkeypatch, t
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
-    host.add(component("store", config={"password": "s3cr3t"}))
+    host.add(component("store", config={"password": "s3cr3t"}, identifier="closed"))
+    assert not {"HTTPS_PROXY", "UV_DEFAULT_INDEX"} & host.store("closed").health()["environment"].keys()
+    made = component("store", config={"password": "s3cr3t"}, identifier="store-0")
+    host.add(dataclasses.replace(made, permissions=("network",)))
     facts = host.store("store-0").health()
     given = facts["environment"]
     assert not {"AWS_SECRET_ACCESS_KEY", "PYTHONDONTWRITEBYTECODE"} & given.keys()
     assert (given["HTTPS_PROXY"], given["UV_DEFAULT_INDEX"]) == ("http://127.0.0.1:9", "http://127.0.0.1:9/simple")
-    assert given["HOME"] == facts["cwd"] == str(tmp_path / "state-0")
+    assert given["HOME"] == facts["cwd"] == str(made.state_dir)
     assert "s3cr3t" not in str(given)
     with open(f"/proc/{facts['pid']}/cmdline") as file:
         assert "s3cr3t" not in file.read()
@@ -272,12 +276,13 @@ def test_r130_replacing_serves_without_a_gap(host, component):
 
 HOST = '''
 import sys, time
+from dataclasses import replace
 from pathlib import Path
 from fuseml_core.host import Component, PluginHost
-python, runtime, state = sys.argv[1:]
+python, runtime, state, example = sys.argv[1:]
 host = PluginHost(runtime_dir=Path(runtime), log_dir=Path(state))
 host.add(Component("s", "example", "1", "", "store", "toy", "example_extension:Store", "subprocess", {}, Path(state),
-                   Path(python)))
+                   Path(python), readable=(Path(example), *map(Path, sys.path))))
 host.store("s").describe()
 print(host.components()[0].pid, flush=True)
 time.sleep(60)
@@ -285,8 +290,8 @@ time.sleep(60)
 
 
 def test_r133_kill_9_of_the_host_leaves_no_orphan(extension_python, runtime_dir, tmp_path):
-    host = subprocess.Popen([sys.executable, "-c", HOST, str(extension_python), str(runtime_dir), str(tmp_path / "state")],
-                            stdout=subprocess.PIPE, text=True)
+    host = subprocess.Popen([sys.executable, "-c", HOST, str(extension_python), str(runtime_dir), str(tmp_path / "state"),
+                             str(Path(__file__).parent / "example")], stdout=subprocess.PIPE, text=True)
     child = int(host.stdout.readline())
     assert _alive(child)
     host.kill()
