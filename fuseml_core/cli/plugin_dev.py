@@ -24,7 +24,7 @@ def dev(folder: Path, config: Path | None, trace: str, server: bool) -> None:
 
     It is served on a Unix socket of its own, and the local server uses it like one that is installed until this
     command ends. What it writes, every call of a hook and every error are shown here. What it keeps lies in
-    FOLDER/.dev. It runs with your rights, not confined as installed plugins are.
+    FOLDER/.dev, with a link to the socket. It runs with your rights, not confined as installed plugins are.
     """
     from fuseml_core.cli.development.printing import Printer
     from fuseml_core.cli.development.session import Session

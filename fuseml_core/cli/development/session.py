@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from fuseml_core.domain.errors import FusemlError, Invalid
 from fuseml_core.settings import from_environment
 from fuseml_sdk.errors import PluginError
 
-#: Folder of the project with what the plugin under development keeps.
-STATE = ".dev"
+#: Folder of the project with the sockets of plugins under development, and with what they keep.
+PLACE = ".dev"
 
 
 @dataclass
@@ -53,8 +54,9 @@ class Session:
             watch = Watch(self._watched())
             self._start("ready")
             held = self._lease(stack) if lease else None
-            for name, plugin in self._plugins.items():
-                self.printer.say(f"{name} listens: curl --unix-socket {plugin.path} http://plugin/v1/describe")
+            for entry in self.project.components:
+                self.printer.say(f"{entry.family} {entry.name} listens: curl --unix-socket "
+                                 f"{self._shown_link(entry.family, entry.name)} http://plugin/v1/describe")
             self.printer.say("Waiting for changes; Ctrl-C ends.")
             self._follow(watch, held)
 
@@ -81,11 +83,24 @@ class Session:
         kinds = [parse(permission.name).kind.form for permission in self.project.manifest.permissions]
         for entry in self.project.components:
             name = f"{entry.family} {entry.name}"
-            plugin = DevelopedPlugin(python, entry.plugin, state=self.project.folder / STATE,
+            plugin = DevelopedPlugin(python, entry.plugin, state=self.project.folder / PLACE / "state",
                                      runtime=from_environment().runtime_dir / "dev", trace=self.trace or "0",
                                      permissions=kinds, show=self.printer.output_of(name))
             stack.callback(plugin.stop)
+            stack.enter_context(self._linked(entry.family, entry.name, plugin.path))
             self._plugins[name] = plugin
+
+    @contextlib.contextmanager
+    def _linked(self, family: str, name: str, socket: Path) -> Iterator[Path]:
+        """A name for the socket that stays the same; its own is short, because sockets' paths must be."""
+        link = self.project.folder / PLACE / f"{family}-{name}.sock"
+        link.parent.mkdir(mode=0o700, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(socket)
+        try:
+            yield link
+        finally:
+            link.unlink(missing_ok=True)
 
     def _start(self, what: str) -> None:
         """Start every component with the settings of now. What is wrong with the project is shown, not raised."""
@@ -133,6 +148,12 @@ class Session:
         uses = ", ".join(f"{name}/{entry.name}" for entry in self.project.components)
         self.printer.say(f"the local server uses it as {uses}")
         return held
+
+    def _shown_link(self, family: str, name: str) -> str:
+        """The path of a link as short as it can be from here: sockets' paths have room for about a hundred bytes."""
+        link = self.project.folder / PLACE / f"{family}-{name}.sock"
+        here = os.path.relpath(link)
+        return here if len(here) < len(str(link)) else str(link)
 
     def _tell_ended(self) -> None:
         for name, plugin in self._plugins.items():

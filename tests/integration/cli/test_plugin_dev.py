@@ -28,8 +28,8 @@ SECRET = "a-secret-that-nobody-may-see"
 class Terminal:
     """A running `plugin dev`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process, self._log, self._read = process, log, 0
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, cwd: Path) -> None:
+        self.process, self._log, self._read, self.cwd = process, log, 0, cwd
 
     def wait_for(self, what: str) -> str:
         """Wait until it writes something that was not seen before; returns what came up to there."""
@@ -53,7 +53,7 @@ class Terminal:
         """Where the plugin listens."""
         found = re.search(r"--unix-socket (\S+)", self.text)
         assert found, self.text
-        return found[1]
+        return str((self.cwd / found[1]).resolve())
 
     def call(self, hook: str, **arguments) -> tuple[int, dict]:
         """Call a hook; returns status and document."""
@@ -95,7 +95,7 @@ def developing(project: Path, home: Path, *options: str) -> Iterator[Terminal]:
         process = subprocess.Popen([FUSEML, "plugin", "dev", str(project), "--no-server", *options], env=environment,
                                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=home)
     try:
-        yield Terminal(process, log)
+        yield Terminal(process, log, home)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -126,6 +126,7 @@ def test_r168_a_plugin_starts_again_with_every_change(project, home):
         status, problem = terminal.call("store_get", ref={"kind": "dataset", "project": "p", "name": "none"})
         assert (status, problem["type"].rpartition("/")[2]) == (404, "not-found")
         terminal.wait_for(r"store_get +[\d.]+ ms +not-found +there is no dataset p/none")
+        socket = terminal.socket
         with changed(code, 'name="shelf"', 'name="pantry"'):
             terminal.wait_for(r"changed: src/shelf/__init__.py")
             terminal.wait_for("is ready again after")
@@ -137,9 +138,11 @@ def test_r168_a_plugin_starts_again_with_every_change(project, home):
         with changed(project / "src/shelf/config.py", "ge=1", "ge=2"):
             assert "README" not in terminal.wait_for("is ready again after")
         terminal.wait_for("is ready again after")
+        assert terminal.socket == socket, "callers go on using the same one"
+    assert not Path(socket).exists()
     assert terminal.process.returncode == 0
     assert terminal.text.rstrip().endswith("stopped")
-    assert not Path(terminal.socket).exists()
+    assert [path.name for path in (project / ".dev").iterdir()] == ["state"], "the link to the socket is gone"
 
 
 def test_r168_mistakes_are_shown_and_end_nothing(project, home):
