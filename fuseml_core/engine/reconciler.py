@@ -16,7 +16,7 @@ from fuseml_core.engine.progress import Progress
 from fuseml_core.engine.serving import CANCEL_GRACE, Serving
 from fuseml_core.service.components import Agent, Components
 from fuseml_core.service.ports import Ledger
-from fuseml_sdk.errors import NotReady, PluginError
+from fuseml_sdk.errors import InvalidInput, NotReady, PluginError
 from fuseml_sdk.types import FINAL_STATES, WorkloadStatus
 
 log = structlog.get_logger(__name__)
@@ -242,6 +242,8 @@ class Reconciler:
                 cursor, pause = events.cursor, 1.0
             except (FusemlError, PluginError) as error:
                 log.warning("agent gives no events", agent=name, error=str(error))
+                if isinstance(error, InvalidInput):
+                    cursor = ""  # It does not know this cursor any more: everything from the beginning.
                 self._stop.wait(pause)
                 pause = min(pause * 2, 30.0)
                 continue

@@ -10,7 +10,7 @@ import structlog
 from fuseml_core.domain.errors import FusemlError, Unavailable
 from fuseml_core.service.components import Components, Store
 from fuseml_core.service.ports import Ledger
-from fuseml_sdk.errors import PluginError
+from fuseml_sdk.errors import InvalidInput, PluginError
 from fuseml_sdk.types import StoreEvent
 
 log = structlog.get_logger(__name__)
@@ -70,6 +70,8 @@ class StoreWatcher:
                 if self._stop.is_set() or gone:
                     return  # it is gone; when it comes back, it is found by looking
                 log.warning("store gives no events", store=name, error=str(error))
+                if isinstance(error, InvalidInput):
+                    cursor = ""  # It does not know this cursor any more: what was handled before changes nothing.
                 self._stop.wait(pause)
                 pause = min(pause * 2, 30.0)
                 continue

@@ -13,7 +13,7 @@ class BuilderSpecs:
     def builder_describe(self) -> BuilderDescription:
         """Say which codesets the builder recognises and what it makes of them.
 
-        Asked once after each start; the answer is kept.
+        Asked after each start and before codesets are looked at; it must not change while the plugin runs.
 
         Returns:
             Types of codesets, the small files that `builder_detect` wants to read, names of the runnables it makes.

@@ -25,7 +25,7 @@ class StoreSpecs:
     def store_describe(self) -> StoreDescription:
         """Say which kinds this store keeps and which hooks it offers.
 
-        Asked once after each start; the answer is kept.
+        The answer is kept; it must not change while the plugin runs.
 
         Returns:
             Kinds of artifacts, location schemes, and the capabilities: hooks beside describe, get and locate.
@@ -295,10 +295,10 @@ class StoreSpecs:
 
     @hookspec(firstresult=True)
     def store_collect_garbage(self, keep: list[str], dry_run: bool) -> GarbageReport:
-        """Remove contents that no version needs any more; called from time to time, while nothing is registered.
+        """Remove contents that no version needs any more; called from time to time, also beside registrations.
 
         Args:
-            keep: Digests of everything that is still needed.
+            keep: Digests of everything that is still needed, of what is being registered included.
             dry_run: Only report what would be removed.
 
         Returns:
