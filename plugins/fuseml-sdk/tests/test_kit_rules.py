@@ -51,14 +51,16 @@ class Tampered(InProcessHost):
         return served
 
 
-def _answers(inner, *request, **changes):
-    return replace(inner(*request), **changes)
-
-
 def _digest(inner, method, path, *rest):
     answer = inner(method, path, *rest)
     return replace(answer, body=json.dumps({**json.loads(answer.body), "contract_digest": "sha256:0"}).encode()) \
         if path == "/v1/describe" else answer
+
+
+def _old(inner, method, path, *rest):
+    answer = inner(method, path, *rest)
+    document = {**json.loads(answer.body), "deprecations": [{"text": "store_get(name) goes on 2027-01-01"}]}
+    return replace(answer, body=json.dumps(document).encode()) if path == "/v1/describe" else answer
 
 
 def _more(inner, method, path, *rest):
@@ -107,7 +109,7 @@ def _problem(kind, status):
     return Answer(status, json.dumps(document).encode(), {"content-type": "application/problem+json"})
 
 
-TAMPERED = {"CORE05": _digest, "CORE41": _more, "CORE42": _known_only, "CORE43": _defects, "CORE44": _plain,
+TAMPERED = {"CORE05": _digest, "CORE08": _old, "CORE41": _more, "CORE42": _known_only, "CORE43": _defects, "CORE44": _plain,
             "CORE45": _all_missing, "CORE46": _timeless, "CORE47": _small, "CORE48": _any_method}
 #: What else cannot hold of a plugin that breaks a rule.
 ALSO = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from fuseml_sdk.contract import frozen, operations
+from fuseml_sdk.contract import frozen
 from fuseml_sdk.errors import PluginError
 from fuseml_sdk.hookspecs import PROTOCOL
 from fuseml_sdk.negotiation import negotiate
@@ -115,7 +115,9 @@ def _calls_run_at_once(bench: Bench) -> None:
                           f"once, such as {wrong[:1]}")
 
 
-def hooks_for_people(bench: Bench) -> list[str]:
-    """Hooks that the plugin implements and that travel, in the order of the contract."""
-    own = ("fuseml_configure", "fuseml_shutdown")
-    return [name for name in operations() if name in bench.hooks and name not in own]
+@BOOK.rule("CORE08", "It uses nothing that is going to be removed.", level="gold",
+           why="What is deprecated has a date; after it the plugin does not load any more.",
+           fix="Do what the notice says; `fuseml plugin contract diff` shows what has changed.")
+def _uses_nothing_deprecated(bench: Bench) -> None:
+    found = negotiate(bench.description).deprecations
+    expect(not found, "; ".join(found[:3]))
