@@ -173,7 +173,8 @@ class Isolation:
         temporary, byte_code = folders.temporary(), folders.byte_code(python)
         own = (temporary, byte_code, folders.incoming)
         files = files_of(component, permissions, environ, self._protected, own)
-        command = [python, "-I", "-X", f"pycache_prefix={byte_code}", *arguments]
+        compiled = () if _is_compiled(component, python) else ("-X", f"pycache_prefix={byte_code}")
+        command = [python, "-I", *compiled, *arguments]
         user = self.user(component)
         if self._users is not None and user is not None:
             self._users.prepare(component, user)
@@ -228,3 +229,10 @@ class Isolation:
             return None
         return self._users.user_for(component)
 
+
+def _is_compiled(component: Component, python: str) -> bool:
+    """Whether the modules of the environment are compiled already: then there is nothing to keep elsewhere."""
+    places = [*Path(python).parent.parent.glob("lib/python*/site-packages"), *component.readable]
+    if component.python is None:
+        places += map(Path, sys.path)
+    return any((place / "fuseml_sdk" / "__pycache__").is_dir() for place in places)
