@@ -130,6 +130,7 @@ class AgentSpecs:
 
         Raises:
             NotFound: There is no such workload.
+            InvalidInput: The cursor is not one of this log.
 
         Example:
             >>> class Agent:
