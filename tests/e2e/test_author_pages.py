@@ -6,11 +6,17 @@ import contextlib
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from fuseml_sdk.errors import Cancelled, InvalidInput, NotFound, NotReady, Permanent, Retryable
+from fuseml_sdk.testing import serving
+from fuseml_sdk.types import ArtifactRef
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 BLOCK = re.compile(r"^```(console|sh|toml|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -94,6 +100,119 @@ class Terminal:
 def place(fuseml, tmp_path) -> Place:
     """An empty folder."""
     return Place(fuseml, tmp_path)
+
+
+@pytest.fixture
+def upstream(tmp_path, monkeypatch) -> Iterator[tuple[str, list[str]]]:
+    """The plugin of the page about errors as a module `upstream_page`, and a system that it can ask: URL, requests."""
+    blocks = [block for kind, block in BLOCK.findall((DOCS / "how-to/handle-errors-and-secrets.md").read_text())
+              if kind == "python"]
+    (tmp_path / "upstream_page.py").write_text("\n\n".join(blocks))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    asked: list[str] = []
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers["Authorization"])
+            status, body = {
+                "/health": (200, "{}"), "/datasets/gone/latest": (404, ""), "/datasets/busy/latest": (503, ""),
+                "/datasets/shut/latest": (401, ""), "/datasets/odd/latest": (200, "<html>"),
+                "/datasets/slow/sha256:a/link": (200, '{"ready": false}'),
+                "/datasets/there/latest": (200, '{"digest": "sha256:a", "size": 3}')}[self.path]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_arguments):
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_r168_the_plugin_of_the_page_about_errors_works(upstream, tmp_path):
+    """Each error comes out as the table says, the secret in none of them, and a deadline ends the waiting."""
+    url, asked = upstream
+    state = tmp_path / "state"
+    state.mkdir()
+    with serving("upstream_page:Upstream", state, {"url": url, "token": "hush-hush"}) as plugin:
+        assert plugin.call("fuseml_health") == {"url": url, "token": True}
+        assert set(asked) == {"Bearer hush-hush"}
+        wanted = {"gone": NotFound, "busy": NotReady, "shut": Permanent, "odd": Permanent}
+        for name, kind in wanted.items():
+            with pytest.raises(kind) as raised:
+                plugin.call("store_get", ref=ArtifactRef(kind="dataset", project="p", name=name))
+            assert "hush-hush" not in str(raised.value)
+        made = plugin.call("store_get", ref=ArtifactRef(kind="dataset", project="p", name="there"))
+        assert (made.digest, made.size) == ("sha256:a", 3)
+        with pytest.raises(Cancelled):
+            plugin.call("store_locate", ref=ArtifactRef(kind="dataset", project="p", name="slow", digest="sha256:a"),
+                        accepts=["https"], deadline=2.0)
+    for settings, what in (({}, "the setting url is wrong"), ({"url": "http://127.0.0.1:9"}, "cannot be reached")):
+        folder = tmp_path / f"state-{len(settings)}"
+        folder.mkdir()
+        with pytest.raises((InvalidInput, Retryable), match=what), serving("upstream_page:Upstream", folder,
+                                                                          settings) as plugin:
+            plugin.call("fuseml_health")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_r168_the_page_about_debugging_works(place):
+    page = "how-to/debug-a-plugin.md"
+    place.section(page, "Watch it")
+    with place.second_terminal("fuseml plugin dev shelf") as terminal:
+        terminal.wait_for("the local server uses it as shelf/shelf")
+        said = place.section(page, "Ask it yourself")
+        assert '"store_register"' in said
+        assert "not-found" in said
+        assert "not-found" in terminal.wait_for("store_get")
+    assert "passed" in place.section(page, "Run one rule, or one test, under a debugger")
+    said = place.section(page, "When it is installed")
+    assert re.search(r"store_describe +ok|store_describe +[^ ]+ +.*ok", said)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_r168_the_page_about_errors_works(place):
+    """A plugin's refusal reaches the person who pushed; the secret is shown to nobody."""
+    *before, push = [c for c in typed("how-to/handle-errors-and-secrets.md") if not c.startswith(("fuseml run", "fuseml plugin stats"))]
+    for command in before:
+        place.run(command)
+    said = place.run(push, code=1)
+    assert "at most 20 are taken in" in said
+    assert "Raise the setting max_bytes." in said
+    assert "at most 20" in place.run("fuseml run get words/1")
+    assert re.search(r"store_register +1 +.*invalid-input", place.run("fuseml plugin stats shelf"))
+    assert "a secret" not in "".join(place.said)
+    logs = place.fuseml.home / "fz/logs"
+    assert not [path for path in logs.rglob("*.log") if "a secret" in path.read_text(errors="replace")]
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_the_server_forgets_a_plugin_whose_author_is_gone(place):
+    """Also when the author's command is killed, and not when the server itself starts again."""
+    place.run("fuseml plugin new store shelf")
+    with place.second_terminal("fuseml plugin dev shelf") as terminal:
+        terminal.wait_for("the local server uses it as shelf/shelf")
+        place.fuseml.kill("control")
+        place.fuseml.wait_for(lambda: _developed(place), 60, "the plugin, after the server started again")
+        terminal.process.send_signal(signal.SIGKILL)
+        terminal.process.wait(60)
+        place.fuseml.wait_for(lambda: not _developed(place), 60, "the end of the lease")
+    with place.second_terminal("fuseml plugin dev shelf") as terminal:
+        terminal.wait_for("the local server uses it as shelf/shelf")
+        assert _developed(place)
+    assert not _developed(place), "an orderly end needs no lease to run out"
+
+
+def _developed(place: Place) -> list[str]:
+    return [entry["name"] for entry in place.fuseml.json("plugin", "list") if entry["hosting"] == "address"]
 
 
 @pytest.mark.full
