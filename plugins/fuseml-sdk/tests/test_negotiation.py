@@ -50,6 +50,13 @@ def test_another_contract_of_the_same_protocol_works(version, state):
     assert (agreement.state, agreement.accepted) == (state, True)
 
 
+def test_a_program_without_the_sdk_need_not_say_its_contract():
+    agreement = negotiate({"protocols": [5], "hooks": {"store_get": {}}}, title="the shelf", ours=OURS)
+    assert agreement.accepted
+    assert agreement.state == "different"
+    assert agreement.reason.startswith("the shelf speaks protocol 5 and does not say with which contract")
+
+
 def test_a_refusal_names_both_sides_and_what_to_do():
     old = negotiate(description([4], "1.9.0"), title="extension foo 1.0 (store foo)", ours=OURS).refusal()
     assert isinstance(old, Permanent)
