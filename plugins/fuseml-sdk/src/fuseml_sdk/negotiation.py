@@ -227,8 +227,8 @@ def _explained(agreement: Agreement, title: str) -> Agreement:
         "different": f"{title} speaks another contract of protocol {agreement.protocol} ({contracts})",
     }
     if not theirs.digest:
-        reasons["different"] = (f"{title} speaks protocol {agreement.protocol} and does not say with which contract of it "
-                                "it was made")
+        reasons["different"] = (f"{title} speaks protocol {agreement.protocol} and does not say with which contract "
+                                "of it it was made")
     parts, fixes = [reasons[agreement.state]], []
     if agreement.unknown:
         parts.append(f"this server never calls its {', '.join(agreement.unknown)}")
