@@ -100,8 +100,8 @@ def bootstrap(settings: Settings) -> UseCases:
     components = HostedComponents(host, settings.path("extensions", "state"), configured.values, routes, resting.of,
                                   BundleStore(settings.path("extensions", "store")).path)
     extensions = _extensions(settings, SqlGenerations(database), ledger, records=records, lock=lock, bundles=bundles,
-                             settings=configured, host=components, disabled=SqlDisabled(database),
-                             resting=resting, followers={"redetect": codesets.redetect})
+                             settings=configured, host=components, resting=resting,
+                             followers={"redetect": codesets.redetect})
     catalog, marketplaces = ExtensionCatalog(records, resting.of), _marketplaces(settings, catalogs, records)
     pipelines = Pipelines(ledger, catalog, projects, reconciler.wake, services.stop_of_pipeline)
     watcher = StoreWatcher(ledger, plugins, codesets.observe)

@@ -20,7 +20,6 @@ from fuseml_core.service.extensions.ports import (
     Bundles,
     ChangeLock,
     ComponentHost,
-    DisabledExtensions,
     Environments,
     FindWork,
     Generations,
@@ -60,7 +59,6 @@ class Extensions:
         followers: What has to follow a change that brought something new, by kind: `redetect` looks again at the
             types of codesets. Done at the latest after the next start.
         work: Finds the work that is going on with an extension.
-        disabled: Names of disabled extensions.
         resting: Says of which extensions nothing is loaded.
         keep: Number of generations that are kept.
         grace: Seconds that components of a new generation are watched.
@@ -69,7 +67,7 @@ class Extensions:
     def __init__(self, *, records: InstalledExtensions, generations: Generations, lock: ChangeLock,
                  settings: ExtensionSettings, bundles: Bundles, environments: Environments, host: ComponentHost,
                  store: Path, engine: str, users: Callable[[str], list[str]], pinned: Callable[[str], bool],
-                 work: FindWork, disabled: DisabledExtensions, resting: Resting,
+                 work: FindWork, resting: Resting,
                  followers: Mapping[str, Callable[[], None]] | None = None, keep: int = 5,
                  grace: float = 15.0) -> None:
         self._records, self._generations, self._lock = records, generations, lock
@@ -84,8 +82,8 @@ class Extensions:
                                 store=folder, settings=settings, retention=self._retention, resting=resting,
                                 followers=followers or {})
         self._configurator = Configurator(settings, host, records)
-        self._disabled, self._resting = disabled, resting
-        self._switching = Switching(records, disabled, settings, host, resting, work)
+        self._resting = resting
+        self._switching = Switching(records, settings, host, resting, work)
         self._showing = Showing(records, generations, settings, host, bundles, resting)
         self._watch = GraceWatch(records, generations, host, grace, self._take_back)
 
@@ -184,7 +182,7 @@ class Extensions:
             planned = plan(say)
             _tell(planned, say)
             # What was disabled and then uninstalled begins anew.
-            self._disabled.remove([change.name for change in planned.changes if change.old is None])
+            self._resting.enable([change.name for change in planned.changes if change.old is None])
             made = self._changer.carry_out(planned, say, offline=options.wish.offline, forget=forget)
         self._watch.begin()
         changed = {change.name for change in planned.changes}
@@ -232,7 +230,8 @@ class Extensions:
 
     def list(self) -> list[dict[str, Any]]:
         """The active extensions by name, as :meth:`get` shows them."""
-        return [self._showing.show(record) for record in self._records.list()]
+        current = self._generations.current()
+        return [self._showing.show(record, current) for record in self._records.list()]
 
     def get(self, name: str) -> dict[str, Any]:
         """One extension, for people and programs; see :meth:`Showing.show`.

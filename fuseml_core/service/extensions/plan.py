@@ -72,6 +72,7 @@ class PlannedChange:
             judge: Says of a permission whether it is enforced here.
         """
         gone, come = _permissions(self.old.manifest if self.old else {}), _permissions(self.manifest)
+        judge = judge_of(self.manifest, judge)
         trust = self.member.trust if self.member else None
         return {
             "name": self.name, "action": self.action.value, "from": self.old.version if self.old else None,
@@ -135,6 +136,19 @@ def trust_view(trust: TrustDecision) -> dict[str, Any]:
     """A decision for people and programs."""
     return {"allowed": trust.allowed, "rule": trust.rule, "reason": trust.reason, "signers": list(trust.signers),
             "attestations": list(trust.attestations), "overridden": trust.overridden, "hint": trust.hint}
+
+
+def judge_of(manifest: Mapping[str, Any], judge: Judge) -> Judge:
+    """The judge of one extension: nothing but the giving out of secrets is in the server's hands where somebody else
+    runs a component.
+
+    Args:
+        manifest: Of the extension.
+        judge: Says of a permission whether it is enforced for plugins that the server runs.
+    """
+    if not any(component.get("address") for component in manifest.get("components") or []):
+        return judge
+    return lambda name: judge(name) if name.startswith("secrets:") else (False, "somebody else runs it")
 
 
 def judged(permission: Mapping[str, str], judge: Judge) -> dict[str, Any]:

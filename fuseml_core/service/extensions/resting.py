@@ -22,13 +22,15 @@ class Resting:
         self._disabled, self.safe_mode = disabled, safe_mode
         self._lock = threading.Lock()
         self._leaving: set[str] = set()
+        # Asked about at every call of a plugin; only this object writes it.
+        self._since: dict[str, float] | None = None
 
     def of(self, name: str) -> Rest | None:
         """Why nothing of the extension `name` is loaded; None if everything of it may be."""
         if self.safe_mode:
             return Rest("safe mode", f"the server was started without extensions, {name} among them",
                         "Start it with them: fuseml server stop, then fuseml server start")
-        if name in self._disabled.all():
+        if name in self.disabled():
             return Rest("disabled", f"the extension {name} is disabled", f"Enable it: fuseml extension enable {name}")
         with self._lock:
             leaving = name in self._leaving
@@ -37,7 +39,26 @@ class Resting:
 
     def since(self, name: str) -> float | None:
         """Since when it is disabled, in seconds since the epoch; None if it is not."""
-        return self._disabled.all().get(name)
+        return self.disabled().get(name)
+
+    def disabled(self) -> dict[str, float]:
+        """Since when each disabled extension is."""
+        with self._lock:
+            if self._since is None:
+                self._since = dict(self._disabled.all())
+            return self._since
+
+    def disable(self, name: str, now: float) -> None:
+        """Write down that an extension is disabled; done already is fine."""
+        self._disabled.add(name, now)
+        with self._lock:
+            self._since = None
+
+    def enable(self, names: Collection[str]) -> None:
+        """Write down that extensions are enabled; those that are already are passed over."""
+        self._disabled.remove(names)
+        with self._lock:
+            self._since = None
 
     @contextmanager
     def leaving(self, names: Collection[str]) -> Iterator[None]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fuseml_core.domain.extensions import ExtensionState, GenerationState, InstalledExtension
-from fuseml_core.service.extensions.plan import judged, trust_view
+from fuseml_core.domain.extensions import ExtensionState, Generation, GenerationState, InstalledExtension
+from fuseml_core.service.extensions.plan import judge_of, judged, trust_view
 from fuseml_core.service.extensions.ports import Bundles, ComponentHost, Generations, InstalledExtensions
 from fuseml_core.service.extensions.resting import Resting
 from fuseml_core.service.extensions.settings import ExtensionSettings
@@ -29,8 +29,12 @@ class Showing:
         self._records, self._generations, self._settings = records, generations, settings
         self._host, self._bundles, self._resting = host, bundles, resting
 
-    def show(self, record: InstalledExtension) -> dict[str, Any]:
+    def show(self, record: InstalledExtension, current: Generation | None = None) -> dict[str, Any]:
         """One version.
+
+        Args:
+            record: The version.
+            current: The generation in force, when the caller knows it.
 
         Returns:
             `name`, `version`, `digest`, `summary`, `state` (`active`, `disabled`, `safe mode`, `leaving`, `retired`),
@@ -39,7 +43,7 @@ class Showing:
         """
         rest = self._resting.of(record.name) if record.state is ExtensionState.ACTIVE else None
         manifest = record.manifest
-        member = self._generations.current().member(record.name)
+        member = (current or self._generations.current()).member(record.name)
         return {
             "name": record.name, "version": record.version, "digest": record.digest,
             "summary": manifest.get("summary") or "", "state": rest.state if rest else record.state.value,
@@ -47,7 +51,8 @@ class Showing:
             "source": record.reference, "components": self._host.state(record),
             "runnables": [runnable["name"] for runnable in record.descriptor.get("runnables") or []],
             "templates": [f"{record.name}/{template['name']}" for template in record.descriptor.get("templates") or []],
-            "permissions": [judged(permission, self._host.judge) for permission in asked_for(manifest)],
+            "permissions": [judged(permission, judge_of(manifest, self._host.judge))
+                            for permission in asked_for(manifest)],
             "dependencies": record.dependencies,
             "settings": self._settings.shown(record),
             "requested": member.requested if member else True,

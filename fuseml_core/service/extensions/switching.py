@@ -11,7 +11,6 @@ from fuseml_core.domain.errors import Conflict, Refused
 from fuseml_core.domain.extensions import InstalledExtension
 from fuseml_core.service.extensions.ports import (
     ComponentHost,
-    DisabledExtensions,
     FindWork,
     InstalledExtensions,
     Occupation,
@@ -33,16 +32,15 @@ class Switching:
 
     Args:
         records: Rows of installed extensions.
-        disabled: Names of disabled extensions.
         settings: Knows what is installed.
         host: The plugin host.
         resting: What is not loaded.
         work: Finds the work that is going on with an extension.
     """
 
-    def __init__(self, records: InstalledExtensions, disabled: DisabledExtensions, settings: ExtensionSettings,
-                 host: ComponentHost, resting: Resting, work: FindWork) -> None:
-        self._records, self._disabled, self._settings, self._host = records, disabled, settings, host
+    def __init__(self, records: InstalledExtensions, settings: ExtensionSettings, host: ComponentHost,
+                 resting: Resting, work: FindWork) -> None:
+        self._records, self._settings, self._host = records, settings, host
         self._resting, self._work = resting, work
         self._stopping, self._looking = threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
@@ -57,7 +55,7 @@ class Switching:
             NotFound: It is not installed.
         """
         extension = self._settings.installed(name)
-        self._disabled.add(name, time.time())
+        self._resting.disable(name, time.time())
         work = self._work(name)
         self._host.unload(extension, keep=_agents(work))
         self._look_again()
@@ -78,7 +76,7 @@ class Switching:
             raise Conflict("the server was started without extensions", hint="Start it with them first: fuseml server "
                            f"stop, then fuseml server start, then fuseml extension enable {name}")
         since = self._resting.since(name)
-        self._disabled.remove([name])
+        self._resting.enable([name])
         try:
             if extension.components:
                 progress(f"starting {name}")
@@ -86,7 +84,7 @@ class Switching:
             described = self._host.check(extension)
         except BaseException:
             if since is not None:
-                self._disabled.add(name, since)
+                self._resting.disable(name, since)
                 self._host.discard(extension)
             raise
         self._records.describe(extension.digest, described)
@@ -141,7 +139,7 @@ class Switching:
         left = True
         while left and not self._stopping.wait(_PAUSE):
             left = False
-            for name in self._disabled.all():
+            for name in list(self._resting.disabled()):
                 record = self._records.get(name)
                 if record is None or not any(c["state"] != "disabled" for c in self._host.state(record)):
                     continue

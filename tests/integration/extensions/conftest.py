@@ -112,7 +112,7 @@ class World:
         return Extensions(
             records=self.records, generations=self.generations, lock=self.lock, settings=self.settings, bundles=self.bundles, environments=UvEnvironments(self.configuration),
             host=HostedComponents(self.host, self.home / "extensions/state", self.settings.values, self.routes, self.resting.of),
-            work=lambda _name: self.work, disabled=SqlDisabled(self.engine), resting=self.resting,
+            work=lambda _name: self.work, resting=self.resting,
             store=self.home / "extensions/store", engine="0.1.0", users=lambda _name: self.users,
             pinned=lambda digest: digest in self.pinned, followers={"redetect": lambda: self.followed.append("redetect")},
             keep=keep, grace=grace)

@@ -287,6 +287,14 @@ def test_offline_takes_what_is_here_and_says_what_is_not(kept, tmp_path):
     assert "own" in versions(kept), "the server's own registry is not the network"
 
 
+def test_r133_permissions_that_do_not_exist_are_refused_when_planned(kept, tmp_path):
+    kept.push(kept.data_only(tmp_path / "one", "top", more='permissions = [{name = "disk", reason = "to keep"}]\n'))
+    with pytest.raises(Invalid, match="declares permissions that do not exist: disk") as caught:
+        kept.extensions.install(["top"], Options(dry_run=True))
+    assert "filesystem:read:PATH" in caught.value.hint
+    assert kept.extensions.generation().number == 0
+
+
 def test_a_version_that_dies_after_the_switch_is_rolled_back_and_history_says_so(world, tmp_path, lock):
     world.extensions = world.start(keep=5, grace=20.0)
     world.push(world.greeter(tmp_path / "one", lock))

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from fuseml_core.domain.errors import Failed, FusemlError, Refused, Unavailable
+from fuseml_core.domain.errors import Failed, FusemlError, Invalid, Refused, Unavailable
 from fuseml_core.service.extensions.ports import Occupation
 from fuseml_sdk.errors import NotReady, PluginError
 from fuseml_sdk.types import FileListing
@@ -103,6 +103,10 @@ def test_r130_no_call_fails_while_versions_and_settings_change(world, tmp_path, 
         world.extensions.configure("greeter", {}, ["word"])
         callers.wait_for_answers("0.1.0", "")
     assert callers.errors == []
+    for name in ("greeter/greeter", "runnable://fuseml/greeter/greeter", f"runnable://fuseml/greeter/greeter@sha256:{'0' * 64}"):
+        with pytest.raises(Invalid, match="greeter/greeter is a builder: it serves FuseML itself") as caught:
+            world.catalog.runnable(name, "greeter")
+        assert "greeter/hello" in caught.value.hint
     assert len({component.id for component in registered(world)}) == 1, "what was replaced is gone"
 
 
