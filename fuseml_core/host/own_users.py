@@ -56,13 +56,15 @@ class OwnUsers:
         closed = self._closed(self._home)
         if closed is not None:
             return False, f"{closed} is closed to other users; set FUSEML_HOME to a folder such as /var/lib/fuseml"
+        closed = self._closed(Path(sys.executable))
+        if closed is not None:
+            return False, (f"{closed} is closed to other users, and the interpreter of the server and its environments "
+                           "lies below; use one of the system")
         return True, f"one of {self._first + 1} to {self._last} for each extension"
 
     def user_for(self, component: Component) -> User | None:
         """The user of a component's extension; None if its interpreter or folders are closed to other users."""
-        if not self.usable()[0]:
-            return None
-        for path in _needed(component):
+        for path in (self._home, *_needed(component)):
             if self._closed(path) is not None:
                 return None
         number = self._number(component.extension)

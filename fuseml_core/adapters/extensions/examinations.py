@@ -295,7 +295,7 @@ class Examiner:
     def isolation(self) -> Check:
         """What keeps the processes of extensions from each other, the server and what they did not ask for."""
         measures = self._patient.host.isolation()
-        said = "enforced: " + "; ".join(f"{m['name']} ({m['reason']})" for m in measures if m["enforced"])
+        said = "enforced: " + ", ".join(m["name"] for m in measures if m["enforced"])
         lacking = [m for m in measures if not m["enforced"]]
         if not lacking:
             return Check("isolation", _OK, said)
