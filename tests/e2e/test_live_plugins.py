@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import threading
 import urllib.request
@@ -180,3 +182,31 @@ def test_safe_mode_shows_what_is_left_out_and_loses_nothing(room: Project, light
     assert "fuseml server stop" in refused
     assert room.json("run", "get", run)["name"] == run
     assert {p["state"] for p in lights.json("plugin", "list") if p["extension"] == "lights"} != {"safe mode"}
+
+
+@pytest.mark.full
+def test_r130_the_commands_of_the_how_to_work_as_written(room: Project, lights: Fuseml):
+    text = (ROOT / "docs/how-to/operate-plugins.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```console\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    commands = [shlex.split(line[2:])[1:] for block in blocks for line in block.splitlines() if line.startswith("$ fuseml ")]
+    printed = {" ".join(command): lights(*command).out for command in commands if command[1] != "uninstall"}
+    assert len(printed) == len({" ".join(command) for command in commands}) - 1
+    assert "lights/lamp" in printed["plugin list"]
+    assert "agent_describe" in printed["plugin info lights/lamp"]
+    assert "lamp 0.1.0, glow True" in printed["plugin logs lights/lamp"]
+    assert "agent_describe" in printed["plugin trace lights/lamp"]
+    assert "lights/bulb" in printed["plugin stats"]
+    assert "safe mode" in printed["server status"]
+    assert {p["state"] for p in lights.json("plugin", "list") if p["extension"] == "lights"} == {"disabled"}
+    lights("extension", "enable", "lights")
+    with urllib.request.urlopen(f"{lights.base_url}/metrics", timeout=30) as answer:
+        metrics = answer.read().decode()
+    for name in re.findall(r"`(fuseml_plugin_\w+)`", text):
+        assert f"# TYPE {name.removesuffix('_total')}" in metrics, name
+    [uninstall] = [command for command in commands if command[1] == "uninstall"]
+    room("pipeline", "add", "glowing", "--name", "glowing", "--input", "code=code://*")
+    assert "uses it" in lights(*uninstall, code=5).err
+    for project in lights.json("project", "list"):
+        for pipeline in lights.json("pipeline", "list", "--project", project["name"]):
+            lights("pipeline", "remove", pipeline["name"], "--project", project["name"])
+    assert "uninstalled" in lights(*uninstall).out
