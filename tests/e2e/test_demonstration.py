@@ -46,20 +46,20 @@ def resolve(*requirements: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 def test_no_environment_holds_both(tmp_path):
     """uv itself refuses, and names what excludes what; each of the two alone can be resolved."""
-    both = resolve(KSERVE, SELDON, "setuptools<81", home=tmp_path)
+    both = resolve(KSERVE, SELDON, home=tmp_path)
     assert both.returncode != 0
     said = " ".join(both.stderr.split())
     assert "No solution found when resolving dependencies" in said
-    assert "seldon-core" in said
-    assert "kserve" in said
-    assert re.search(r"protobuf\s*(>=4\.25|<4)", said) or "numpy" in said, said
-    for alone in ([KSERVE], [SELDON, "setuptools<81"]):
-        found = resolve(*alone, home=tmp_path)
+    assert "requirements are unsatisfiable" in said
+    for name in ("kserve", "seldon-core", "protobuf"):
+        assert name in said
+    for alone in (KSERVE, SELDON):
+        found = resolve(alone, home=tmp_path)
         assert found.returncode == 0, found.stderr
-        assert re.search(rf"^{alone[0].split('>')[0]}==", found.stdout, re.MULTILINE)
+        assert re.search(rf"^{alone.partition('>')[0]}==", found.stdout, re.MULTILINE)
 
     with pytest.raises(InvalidInput, match="seldon-core"):  # as FuseML would tell somebody who asked for both
-        compile_lock([KSERVE, SELDON, "setuptools<81"], python_version="3.11", universal=False)
+        compile_lock([KSERVE, SELDON], python_version="3.11", universal=False)
 
 
 @pytest.fixture(scope="module")
