@@ -132,7 +132,7 @@ class AddressHosting:
                              hint=f"Correct the address {place}.")
         if answer.status in (401, 403):
             return Permanent(f"{title} at {place} refuses the request ({answer.status})",
-                             hint=f"Set its token with: fuseml extension configure {extension} KEY=VALUE")
+                             hint=f"Set its token with: fuseml extension configure {extension} --secret KEY")
         if answer.media_type.partition(";")[0].strip() == problems.MEDIA_TYPE:
             return handshake.problem_of(answer)
         if answer.status in _AWAY:

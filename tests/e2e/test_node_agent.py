@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,14 +26,16 @@ class NodeAgent:
         self.socket = self.folder / "a.sock"
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self) -> None:
+    def start(self, *place: str) -> str:
+        """Start it, on its socket if nothing else is said; returns its address."""
         node = shutil.which("node")
         assert node, "nodejs is not installed: apt-get install nodejs"
         self.process = subprocess.Popen(
-            [node, str(EXAMPLE / "agent.mjs"), "--state", str(self.folder / "jobs"), "--unix", str(self.socket)],
+            [node, str(EXAMPLE / "agent.mjs"), "--state", str(self.folder / "jobs"),
+             *(place or ("--unix", str(self.socket)))],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env={"PATH": os.environ["PATH"]})
         assert self.process.stdout is not None
-        assert self.process.stdout.readline() == f"node-agent listens at unix:{self.socket}\n"
+        return self.process.stdout.readline().removeprefix("node-agent listens at ").strip()
 
     def stop(self) -> None:
         assert self.process is not None
@@ -93,3 +96,44 @@ def test_r133_r165_an_agent_in_another_language_is_installed_and_runs_jobs(numbe
     started = time.monotonic()
     agent.stop()
     assert time.monotonic() - started < 30
+
+
+def _configure_secret(fuseml, value):
+    """Set the token as a program does: by standard input."""
+    command = shutil.which("fuseml", path=fuseml.environment["PATH"]) or str(Path(sys.executable).with_name("fuseml"))
+    return subprocess.run([command, "extension", "configure", "node-agent", "--secret", "token"], input=f"{value}\n",
+                          capture_output=True, text=True, timeout=120, check=False, env=fuseml.environment)
+
+
+@pytest.mark.full
+def test_r133_r134_an_installation_says_what_is_wrong_with_the_address_and_keeps_the_token(numbers, agent, tmp_path):
+    """Nothing is installed while it does not answer; a token is taken like any secret and can be changed."""
+    numbers("bundle", "push", str(EXAMPLE))
+    missing = numbers("extension", "install", "node-agent", code=None)
+    assert (missing.code != 0, "the setting 'url'" in missing.err) == (True, True)
+    away = numbers("extension", "install", "node-agent", "--set", "node-agent.url=unix:/nowhere/a.sock", code=None)
+    assert (away.code != 0, "is away: unix:/nowhere/a.sock cannot be reached" in away.err) == (True, True)
+    assert "node-agent" not in numbers("extension", "list").out
+
+    agent.stop()
+    token = tmp_path / "token"
+    token.write_text("a-s3cr3t-token")
+    url = agent.start("--http", "127.0.0.1:0", "--token-file", str(token))
+    refused = numbers("extension", "install", "node-agent", "--set", f"node-agent.url={url}", code=None)
+    assert (refused.code != 0, "refuses the request (401)" in refused.err) == (True, True)
+    numbers("extension", "install", "node-agent", "--set", f"node-agent.url={url}", "--set",
+            "node-agent.token=a-s3cr3t-token")
+    shown = numbers("extension", "info", "node-agent").out
+    assert "network (declared only: somebody else runs it)" in shown
+    shown += numbers("plugin", "info", "node-agent/node").out
+    assert url in shown
+    assert "s3cr3t" not in shown + "".join(
+        log.read_text(encoding="utf-8") for log in (numbers.home / "fz/logs").glob("*.log"))
+
+    token.write_text("another-s3cr3t")
+    assert _configure_secret(numbers, "another-s3cr3t").returncode == 0
+    wrong = _configure_secret(numbers, "wr0ng-t0ken")
+    assert (wrong.returncode != 0, "refuses the request (401)" in wrong.stderr) == (True, True)
+    assert "wr0ng" not in wrong.stdout + wrong.stderr
+    assert re.search(r"node-agent/node +agent .* ready", numbers("plugin", "list").out)
+    numbers("extension", "uninstall", "node-agent", "--force")

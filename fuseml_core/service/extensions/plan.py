@@ -139,8 +139,7 @@ def trust_view(trust: TrustDecision) -> dict[str, Any]:
 
 
 def judge_of(manifest: Mapping[str, Any], judge: Judge) -> Judge:
-    """The judge of one extension: nothing but the giving out of secrets is in the server's hands where somebody else
-    runs a component.
+    """The judge of one extension: where somebody else runs a component, only secrets are in the server's hands.
 
     Args:
         manifest: Of the extension.
