@@ -20,7 +20,7 @@ import struct
 import sys
 
 _NO_NEW_PRIVS, _SET_SECCOMP, _CAPBSET_DROP, _CAP_AMBIENT = 38, 22, 24, 47
-_CREATE, _ADD, _RESTRICT = 444, 445, 446
+_CREATE, _ADD, _RESTRICT, _CLOSE_RANGE = 444, 445, 446, 436
 #: Access rights of Landlock, by bit; a right that an ABI does not know is not handled.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE, _IOCTL = 1, 2, 4, 8, 1 << 14, 1 << 15
 _ALL_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
@@ -32,9 +32,11 @@ REFUSED = 125
 
 Told = list[tuple[str, str]]
 
+_LINUX = sys.platform == "linux"
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
-_libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+if _LINUX:
+    _libc.syscall.restype = ctypes.c_long
+    _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 
 
 def main(arguments: list[str]) -> int:
@@ -44,8 +46,11 @@ def main(arguments: list[str]) -> int:
     command = arguments[split + 1:]
     try:
         _limits(told)
+        if _LINUX:
+            # Descriptors beyond those of the serve runtime are nobody's business; kernels before 5.9 cannot do it.
+            _libc.syscall(_CLOSE_RANGE, ctypes.c_uint(5), ctypes.c_uint(0xFFFFFFFF), 0)
+            _prctl(_NO_NEW_PRIVS, 1)
         ruleset = _landlock_rules(told)
-        _prctl(_NO_NEW_PRIVS, 1)
         _identity(told)
         if ruleset is not None:
             _check(_libc.syscall(_RESTRICT, ruleset, 0), "landlock_restrict_self")
