@@ -83,7 +83,7 @@ def _defects(inner, *request):
 
 def _plain(inner, *request):
     answer = inner(*request)
-    return replace(answer, headers={"content-type": "text/plain"}) if answer.status >= 400 else answer
+    return replace(answer, headers={**answer.headers, "content-type": "text/plain"}) if answer.status >= 400 else answer
 
 
 def _all_missing(inner, *request):
@@ -96,7 +96,7 @@ def _timeless(inner, method, path, body, headers, seconds):
 
 
 def _small(inner, method, path, body, *rest):
-    return _problem("invalid-input", 413) if body and len(body) > 100_000 else inner(method, path, body, *rest)
+    return _problem("invalid-input", 413) if body and len(body) > 1_500_000 else inner(method, path, body, *rest)
 
 
 def _any_method(inner, *request):
@@ -113,9 +113,12 @@ TAMPERED = {"CORE05": _digest, "CORE08": _old, "CORE41": _more, "CORE42": _known
             "CORE45": _all_missing, "CORE46": _timeless, "CORE47": _small, "CORE48": _any_method}
 #: What else cannot hold of a plugin that breaks a rule.
 ALSO = {
-    "CORE01": set(RULES), "CORE02": {"BU08", "BU09"}, "CORE04": {"CORE35"}, "CORE21": set(), "CORE38": set(RULES),
+    "CORE02": {"BU08", "BU09"}, "CORE04": {"CORE35"}, "CORE06": {"CORE07"}, "ST02": {"ST21"},
+    "ST05": {"ST13", "ST30"},
     "CORE43": {"BU09", "CORE46"}, "CORE36": {"CORE07"}, "CORE32": {"CORE07"}, "CORE42": set(),
 }
+#: Plugins that do not work at all any more.
+HOPELESS = {"CORE01", "CORE36", "CORE38"}
 BUILDERS = "kit_builder"
 
 
@@ -148,9 +151,10 @@ def test_r134_a_plugin_that_breaks_a_rule_fails_it(rule, tmp_path, monkeypatch):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in HOPELESS])
 def test_r134_a_plugin_that_breaks_a_rule_fails_no_other(rule, tmp_path, monkeypatch):
-    outcomes = Suite(hosts_of(rule, tmp_path, monkeypatch), samples=Codesets()).run()
+    config = {"mode": "any"} if rule == "CORE21" else {}
+    outcomes = Suite(hosts_of(rule, tmp_path, monkeypatch), config=config, samples=Codesets()).run()
     failed = {outcome.rule.id: outcome.text for outcome in outcomes if outcome.bad}
     assert rule in failed
     assert set(failed) <= {rule} | ALSO.get(rule, set()), failed

@@ -212,7 +212,7 @@ class CORE36(Builder):
 
     @hookimpl
     def builder_describe(self):
-        if not self.lock.acquire(timeout=5):
+        if not self.lock.acquire(timeout=1):
             raise RuntimeError("locked for ever")
         if not calls.current().wait(0.3):
             self.lock.release()

@@ -22,12 +22,12 @@ class Configuration:
 
     Attributes:
         config: Passed to `fuseml_configure`; may hold secrets, so it is never shown.
-        state_dir: Private directory that survives restarts; the working directory of the process.
+        state_dir: Absolute path of a private directory that survives restarts; the working directory of the process.
         drain_seconds: How long calls in flight may take after SIGTERM.
     """
 
     config: dict[str, Any] = field(default_factory=dict, repr=False)
-    state_dir: str = "."
+    state_dir: str = field(default_factory=os.getcwd)
     drain_seconds: float = 30.0
 
 
@@ -58,7 +58,8 @@ def parse(text: bytes, source: str) -> Configuration:
         return Configuration()
     try:
         document = json.loads(text)
-        configuration = Configuration(dict(document.get("config") or {}), str(document.get("state_dir") or "."),
+        state = Path(document.get("state_dir") or ".").absolute()
+        configuration = Configuration(dict(document.get("config") or {}), str(state),
                                       float(document.get("drain_seconds", 30.0)))
     except (ValueError, TypeError, AttributeError):
         raise InvalidInput(f"the configuration in {source} is not the JSON object that is expected",

@@ -75,7 +75,8 @@ def _follows_its_host(bench: Bench) -> None:
 def _leaves_no_orphans(bench: Bench) -> None:
     with bench.fresh() as plugin:
         tour(bench, plugin)
-        _terminate(plugin)
+        _process(plugin).terminate()
+        _wait(plugin)
         group = _process(plugin).pid
         until(lambda: not group_members(group), _GRACE, lambda: f"processes {group_members(group)} still run")
 
