@@ -62,6 +62,7 @@ class AddressHosting:
         self._agreement: Agreement | None = None
         self._ready_since: float | None = None
         self._connects = 0
+        self._unanswered_at = 0.0
         self._why_away = ""
 
     def invoke(self, operation: Operation, arguments: dict[str, Any], call: calls.Call) -> Any:
@@ -161,12 +162,16 @@ class AddressHosting:
         with self._lock:
             if self._manager is not None and self._ready_since is not None:
                 return self._manager
+        began = time.monotonic()
         if not self._connecting.acquire(timeout=-1 if call.remaining() is None else call.remaining() or 0.0):
             raise NotReady(f"{self.component.title} has not answered yet", hint="Call again shortly.")
         try:
             with self._lock:
                 if self._manager is not None and self._ready_since is not None:
                     return self._manager
+                if self._unanswered_at > began:
+                    # Another call has just waited in vain; to do so one after the other would help nobody.
+                    raise NotReady(self._why_away, hint=_AWAY_HINT)
             return self._connect(call)
         finally:
             self._connecting.release()
@@ -198,6 +203,7 @@ class AddressHosting:
         try:
             answer = self._request("GET", handshake.DESCRIBE, None, {}, limit)
         except TimeoutError:
+            self._unanswered_at = time.monotonic()
             raise NotReady(f"{title} is away: {place} did not answer within {limit:g} s", hint=_AWAY_HINT) from None
         except (Unsent, Lost) as error:
             raise NotReady(f"{title} is away: {place} cannot be reached: {error}",

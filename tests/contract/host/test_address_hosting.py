@@ -292,3 +292,42 @@ def test_an_answer_that_never_comes_ends_at_the_deadline(agent, stranger):
         assert far.describe().name == "toy"
     finally:
         release.set()
+
+
+def test_those_who_wait_for_one_that_does_not_answer_wait_once(stranger, tmp_path):
+    """Not one after the other: the first who waits in vain tells the others."""
+    from fuseml_core.host.address_hosting import AddressHosting
+    from fuseml_sdk.calls import Call
+    from fuseml_sdk.contract import operations
+
+    release, arrived = threading.Event(), threading.Event()
+
+    def silent(handler):
+        arrived.set()
+        release.wait(60)
+
+    stranger.answers["/v1/describe"] = silent
+    hosting = AddressHosting(
+        Component(id="a", extension="far", version="2.0.0", digest="", family="agent", name="toy", plugin="",
+                  hosting="address", config={}, state_dir=tmp_path, address=f"http://127.0.0.1:{stranger.port}"),
+        answer_timeout=3.0)
+    failures = []
+
+    def ask():
+        try:
+            hosting.invoke(operations()["agent_describe"], {}, Call(time.monotonic() + 60))
+        except errors.NotReady as error:
+            failures.append(error.message)
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    threads[0].start()
+    assert arrived.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    release.set()
+    hosting.stop(0.0)
+    assert len(failures) == 6
+    assert {"did not answer within 3 s" in failure for failure in failures} == {True}
+    assert stranger.times("/v1/describe") == 1
