@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from collections import deque
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -61,10 +62,12 @@ class CrashLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._known: dict[str, deque[CrashReport]] = {}
 
     def add(self, report: CrashReport) -> None:
         """Append a report, and drop the oldest when there are many. A full disk loses it."""
         line = json.dumps({**asdict(report), "output": [text[:500] for text in report.output]}, ensure_ascii=False)
+        self._reports(report.component).append(report)
         try:
             with _lock:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,9 +88,16 @@ class CrashLog:
         Args:
             component: `family/name`.
         """
-        with _lock:
-            found = (_report(line) for line in self._lines())
-            return tuple(each for each in found if each is not None and each.component == component)[-SHOWN:]
+        return tuple(self._reports(component))
+
+    def _reports(self, component: str) -> deque[CrashReport]:
+        """Read from the file once: asking about a component must cost nothing."""
+        if component not in self._known:
+            with _lock:
+                found = (_report(line) for line in self._lines())
+                mine = (each for each in found if each is not None and each.component == component)
+                self._known[component] = deque(mine, maxlen=SHOWN)
+        return self._known[component]
 
     def _lines(self) -> list[str]:
         try:

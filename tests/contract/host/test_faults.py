@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import random
@@ -231,13 +232,13 @@ def test_the_clock_on_the_wall_may_jump(runtime_dir, tmp_path, component, monkey
 def test_r133_kill_9_at_random_moments_of_1000_calls_loses_nothing(component, runtime_dir, tmp_path):
     made = component("store")
     hosting = SubprocessHosting(made, runtime_dir=runtime_dir, log=tmp_path / "log",
-                                policy=RestartPolicy(first=0.01, threshold=10_000))
+                                policy=RestartPolicy(first=0.01, threshold=10_000, stable=0.0))
     host = PluginHost(runtime_dir=runtime_dir, log_dir=tmp_path, hosting=lambda _: hosting)
     host.add(made)
     store = host.store(made.id)
     store.describe()
-    registered, reported, silent, chance = [], [], [], random.Random(20261123)
-    done = threading.Event()
+    registered, reported, silent, ended = [], [], [], [0] * 4
+    moments = sorted(random.Random(20261123).sample(range(20, 950), 12))
 
     def call(number):
         for count in range(250):
@@ -252,15 +253,13 @@ def test_r133_kill_9_at_random_moments_of_1000_calls_loses_nothing(component, ru
                 reported.append(error)
             except BaseException as error:
                 silent.append(error)
+            ended[number] += 1
 
     def kill():
-        while not done.wait(chance.uniform(0.02, 0.6)):
-            pid = hosting.info().pid
-            if pid is not None:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+        for moment in moments:
+            assert _until(lambda moment=moment: sum(ended) >= moment and hosting.info().pid is not None, 240)
+            with contextlib.suppress(ProcessLookupError, TypeError):  # it has just ended by itself
+                os.kill(hosting.info().pid, signal.SIGKILL)
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
     killer = threading.Thread(target=kill)
@@ -269,7 +268,6 @@ def test_r133_kill_9_at_random_moments_of_1000_calls_loses_nothing(component, ru
     for thread in threads:
         thread.join(240)
     assert not any(thread.is_alive() for thread in threads)
-    done.set()
     killer.join(30)
     assert silent == []
     # Whoever was told that a call went well finds what it did; whoever was not was told why.

@@ -221,7 +221,8 @@ def test_crash_files_are_bounded_and_broken_lines_are_passed_over(tmp_path):
     assert max(map(len, path.read_text().splitlines())) < 1000
     with path.open("a") as file:
         file.write("{half a line\n[]\n")
-    found = log.of("store/x")
+    assert log.of("store/x")[-1].at == 3 * KEPT - 1
+    found = CrashLog(path).of("store/x")
     assert [report.at for report in found] == [float(n) for n in range(3 * KEPT - SHOWN, 3 * KEPT)]
     assert log.of("store/y") == ()
 

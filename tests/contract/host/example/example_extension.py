@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -58,6 +59,12 @@ class Store(_Configured):
     def _path(self, ref):
         return self.state / f"{ref.project}-{ref.name}-{ref.digest.replace(':', '-')}.json"
 
+    def _keep(self, ref, descriptor):
+        # Renamed into place, so that a kill at any moment leaves the old file, the new one or none.
+        new = self._path(ref).with_suffix(f".{threading.get_ident()}.new")
+        new.write_text(descriptor.model_dump_json())
+        new.replace(self._path(ref))
+
     @hookimpl
     def store_describe(self):
         return StoreDescription(name="example", kinds=["model"], schemes=["file"], concurrency=4,
@@ -68,7 +75,7 @@ class Store(_Configured):
         digest = request.digest or "sha256:" + hashlib.sha256(repr(request).encode()).hexdigest()
         made = ArtifactDescriptor(kind=request.kind, project=request.project, name=request.name, digest=digest,
                                   type=request.type, labels=request.labels, metadata=request.metadata)
-        self._path(made).write_text(made.model_dump_json())
+        self._keep(made, made)
         with (self.state / "registrations").open("a") as file:
             file.write(f"{request.name}\n")
         if request.labels.get("die") == "once" and not (self.state / "died").exists():
@@ -93,7 +100,7 @@ class Store(_Configured):
     @hookimpl
     def store_update(self, ref, change):
         changed = self.store_get(ref).model_copy(update=change.model_dump(exclude_none=True))
-        self._path(ref).write_text(changed.model_dump_json())
+        self._keep(ref, changed)
         return changed
 
     @hookimpl
