@@ -116,9 +116,11 @@ class Receiver:
             if first and not b"HTTP/1.".startswith(bytes(self._buffer[:7])):
                 raise _garbage(bytes(self._buffer[:60]))
             if len(self._buffer) > limit:
-                raise Internal(f"the plugin answered with more than {limit} bytes in {what}")
+                break
             begin = max(0, len(self._buffer) - len(end))
             self._more()
+        if at < 0 or at > limit:
+            raise Internal(f"the plugin answered with more than {limit} bytes in {what}")
         found = bytes(self._buffer[:at])
         del self._buffer[:at + len(end)]
         return found

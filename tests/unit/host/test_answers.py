@@ -1,0 +1,88 @@
+"""Answers of plugins in any language: framed by length, in chunks, by the end of the connection, or not at all."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import pytest
+
+from fuseml_core.host.answers import Lost, Receiver, encode
+from fuseml_sdk.errors import Internal
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n"
+
+
+def _receive(raw, *, end=True, piece=7, seconds=30.0):
+    """What the host makes of bytes that come in small pieces."""
+    ours, theirs = socket.socketpair()
+
+    def send():
+        for start in range(0, len(raw), piece):
+            theirs.sendall(raw[start:start + piece])
+        if end:
+            theirs.close()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        return Receiver(ours, time.monotonic() + seconds).receive()
+    finally:
+        thread.join(30)
+        ours.close()
+        theirs.close()
+
+
+@pytest.mark.parametrize(("raw", "body", "keep"), [
+    (HEAD + b"Content-Length: 5\r\n\r\nhello", b"hello", True),
+    (HEAD + b"Content-Length: 5\r\nConnection: close\r\n\r\nhello", b"hello", False),
+    (HEAD + b"Content-Length: 0\r\n\r\n", b"", True),
+    (HEAD + b"\r\nhello", b"hello", False),
+    (HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;name=value\r\nlo\r\n0\r\n\r\n", b"hello", True),
+    (HEAD + b"Transfer-Encoding: chunked\r\n\r\nA\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n", b"0123456789", True),
+    (b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"Content-Length: 5\r\n\r\nhello", b"hello", True),
+    (HEAD + b"Content-Length: 5\r\n\r\nhello and more that nobody asked for", b"hello", False),
+])
+@pytest.mark.parametrize("piece", [1, 1000])
+def test_answers_are_read_however_they_are_framed(raw, body, keep, piece):
+    answer, again = _receive(raw, piece=piece)
+    assert (answer.status, answer.media_type, answer.body) == (200, "application/json; charset=utf-8", body)
+    assert again is keep or piece == 1  # what comes too much may not be there yet
+
+
+@pytest.mark.parametrize(("raw", "text"), [
+    (b"SSH-2.0-OpenSSH_9.6\r\n", "no HTTP: b'SSH-2.0"),
+    (b"HTTP/2 200\r\n\r\n", "no HTTP"),
+    (b"HTTP/1.1 2000 OK\r\n\r\n", "no HTTP"),
+    (b"HTTP/1.1 200 OK\r\nnothing\r\n\r\n", "a header that is none"),
+    (b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", "content-length that is no number"),
+    (b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n", "99999999999 bytes or more"),
+    (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", "chunk whose size is no number"),
+    (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffffff\r\n", "at most 67108864 are read"),
+    (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000 + b"\r\n", "in the head of its answer"),
+])
+def test_what_is_no_answer_is_told(raw, text):
+    with pytest.raises(Internal, match=text):
+        _receive(raw, piece=1 << 20)
+
+
+@pytest.mark.parametrize(("raw", "text"), [
+    (b"", "before the answer"), (b"HTTP/1.1 200", "within the answer"),
+    (HEAD + b"Content-Length: 5\r\n\r\nhe", "within the answer"),
+    (HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhe", "within the answer"),
+])
+def test_an_answer_that_ends_too_early_is_lost(raw, text):
+    with pytest.raises(Lost, match=text):
+        _receive(raw)
+
+
+def test_the_deadline_is_one_for_the_whole_answer():
+    with pytest.raises(TimeoutError):
+        _receive(HEAD + b"Content-Length: 5\r\n\r\nhe", end=False, seconds=0.2)
+
+
+def test_a_request_is_written_whole():
+    assert encode("POST", "/v1/hooks/x", "plugin", {"fuseml-call-id": "1"}, b"{}") == (
+        b"POST /v1/hooks/x HTTP/1.1\r\nhost: plugin\r\nfuseml-call-id: 1\r\ncontent-length: 2\r\n\r\n{}")
+    assert encode("GET", "/healthz", "[::1]:80", {}, None).endswith(b"host: [::1]:80\r\n\r\n")
