@@ -279,7 +279,9 @@ def _users(ledger: SqlLedger) -> Callable[[str], list[str]]:
             pipelines = [f"the pipeline {p.project}/{p.name}" for p in tx.pipelines.all() if uses(p, extension)]
             keeping = [f"the project {p.name}, for its {kind}s," for p in tx.projects.all()
                        for kind, store in p.stores.items() if store.startswith(f"{extension}/")]
-        return pipelines + keeping
+            kept = [f"the project {project}, with {number} {kind}{'' if number == 1 else 's'} kept there,"
+                    for project, kind, number in tx.artifacts.kept_in(f"{extension}/")]
+        return pipelines + keeping + kept
 
     return users
 

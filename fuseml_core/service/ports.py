@@ -117,6 +117,10 @@ class Artifacts(Protocol):
         """Versions, newest first, keyset-paged by (created_at, id)."""
         ...
 
+    def kept_in(self, prefix: str) -> list[tuple[str, str, int]]:
+        """Project, kind and number of the versions that lie in stores whose name begins with `prefix`."""
+        ...
+
     def mark_deleted(self, kind: str, project: str, name: str) -> bool:
         """Hide a name; its versions stay as records of lineage. Returns False if there was none."""
         ...

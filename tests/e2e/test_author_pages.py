@@ -238,4 +238,6 @@ def test_r168_the_tutorial_for_plugins_works(place):
     assert re.search(r"Location: +file:.*/extensions/state/shelf/", said)
     assert re.search(r"Metadata: .*files", said)
     assert re.search(r"store_register +1", said)
-    assert place.fuseml.json("plugin", "list")
+    refused = place.run("fuseml extension uninstall shelf", code=5)
+    assert "the project library, for its datasets, uses it" in refused
+    assert re.search(r"the project library, with \d datasets kept there, uses it", refused)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, or_, select, true, update
+from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select, true, update
 
 from fuseml_core.adapters.sql.rows import Repository, table_of
 from fuseml_core.adapters.sql.tables import AliasRow, ArtifactRow, EventRow, VersionRow
@@ -158,6 +158,13 @@ class SqlArtifacts(Repository):
             where.append(or_(_versions.c.created_at < before[0],
                              and_(_versions.c.created_at == before[0], _versions.c.id < before[1])))
         return self._versions(*where, limit=limit)
+
+    def kept_in(self, prefix: str) -> list[tuple[str, str, int]]:
+        """Project, kind and number of the versions that lie in stores whose name begins with `prefix`."""
+        rows = self._all(select(_versions.c.project, _versions.c.kind, func.count().label("number")).where(
+            _versions.c.store.startswith(prefix, autoescape=True)).group_by(_versions.c.project, _versions.c.kind)
+            .order_by(_versions.c.project, _versions.c.kind))
+        return [(str(row["project"]), str(row["kind"]), int(row["number"])) for row in rows]
 
     def mark_deleted(self, kind: str, project: str, name: str) -> bool:
         """Hide a name; its versions stay as records of lineage. Returns False if there was none."""

@@ -43,6 +43,9 @@ def test_r132_new_models_go_to_the_chosen_store_and_are_fetched_where_they_lie(w
     fetched = [w.inputs[0].location.uri for w in workshop.agent.submitted if w.kind == "service"]
     assert [uri.startswith("file:///shelf/") for uri in fetched] == [False, True]
     assert workshop.projects.set_store("p", "model", "")["stores"] == {}
+    with workshop.ledger.read() as tx:
+        assert tx.artifacts.kept_in("shelf/") == [("p", "model", 1)]
+        assert tx.artifacts.kept_in("she%") == []
     _train(workshop, "3")
     assert len(shelf.registered) == 1
 
