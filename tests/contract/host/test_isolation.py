@@ -85,7 +85,12 @@ def _interpreter(root: Path) -> Path:
         for library in stdlib.parent.glob("libpython*.so*"):
             shutil.copy(library, root / "base" / "lib")
         (root / "base" / "bin").mkdir()
-        base = Path(shutil.copy(base, root / "base" / "bin" / base.name))
+        copy = root / "base" / "bin" / base.name
+        # Where it looks for its library is a path in that home folder; elf(5) ends strings with NUL.
+        there, here = str(stdlib.parent).encode() + b"\0", b"$ORIGIN/../lib"
+        copy.write_bytes(base.read_bytes().replace(there, here.ljust(len(there), b"\0")))
+        copy.chmod(0o755)
+        base = copy
     subprocess.run([base, "-m", "venv", "--without-pip", "--symlinks", root / "venv"], check=True)
     packages = next((root / "venv" / "lib").glob("python*")) / "site-packages"
     told = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True).stdout
