@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fuseml_sdk.errors import PluginError
+from fuseml_sdk.errors import NotReady, PluginError
 from fuseml_sdk.hookspecs import FAMILIES
-from fuseml_sdk.testing.exchanges import read_token
+from fuseml_sdk.testing.exchanges import HttpExchange, read_token
 from fuseml_sdk.testing.exemptions import Exemptions, read_baseline
 from fuseml_sdk.testing.hosts import AddressHost, Host, default_hosts, host_named
 from fuseml_sdk.testing.reports import junit, scorecard, write_json
@@ -20,6 +20,8 @@ from fuseml_sdk.testing.samples import Samples
 from fuseml_sdk.testing.subjects import describe_project, wheel_digests
 from fuseml_sdk.testing.suite import Outcome, Suite
 
+#: Seconds in which a plugin at an address has to answer for the first time.
+_REACH = 30.0
 _MARKS = {"passed": "ok", "failed": "FAILED", "stale": "FAILED", "exempt": "exempt", "not-applicable": "-"}
 
 
@@ -77,7 +79,12 @@ def _summarise(plugin: dict[str, Any]) -> None:
 
 def _hosts(options: argparse.Namespace) -> Sequence[Host]:
     if options.address:
-        return [AddressHost(options.address, read_token(options.token_file))]
+        token = read_token(options.token_file)
+        try:
+            HttpExchange(options.address, token)("GET", "/healthz", None, {}, _REACH)
+        except OSError as error:
+            raise NotReady(f"nobody answers at {options.address}: {error}", hint="Start the plugin first.") from None
+        return [AddressHost(options.address, token)]
     # As `python -m` does for the module itself, so that a plugin in this folder can be imported.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
