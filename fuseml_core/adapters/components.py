@@ -39,7 +39,7 @@ class HostedPlugins:
                  resting: Callable[[str], Rest | None] = lambda _name: None) -> None:
         self._host, self._variables, self._routes = host, variables, routes
         self._installed, self._resting = installed, resting
-        self._descriptions: dict[str, Any] = {}
+        self._descriptions: dict[str, tuple[Component, dict[str, Any]]] = {}
 
     def store(self, kind: str, name: str = "") -> StoreFacade:
         """A store by name, or the built-in one of a kind; see `Components`."""
@@ -134,12 +134,13 @@ class HostedPlugins:
 
     def _description(self, component: Component) -> Any:
         """What a store says about itself, asked once: by this server, or when the version was checked."""
-        # What an author is developing may say something else after every change.
-        if component.id not in self._descriptions or (component.hosting == "address" and not component.digest):
+        # What an author is developing says something else after a change; it is another component then.
+        if self._descriptions.get(component.id, (None,))[0] is not component:
             known = {e.digest: e.described for e in self._installed()} if component.digest else {}
             found = (known.get(component.digest) or {}).get(f"{component.family}/{component.name}")
-            self._descriptions[component.id] = found or self._host.store(component.id).describe().model_dump()
-        return self._descriptions[component.id]
+            self._descriptions[component.id] = (
+                component, found or self._host.store(component.id).describe().model_dump())
+        return self._descriptions[component.id][1]
 
     def _caller(self, family: Family, component: Component) -> Caller:
         """Calls hooks of whatever the name of a component leads to at that moment."""

@@ -32,8 +32,8 @@ _MOST_FILES, _MOST_BYTES, _RATIO = 100_000, 8 << 30, 200
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _BUILD_TIMEOUT = 900.0
 #: What lies in project folders without being source.
-NOT_SOURCE = shutil.ignore_patterns(".git", ".venv", ".tox", "__pycache__", "*.pyc", "build", "dist", "*.egg-info",
-                                    ".*_cache", "node_modules")
+NOT_SOURCE = shutil.ignore_patterns(".git", ".venv", ".dev", ".tox", "__pycache__", "*.pyc", "build", "dist",
+                                    "*.egg-info", ".*_cache", "node_modules")
 _WHEEL_NAME = re.compile(r"(?P<name>[A-Za-z0-9_.]+)-(?P<version>[A-Za-z0-9_.!+]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
 
 
