@@ -50,6 +50,9 @@ def room(lights: Fuseml, tmp_path: Path) -> Iterator[Project]:
     lights("extension", "enable", "lights", code=None)
     lights("extension", "configure", "lights", "--unset", "glow", code=None)
     lights("extension", "install", "lights:0.1.0")
+    for run in made.json("run", "list"):
+        made("run", "cancel", run["name"], code=None)
+        lights.wait_for(lambda name=run["name"]: made.json("run", "get", name)["ended_at"], 120, "the end of a run")
 
 
 def begin(room: Project, number: int = 1) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import sysconfig
 import tempfile
 import venv
@@ -74,6 +75,14 @@ def environment(folder: Path) -> Path:
     return folder / "venv/bin/python"
 
 
+class OpenHost(PluginHost):
+    """A plugin host whose plugins may read the source tree: their environment is not a copy of the SDK but points at it."""
+
+    def add(self, component):
+        readable = (component.state_dir.parents[1], *(Path(path) for path in sys.path if Path(path).is_dir()))
+        super().add(replace(component, readable=readable))
+
+
 class World:
     """Database, plugin host and use case over one extension."""
 
@@ -84,7 +93,7 @@ class World:
         migrate(self.engine)
         self.records = SqlExtensions(self.engine)
         self.settings = ExtensionSettings(self.records, SqlExtensionSettings(self.engine))
-        self.host = PluginHost(runtime_dir=sockets, log_dir=folder / "logs", drain_seconds=2.0)
+        self.host = OpenHost(runtime_dir=sockets, log_dir=folder / "logs", drain_seconds=2.0)
         self.hosted = HostedComponents(self.host, folder / "state", self.settings.values)
         self.extension = installed(str(python))
         self.put(self.extension)
