@@ -152,7 +152,7 @@ def test_a_plugin_sees_that_its_caller_has_given_up(host, component, tmp_path, h
     with contextlib.suppress(errors.Cancelled):  # or the plugin, which sees the same deadline, answers just in time
         agent.status(["cancellable-60"], timeout=0.5)
     seen = tmp_path / "state-0" / "cancelled"
-    assert _until(seen.exists)
+    assert _until(lambda: seen.exists() and seen.read_text())
     assert float(seen.read_text()) < 30
 
 
