@@ -256,7 +256,7 @@ def test_r133_a_process_is_up_in_400_milliseconds_and_small_when_idle(folder, ho
          f"{size:.1f} MiB PSS idle")
     _say(f"process: {min(peer):.0f} ms for python -c 'import pluggy, pydantic' alone, median {statistics.median(peer):.0f}")
     # As above: on a machine that does other things both wait for a core.
-    assert min(taken) <= max(400, 2 * min(peer))
+    assert min(taken) <= max(400, 4 * min(peer))
     assert size <= 25
 
 
