@@ -91,7 +91,7 @@ def resolve(goals: Sequence[Goal], installed: Sequence[InstalledExtension], bund
     """Choose a version of everything that will be there: goals, what they depend on, and what is installed.
 
     What is installed and fits is kept unless it is a goal. What is installed and nobody asks to change limits the
-    versions of what it depends on.
+    versions of what it depends on; no goal goes back to an older version only to give a reason for changing it.
 
     Args:
         goals: What is asked for.
@@ -107,7 +107,18 @@ def resolve(goals: Sequence[Goal], installed: Sequence[InstalledExtension], bund
     for goal in goals:
         if goal.found is not None:
             _check_engine(goal.found.descriptor["manifest"], engine)
-    provider = _Provider(goals, installed, bundles, engine, wish)
+    stays: frozenset[str] = frozenset()
+    while True:
+        chosen = _attempt(goals, installed, bundles, engine, wish, stays)
+        moved = _changed_for_nothing(chosen, goals, installed)
+        if not moved:
+            return chosen
+        stays |= moved  # each round fixes at least one more, so this ends
+
+
+def _attempt(goals: Sequence[Goal], installed: Sequence[InstalledExtension], bundles: Bundles, engine: str, wish: Wish,
+             stays: frozenset[str]) -> Mapping[str, Candidate]:
+    provider = _Provider(goals, installed, bundles, engine, wish, stays)
     wanted = [Requirement(goal.name, _range("*"), YOU) for goal in goals]
     asked = {goal.name for goal in goals}
     wanted += [Requirement(extension.name, _range("*"), _STAYS) for extension in installed
@@ -123,11 +134,25 @@ def resolve(goals: Sequence[Goal], installed: Sequence[InstalledExtension], bund
     return dict(result.mapping)
 
 
+def _changed_for_nothing(chosen: Mapping[str, Candidate], goals: Sequence[Goal],
+                         installed: Sequence[InstalledExtension]) -> frozenset[str]:
+    """Installed extensions that would change although nobody asks for them or depends on them.
+
+    resolvelib keeps a version that it chose for a dependant which it then chose otherwise.
+    """
+    needed = {name for candidate in chosen.values() for name, _ in candidate.needs}
+    asked = {goal.name for goal in goals}
+    return frozenset(extension.name for extension in installed
+                     if extension.name not in asked and extension.name not in needed
+                     and chosen[extension.name].installed is None)
+
+
 class _Provider(AbstractProvider):  # type: ignore[type-arg]
     """How resolvelib sees extensions."""
 
     def __init__(self, goals: Sequence[Goal], installed: Sequence[InstalledExtension], bundles: Bundles, engine: str,
-                 wish: Wish) -> None:
+                 wish: Wish, stays: frozenset[str]) -> None:
+        self._stays = stays
         self._goals = {goal.name: goal for goal in goals}
         self._installed = {extension.name: extension for extension in installed}
         self._bundles, self._engine, self._wish = bundles, parse_version(engine), wish
@@ -195,6 +220,8 @@ class _Provider(AbstractProvider):  # type: ignore[type-arg]
             return
         if kept is not None and goal is None:
             yield Candidate(name, parse_version(kept.version), None, kept)
+            if name in self._stays:
+                return
         yield from self._offered(name, kept, best=goal is not None)
 
     def _offered(self, name: str, kept: InstalledExtension | None, best: bool) -> Iterator[Candidate]:
