@@ -35,6 +35,9 @@ ITEM: list[Column] = [
     ("Made by", made_by), ("Change", "change"),
     ("Created", lambda item: moment(item.get("created_at"))),
 ]
+#: Kinds of runnables; `store` is what the stores of extensions have.
+RUNNABLE_KINDS = ("builder", "trainer", "predictor", "transformer", "validator", "explainer", "notebook", "converter",
+                  "agent", "store", "custom")
 #: Kinds and how their addresses begin.
 SCHEMES = {"codeset": "code", "runnable": "runnable", "model": "model", "dataset": "dataset"}
 
@@ -65,16 +68,16 @@ def resolve(client: Client, project: str, kind: str, name: str) -> dict[str, Any
     return found
 
 
-def _list(*, kind: str | None, name: str | None, limit: int, everywhere: bool, project: str | None,
-          output: str) -> None:
+def _list(*, kind: str | None, type_: str | None, name: str | None, limit: int, everywhere: bool,
+          project: str | None, output: str) -> None:
     """Print artifacts of a project, or of all."""
     if everywhere:
         client, project, place = connect(), None, "on this server"
     else:
         client, project = enter(project)
         place = f"in project {project}"
-    items = fetch(client, {"kind": kind, "name": name, "project": project}, limit)
-    what = "".join([f" of kind {kind}" if kind else "", f" named {name}" if name else ""])
+    items = fetch(client, {"kind": kind, "type": type_, "name": name, "project": project}, limit)
+    what = "".join([f" of kind {type_ or kind}" if type_ or kind else "", f" named {name}" if name else ""])
     show_list(items, output, LIST, empty=f"There are no artifacts{what} {place}.")
 
 
@@ -84,8 +87,8 @@ def _noun(kind: str | None) -> click.Group:
     group = click.Group(word, help=f"List and inspect {word}s{'' if kind else ' of every kind'}.")
 
     def list_(*, limit: int, everywhere: bool, project: str | None, output: str, name: str | None = None,
-              kinds: str | None = kind) -> None:
-        _list(kind=kinds, name=name, limit=limit, everywhere=everywhere, project=project, output=output)
+              kinds: str | None = kind, type_: str | None = None) -> None:
+        _list(kind=kinds, type_=type_, name=name, limit=limit, everywhere=everywhere, project=project, output=output)
 
     def get(name: str, project: str | None, output: str) -> None:
         client, project = enter(project)
@@ -98,6 +101,9 @@ def _noun(kind: str | None) -> click.Group:
     command = click.option("--name", help="Only those with this name.")(command)
     if kind is None:
         command = click.option("--kind", "kinds", help="Only this kind: codeset, runnable, model, dataset.")(command)
+    if kind == "runnable":
+        command = click.option("--kind", "type_", type=click.Choice(RUNNABLE_KINDS), metavar="KIND",
+                               help=f"Only this kind: {', '.join(RUNNABLE_KINDS)}.")(command)
     group.command("list", help=f"List {word}s, newest first.")(command)
     metavar, what = ("ADDRESS", "the artifact at ADDRESS") if kind is None else (
         "NAME|ADDRESS", f"a {kind}: the newest version of NAME, or the one at ADDRESS")

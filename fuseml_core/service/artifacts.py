@@ -41,7 +41,7 @@ class Artifacts:
     def __init__(self, ledger: Ledger, plugins: Extra | None = None) -> None:
         self._ledger, self._plugins = ledger, plugins
 
-    def page(self, *, kind: str = "", project: str = "", name: str = "", limit: int = 100,
+    def page(self, *, kind: str = "", project: str = "", name: str = "", type_: str = "", limit: int = 100,
              cursor: str = "") -> dict[str, Any]:
         """Versions, newest first, with a cursor for the next page.
 
@@ -52,10 +52,12 @@ class Artifacts:
             raise Invalid(f"the limit is {limit}", hint=f"Give a number from 1 to {MAX_LIMIT}.")
         before = _before(cursor)
         with self._ledger.read() as tx:
-            versions = tx.artifacts.page(kind=kind, project=project, name=name, limit=limit + 1, before=before)
+            versions = tx.artifacts.page(kind=kind, project=project, name=name, type_=type_, limit=limit + 1,
+                                         before=before)
         found = [((v.created_at, v.id), version_view(v)) for v in versions]
         if kind == "runnable" or project == "fuseml":
-            found = sorted([*found, *self._extra(name, before)], key=lambda entry: entry[0], reverse=True)
+            extra = [entry for entry in self._extra(name, before) if type_ in ("", entry[1]["type"])]
+            found = sorted([*found, *extra], key=lambda entry: entry[0], reverse=True)
         page = found[:limit]
         more = f"{page[-1][0][0]!r}:{page[-1][0][1]}" if len(found) > limit else ""
         return {"items": [view for _, view in page], "cursor": more}

@@ -111,6 +111,7 @@ class Artifacts(Protocol):
         kind: str = "",
         project: str = "",
         name: str = "",
+        type_: str = "",
         limit: int = 100,
         before: tuple[float, int] | None = None,
     ) -> list[Version]:

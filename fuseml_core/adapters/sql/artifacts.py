@@ -144,7 +144,7 @@ class SqlArtifacts(Repository):
         rows = self._all(select(_artifacts).where(*where).order_by(_artifacts.c.project, _artifacts.c.name))
         return [dict(row) for row in rows]
 
-    def page(self, *, kind: str = "", project: str = "", name: str = "", limit: int = 100,
+    def page(self, *, kind: str = "", project: str = "", name: str = "", type_: str = "", limit: int = 100,
              before: tuple[float, int] | None = None) -> list[Version]:
         """Versions, newest first, keyset-paged by (created_at, id)."""
         where: list[ColumnElement[bool]] = []
@@ -154,6 +154,8 @@ class SqlArtifacts(Repository):
             where.append(_versions.c.project == project)
         if name:
             where.append(_versions.c.name == name)
+        if type_:
+            where.append(_versions.c.type == type_)
         if before:
             where.append(or_(_versions.c.created_at < before[0],
                              and_(_versions.c.created_at == before[0], _versions.c.id < before[1])))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from fuseml_core.api.routers.application import App
 
@@ -12,10 +12,11 @@ router = APIRouter(tags=["artifacts"])
 
 
 @router.get("/artifacts")
-def list_artifacts(app: App, kind: str = "", project: str = "", name: str = "", limit: int = 100,
+def list_artifacts(app: App, kind: str = "", project: str = "", name: str = "",
+                   type_: Annotated[str, Query(alias="type")] = "", limit: int = 100,
                    cursor: str = "") -> dict[str, Any]:
-    """Versions, newest first."""
-    return app.artifacts.page(kind=kind, project=project, name=name, limit=limit, cursor=cursor)
+    """Versions, newest first; `type` is the kind of a runnable (`trainer`, `agent`), the format of a model."""
+    return app.artifacts.page(kind=kind, project=project, name=name, type_=type_, limit=limit, cursor=cursor)
 
 
 @router.get("/artifacts/resolve")

@@ -83,3 +83,22 @@ def test_lines_of_a_change_become_visible_in_the_order_of_their_numbers(workshop
     thread.join(10.0)
     with workshop.ledger.read() as reader:
         assert [line.text for line in reader.feed.after("c", 0)] == ["first", "second"]
+
+
+def test_r165_runnables_are_listed_by_their_kind(client, workshop):
+    """Those of extensions and those of projects alike; a kind that there is none of gives none."""
+    agent = {"created_at": 5.0, "name": "lights/lamp", "type": "agent", "kind": "runnable"}
+    store = {"created_at": 4.0, "name": "lights/shelf", "type": "store", "kind": "runnable"}
+    client.app.state.application.artifacts = Artifacts(
+        workshop.ledger, SimpleNamespace(list=lambda: [agent, store], find=lambda address, project: agent))
+
+    def names(**query):
+        return [item["name"] for item in client.get("/artifacts", params=query).json()["items"]]
+
+    assert names(kind="runnable", type="agent") == ["lights/lamp"]
+    assert {"lights/lamp", "lights/shelf"} <= set(names(kind="runnable"))
+    assert names(kind="runnable", type="trainer") == []
+    assert names(kind="codeset", type="") == ["app"]
+    kind = client.get("/artifacts?kind=codeset").json()["items"][0]["type"]
+    assert names(kind="codeset", type=kind or "") == ["app"]
+    assert names(kind="codeset", type="none-such") == []

@@ -349,3 +349,18 @@ def test_an_empty_path_is_not_the_current_folder(run: Run, command: str) -> None
 def test_an_empty_name_of_a_run_is_refused(api: Api, run: Run) -> None:
     assert run("run", "get", "")[0] == 2
     assert not [path for path, _ in api.asked if "runs" in path]
+
+
+def test_r165_runnables_can_be_listed_by_kind(api: Api, run: Run) -> None:
+    from typing import get_args
+
+    from fuseml_core.cli.artifact import RUNNABLE_KINDS
+    from fuseml_sdk.types import RunnableKind
+
+    api.on("GET /artifacts", {"items": [{"short": "runnable://fuseml/lights/lamp/1", "type": "agent"}], "cursor": None})
+    code, out, _ = run("runnable", "list", "--kind", "agent")
+    assert code == 0
+    assert "runnable://fuseml/lights/lamp/1" in out
+    assert "type=agent" in api.asked[-1][0]
+    assert run("runnable", "list", "--kind", "lamp")[0] == 2
+    assert set(RUNNABLE_KINDS) == {*get_args(RunnableKind), "store"}
