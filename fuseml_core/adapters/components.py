@@ -83,12 +83,12 @@ class HostedPlugins:
         """All workload agents by name that take new workloads."""
         return [(route_name(i), AgentFacade(self._caller("agent", i))) for i in self._of("agent")]
 
-    def resting_agents(self) -> Sequence[tuple[str, AgentDescription, Rest]]:
-        """Agents that are installed and not loaded now, as far as they have described themselves, and why."""
-        return [(f"{extension.name}/{entry['name']}", AgentDescription.model_validate(described), rest)
+    def resting_agents(self) -> Sequence[tuple[str, AgentDescription | None, Rest]]:
+        """Agents that are installed and not loaded now, what they have said of themselves, and why they rest."""
+        return [(f"{extension.name}/{entry['name']}", AgentDescription.model_validate(told) if told else None, rest)
                 for extension in self._installed() if (rest := self._resting(extension.name))
                 for entry in extension.components if entry["family"] == "agent"
-                if (described := extension.described.get(f"agent/{entry['name']}"))]
+                for told in [extension.described.get(f"agent/{entry['name']}")]]
 
     def builders(self) -> Sequence[tuple[str, BuilderFacade]]:
         """All builders by name."""

@@ -25,7 +25,8 @@ def choose_agent(components: Components, descriptor: RunnableDescriptor) -> tupl
     """Name and accepted location schemes of the first agent that can run a runnable.
 
     Raises:
-        NotReady: One that can is installed and rests, because its extension is disabled or all are left out.
+        NotReady: One that can, or may be able to, is installed and rests: its extension is disabled, or all are left
+            out.
         Unavailable: No agent can, with what each one lacks.
         PluginError: No agent can for now: one that may be able to does not answer at the moment.
     """
@@ -45,9 +46,11 @@ def choose_agent(components: Components, descriptor: RunnableDescriptor) -> tupl
         reasons.append(f"{name} {lacking}")
     if away is not None:
         raise away
-    for name, description, rest in components.resting_agents():
-        if not _lacking(description, descriptor):
-            raise NotReady(f"the workload agent {name} can run {descriptor.name}, but {rest.reason}", hint=rest.hint)
+    for name, told, rest in components.resting_agents():
+        # One that was installed while extensions were left out has not described itself yet.
+        if told is None or not _lacking(told, descriptor):
+            can = "may be able to" if told is None else "can"
+            raise NotReady(f"the workload agent {name} {can} run {descriptor.name}, but {rest.reason}", hint=rest.hint)
     raise Unavailable(f"no workload agent can run {descriptor.name}", hint="; ".join(reasons))
 
 

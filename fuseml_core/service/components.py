@@ -141,7 +141,7 @@ class Components(Protocol):
         """All workload agents by name, preferred first."""
         ...
 
-    def resting_agents(self) -> Sequence[tuple[str, AgentDescription, Rest]]:
+    def resting_agents(self) -> Sequence[tuple[str, AgentDescription | None, Rest]]:
         """Agents that are installed and not loaded now, with what they said about themselves, and why."""
         ...
 
