@@ -13,6 +13,7 @@ import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from fuseml_core.host import PluginHost
 from fuseml_core.host.crashes import KEPT, SHOWN, CrashLog, CrashReport, cause_of
@@ -337,15 +338,15 @@ def test_a_hook_that_has_shown_to_be_quick_runs_on_the_callers_thread_and_agrees
     assert host._entries["store-0"].gate.active == 0
 
 
-def test_a_quick_hook_that_hangs_after_all_is_reported_and_goes_the_long_way(host, component, tmp_path, capsys):
+def test_a_quick_hook_that_hangs_after_all_is_reported_and_goes_the_long_way(host, component, tmp_path):
     host.add(component("agent", "in-process"))
     agent = host.agent("agent-0")
     lanes = host._entries["agent-0"].lanes
     assert _until(lambda: agent.status(["x"])[0].state == "unknown" and "agent_status" in lanes)
-    with pytest.raises(errors.Cancelled, match="after its deadline|before the deadline"):
+    with capture_logs() as written, pytest.raises(errors.Cancelled, match="after its deadline|before the deadline"):
         agent.status(["hang-2"], timeout=0.2)
     assert "agent_status" not in lanes
-    assert "hook is not back at its deadline" in capsys.readouterr().out
+    assert "hook is not back at its deadline" in [each["event"] for each in written]
     with pytest.raises(errors.Cancelled, match="before the deadline"):
         agent.status(["hang-2"], timeout=0.2)
 
@@ -363,15 +364,14 @@ def test_hooks_that_hang_for_good_do_not_pile_up(host, component):
     assert refused.count(errors.Cancelled) == MAX_LEFT
 
 
-def test_hooks_that_are_asked_for_are_written_to_the_log(component, runtime_dir, tmp_path, capsys):
+def test_hooks_that_are_asked_for_are_written_to_the_log(component, runtime_dir, tmp_path):
     environ = {**os.environ, "FUSEML_TRACE_HOOKS": "agent_desc*"}
     host = PluginHost(runtime_dir=runtime_dir, log_dir=tmp_path, environ=environ)
     try:
-        host.add(component("agent", "in-process"))
-        host.agent("agent-0").describe()
-        host.agent("agent-0").status(["x"])
+        with capture_logs() as written:
+            host.add(component("agent", "in-process"))
+            host.agent("agent-0").describe()
+            host.agent("agent-0").status(["x"])
     finally:
         host.shutdown()
-    written = capsys.readouterr().out
-    assert written.count("hook call") == 1
-    assert "agent_describe" in written
+    assert [each["hook"] for each in written if each["event"] == "hook call"] == ["agent_describe"]
