@@ -101,6 +101,8 @@ def upgrade(names: tuple[str, ...], everything: bool, dry_run: bool, output: str
 @output_option
 def uninstall(*, names: tuple[str, ...], force: bool, prune: bool, drain: float, dry_run: bool, output: str) -> None:
     """Uninstall the extensions NAMES while the server runs. Their settings are dropped."""
+    if drain and not dry_run:
+        echo(f"waiting at most {drain:g} s for the end of what goes on with {', '.join(names)}", err=True)
     done = connect().delete("extensions", ",".join(names), timeout=PATIENCE + drain,
                             query={"force": force, "prune": prune, "dry_run": dry_run, "drain": drain})
     if output != "table" or dry_run:
@@ -147,13 +149,18 @@ def _show_result(result: dict[str, Any]) -> None:
         if item is None:
             echo(f"Extension {change['name']} {change['from']} is not installed any more.")
             continue
-        echo(f"Extension {item['name']} {item['version']} is {item['state']}.")
+        echo(f"Extension {item['name']} {item['version']} is {_standing(item['state'])}.")
         for permission in change["permissions"]["added"]:
             echo(f"It may use {permission['name']} ({enforcement(permission)}): {permission['reason']}")
         if item.get("templates"):
             echo("Templates: " + ", ".join(item["templates"]))
     if not result["plan"]["changes"]:
         echo(f"Nothing changed: generation {result['generation']} has all of it.")
+
+
+def _standing(state: str) -> str:
+    """What an extension is after a change, for a sentence: one in safe mode is installed and not loaded."""
+    return state if state in ("active", "disabled") else f"installed and not loaded ({state})"
 
 
 def _read(path: Path) -> str:

@@ -57,9 +57,16 @@ class HostedComponents:
         self._routes.direct(self._latest(extension).values())
 
     def prepare(self, extension: InstalledExtension) -> None:
-        """Register the components of a version, with the settings of now, beside those in force; starts nothing."""
-        if self._resting(extension.name) is None:
-            self._prepare(self._components(extension))
+        """Register the components of a version, with the settings of now, beside those in force; starts nothing.
+
+        Of an extension that rests only those that are loaded all the same: they look after workloads.
+        """
+        wanted = self._components(extension)
+        if self._resting(extension.name) is not None:
+            in_force = self._routes.ids()
+            loaded = {(c.family, c.name) for c in self._registered(extension) if c.id in in_force}
+            wanted = (component for component in wanted if (component.family, component.name) in loaded)
+        self._prepare(wanted)
 
     def check(self, extension: InstalledExtension) -> dict[str, Any]:
         """Start each component that was registered last and ask it to describe itself."""
@@ -68,8 +75,8 @@ class HostedComponents:
             try:
                 found = self._host.call(component.id, f"{component.family}_describe", {}, _FIRST_ANSWER)
             except PluginError as error:
-                raise Failed(f"{component.title} does not work: {error.message}", hint=error.hint,
-                             details=error.details) from error
+                raise Failed(f"{component.title} does not work: {error.message}", details=error.details,
+                             hint=" ".join(filter(None, (error.hint, self._log(component))))) from error
             described[f"{component.family}/{component.name}"] = found.model_dump(mode="json")
         return described
 
@@ -111,6 +118,10 @@ class HostedComponents:
         return [asdict(measure) for measure in self._host.isolation.measures()]
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _log(self, component: Component) -> str:
+        """Where to read more, for a version that does not get installed has no command that shows it."""
+        return f"What it wrote: {self._host.log_of(component)}" if component.hosting == "subprocess" else ""
 
     def _prepare(self, components: Iterable[Component]) -> None:
         for component in components:

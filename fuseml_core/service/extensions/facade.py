@@ -150,8 +150,8 @@ class Extensions:
 
         if not drain or given.dry_run:
             return remove()
-        for name in names:
-            self._settings.installed(name)
+        # What keeps them in any case is said before anything is waited for.
+        self._uninstaller.plan(names, force=given.force, prune=prune, drain=True)
         with self._resting.leaving(names):
             self._switching.drain(names, drain, say)
             return remove()
@@ -184,8 +184,11 @@ class Extensions:
             # What was disabled and then uninstalled begins anew.
             self._resting.enable([change.name for change in planned.changes if change.old is None])
             made = self._changer.carry_out(planned, say, offline=options.wish.offline, forget=forget)
+            changed = {change.name for change in planned.changes}
+            for record in self._records.list():
+                if record.name in changed and self._resting.of(record.name) is not None:
+                    self._switching.load(record)  # the agents that have workloads go on in the new version
         self._watch.begin()
-        changed = {change.name for change in planned.changes}
         return {"plan": planned.view(self._host.judge), "generation": made.number,
                 "extensions": [self._showing.show(record) for record in self._records.list() if record.name in changed]}
 

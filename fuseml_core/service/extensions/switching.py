@@ -91,7 +91,7 @@ class Switching:
         self._host.put_in_force(extension)
 
     def load(self, extension: InstalledExtension) -> None:
-        """At start: load an extension; of one that is disabled, only the agents that have workloads."""
+        """Load an extension; of one that is disabled, only the agents that have workloads."""
         rest = self._resting.of(extension.name)
         if rest is None:
             self._host.load(extension)
@@ -114,8 +114,9 @@ class Switching:
         while work := [entry for name in names for entry in self._work(name)]:
             text = ", ".join(entry.text for entry in work)
             if time.monotonic() >= until:
-                raise Refused(f"{', '.join(names)} cannot be uninstalled: after {seconds:g} seconds {text} still goes "
-                              "on", hint="End it (fuseml run cancel, fuseml service stop), or wait longer.")
+                raise Refused(f"{', '.join(names)} cannot be uninstalled: after {seconds:g} seconds {text} still "
+                              f"{'goes' if len(work) == 1 else 'go'} on",
+                              hint="End it (fuseml run cancel, fuseml service stop), or wait longer.")
             if text != told:
                 progress(f"waiting for {text}")
                 told = text

@@ -25,13 +25,14 @@ class Uninstaller:
                  users: Callable[[str], list[str]], work: FindWork) -> None:
         self._records, self._generations, self._users, self._work = records, generations, users, work
 
-    def plan(self, names: Sequence[str], *, force: bool, prune: bool) -> Plan:
+    def plan(self, names: Sequence[str], *, force: bool, prune: bool, drain: bool = False) -> Plan:
         """Plan to remove extensions.
 
         Args:
             names: What to remove.
             force: Even if other extensions or pipelines use it.
             prune: Remove also dependencies that nobody asked for and nothing else needs.
+            drain: What agents work on is going to be waited for, and keeps nothing.
 
         Raises:
             NotFound: One is not installed.
@@ -47,7 +48,7 @@ class Uninstaller:
         gone = dict.fromkeys(names, "")
         if prune:
             gone |= self._orphans(active, members, gone)
-        warnings = self.users_of(list(gone), active, force=force, doing="uninstalled")
+        warnings = self.users_of(list(gone), active, force=force, doing="uninstalled", drain=drain)
         if not prune:
             left = self._orphans(active, members, gone)
             warnings += [f"{name} is there only as a dependency of {why}; remove it as well with --prune"
@@ -59,7 +60,7 @@ class Uninstaller:
                     [member for name, member in sorted(members.items()) if name not in gone], warnings)
 
     def users_of(self, gone: Sequence[str], active: Mapping[str, InstalledExtension], *, force: bool,
-                 doing: str) -> list[str]:
+                 doing: str, drain: bool = False) -> list[str]:
         """Refuse to take away what other extensions or pipelines use; with `force`, return it as warnings.
 
         Raises:
@@ -72,7 +73,7 @@ class Uninstaller:
         reasons += [f"{user} uses {_it(name, gone)}" for name in gone for user in users[name]]
         hint = "Remove those first, or do it with --force."
         running = [f"{entry.text} runs on an agent of {_it(name, gone)}"
-                   for name in gone for entry in self._work(name) if entry.agent]
+                   for name in gone for entry in self._work(name) if entry.agent and not drain]
         if running and not reasons:
             hint = "Wait for it with --drain SECONDS, end it, or do it with --force: it is lost then."
         reasons += running

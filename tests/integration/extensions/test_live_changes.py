@@ -170,10 +170,28 @@ def test_disabling_ends_calls_in_order_and_says_how_to_enable(world, tmp_path, l
     assert world.extensions.get("greeter")["state"] == "active", "uninstalling forgets that it was disabled"
 
 
+def test_settings_reach_what_still_works_for_an_extension_that_takes_nothing_new(world, tmp_path, lock):
+    """An agent that looks after workloads may be told by a setting to end them, also while somebody waits for that."""
+    push(world, tmp_path / "0.1.0", lock, "0.1.0")
+    world.install("greeter:0.1.0")
+    builder = dict(world.plugins.builders())["greeter/greeter"]
+    assert json.loads(builder.detect(FileListing(files=[])).why)[1] == ""
+    with world.resting.leaving(["greeter"]):
+        world.extensions.configure("greeter", {"word": "moin"})
+        with pytest.raises(Failed, match="nobody says wrong"):
+            world.extensions.configure("greeter", {"word": "wrong"})
+    assert json.loads(dict(world.plugins.builders())["greeter/greeter"].detect(FileListing(files=[])).why)[1] == "moin"
+    assert len(registered(world)) == 1
+
+
 def test_uninstalling_waits_for_work_or_refuses_and_forces(world, tmp_path, lock):
     push(world, tmp_path / "0.1.0", lock, "0.1.0")
     world.install("greeter:0.1.0")
     world.work = [Occupation("the service p/s", "greeter")]
+    world.users = ["the pipeline p/q"]
+    with pytest.raises(Refused, match="the pipeline p/q uses it"):
+        world.extensions.uninstall(["greeter"], drain=600)  # said at once, and not after ten minutes
+    world.users = []
     with pytest.raises(Refused, match="the service p/s runs on an agent of it") as caught:
         world.extensions.uninstall(["greeter"])
     assert "--drain" in caught.value.hint
