@@ -123,7 +123,8 @@ class DevelopedPlugin:
         finally:
             connection.close()
         failure = document.get("failure") or {}
-        return str(failure.get("detail") or ""), tuple(document.get("hooks") or ())
+        reason = ". ".join(filter(None, (str(failure.get(part) or "") for part in ("detail", "hint"))))
+        return reason, tuple(document.get("hooks") or ())
 
 
 class _Process:

@@ -19,6 +19,7 @@ from fuseml_core.cli.plugin_project import PluginProject, open_project
 from fuseml_core.domain.errors import FusemlError, Invalid
 from fuseml_core.settings import from_environment
 from fuseml_sdk.errors import PluginError
+from fuseml_sdk.hookspecs import REQUIRED
 
 #: Folder of the project with the sockets of plugins under development, and with what they keep.
 PLACE = ".dev"
@@ -119,9 +120,12 @@ class Session:
             start = plugin.start(settings)
             if start.failure:
                 self.printer.say(f"{name} does not work: {start.failure}", colour="red")
-            else:
-                self.printer.say(f"{name} is {what} after {start.seconds:.2f} s ({len(start.hooks)} hooks)",
-                                 colour="green")
+                continue
+            self.printer.say(f"{name} is {what} after {start.seconds:.2f} s ({len(start.hooks)} hooks)", colour="green")
+            missing = sorted(REQUIRED.get(name.partition(" ")[0], frozenset()).difference(start.hooks))
+            if missing:
+                self.printer.say(f"{name} lacks {', '.join(missing)}, which servers call: write it, and mark it with "
+                                 "@hookimpl", colour="yellow")
 
     def _settings(self, project: PluginProject) -> dict[str, Any]:
         """The settings of the file, as the server would check them."""

@@ -159,7 +159,11 @@ def test_r168_mistakes_are_shown_and_end_nothing(project, home):
             terminal.wait_for("does not work: SyntaxError")
         terminal.wait_for("is ready again after")
         with changed(code, "def store_describe(self)", "def store_describe(self, wrong)"):
-            terminal.wait_for("does not work: the plugin does not fit the contract")
+            terminal.wait_for(r"does not fit the contract: store_describe has no argument wrong, but none at all "
+                              r"\(shelf/__init__\.py, line \d+\)\. Compare: fuseml plugin contract show HOOK")
+        terminal.wait_for("is ready again after")
+        with changed(code, "    @hookimpl\n    def store_get", "    def store_get"):
+            terminal.wait_for("store shelf lacks store_get, which servers call")
         terminal.wait_for("is ready again after")
         with changed(code, "        found = sorted(", "        os._exit(13)\n        found = sorted("):
             terminal.wait_for("is ready again after")

@@ -11,6 +11,7 @@ import pluggy
 from fuseml_sdk import PROJECT, deprecations
 from fuseml_sdk.errors import Internal, Permanent, Unsupported
 from fuseml_sdk.hookspecs import FAMILIES
+from fuseml_sdk.misfits import misfits
 
 
 def load(address: str) -> object:
@@ -55,8 +56,8 @@ def manager_for(plugin: object) -> pluggy.PluginManager:
         manager.register(plugin, name="plugin")
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise Permanent(f"the plugin does not fit the contract: {error}",
-                        hint=_remedy(plugin)) from None
+        reason = "; ".join(misfits(plugin, manager)) or error
+        raise Permanent(f"the plugin does not fit the contract: {reason}", hint=_remedy(plugin)) from None
     if not manager.get_hookcallers(plugin):
         raise Permanent("the plugin implements no hook", hint="Mark its hooks with @fuseml_sdk.hookimpl.")
     return manager
@@ -69,7 +70,7 @@ def _remedy(plugin: object) -> str:
         function = getattr(plugin, hook, None)
         if callable(function) and (not argument or argument in inspect.signature(function).parameters):
             gone.append(f"{notice.obituary[0].upper()}{notice.obituary[1:]}.")
-    return " ".join([*gone, "Compare its hooks with fuseml_sdk.hookspecs."])
+    return " ".join([*gone, "Compare: fuseml plugin contract show HOOK"])
 
 
 def deprecated(manager: pluggy.PluginManager) -> list[deprecations.Notice]:

@@ -14,6 +14,7 @@ import pluggy
 from fuseml_sdk import __version__, calls, contract, loading, problems
 from fuseml_sdk.errors import Cancelled, InvalidInput, NotFound, PluginError, Unsupported
 from fuseml_sdk.hookspecs import PROTOCOL
+from fuseml_sdk.serve import faults
 from fuseml_sdk.serve.configuration import Configuration
 from fuseml_sdk.serve.wire import BadRequest, Request, Response
 
@@ -37,7 +38,7 @@ class Application:
             self._manager = loading.manager_for(loading.load(address))
             self._configure(configuration)
         except Exception as error:
-            self.failure = _classified(error)
+            self.failure = faults.at_start(error)
 
     def _configure(self, configuration: Configuration) -> None:
         if self._manager.hook.fuseml_configure.get_hookimpls():
@@ -54,7 +55,7 @@ class Application:
         try:
             return self._route(request, started)
         except Exception as error:
-            return problem(_classified(error))
+            return problem(faults.classified(error))
 
     def close(self) -> None:
         """Call the plugin's `fuseml_shutdown`; a failure is written to stderr and otherwise ignored."""
@@ -144,11 +145,3 @@ def _call_of(request: Request) -> calls.Call:
     if identifier.isascii() and identifier.isprintable() and 0 < len(identifier) <= 64:
         return calls.Call(deadline, identifier, traceparent)
     return calls.Call(deadline, traceparent=traceparent)
-
-
-def _classified(error: Exception) -> PluginError:
-    if isinstance(error, PluginError):
-        return error
-    # The stack belongs in the plugin's log; the caller gets type and message.
-    traceback.print_exception(error, file=sys.stderr)
-    return problems.unexpected(error)

@@ -22,8 +22,9 @@ def _describes_itself(bench: Bench) -> None:
         description = bench.plugin.describe()
     except PluginError as error:
         raise Violation(f"GET /v{PROTOCOL}/describe: {error}") from None
-    failure = description.get("failure")
-    expect(not failure, f"it does not start: {(failure or {}).get('detail')}")
+    failure = description.get("failure") or {}
+    reason = ". ".join(filter(None, (failure.get("detail"), failure.get("hint"))))
+    expect(not failure, f"it does not start: {reason}")
     expect(PROTOCOL in (description.get("protocols") or ()),
            f"protocols is {description.get('protocols')!r}; this kit speaks {PROTOCOL}")
     hooks = description.get("hooks")
