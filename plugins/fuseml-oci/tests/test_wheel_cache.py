@@ -126,3 +126,10 @@ def test_a_project_that_does_not_build_says_so_each_time(project, pins, tmp_path
     for _ in range(2):
         with pytest.raises(InvalidInput, match="failed"):
             WheelCache(tmp_path / "cache").make(project, constraints=pins)
+
+
+def test_build_tools_that_are_cached_need_no_network(project, monkeypatch):
+    made = make_wheel(project)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    assert make_wheel(project) == made
