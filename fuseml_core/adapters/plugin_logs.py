@@ -45,7 +45,7 @@ def _page(file: BinaryIO, label: str, offset: int, inode: int, limit: int, last:
     file.seek(offset)
     data = file.read(limit)
     whole = data[:data.rfind(b"\n") + 1] or (data if len(data) == limit else b"")
-    lines = [line for line in whole.decode("utf-8", "replace").splitlines() if _is_of(line, label)]
+    lines = [line for line in whole.decode("utf-8", "replace").split("\n") if _is_of(line, label)]
     shown = lines if last is None else lines[-last:]
     return {"text": "".join(f"{line}\n" for line in shown), "cursor": f"{inode}:{offset + len(whole)}"}
 
@@ -75,6 +75,6 @@ def _is_of(line: str, label: str) -> bool:
 
 def _parsed(cursor: str) -> tuple[int, int]:
     inode, _, offset = cursor.partition(":")
-    if not (inode.isdigit() and offset.isdigit()):
+    if not (cursor.isascii() and len(cursor) < 50 and inode.isdigit() and offset.isdigit()):
         raise Invalid(f"{cursor!r} is not a cursor", hint="Give the one that the previous piece ended with.")
     return int(inode), int(offset)

@@ -64,9 +64,11 @@ def report(error: Exception) -> int:
         click.echo(error.format_message(), err=True)
         return 2
     message, hint, code = describe(error)
-    click.echo(f"Error: {message}", err=True)
+    from fuseml_core.cli.render import echo  # it makes what plugins wrote harmless; only failures pay for it
+
+    echo(f"Error: {message}", err=True)
     if hint:
-        click.echo(f"  {hint}".replace("\n", "\n  "), err=True)
+        echo(f"  {hint}".replace("\n", "\n  "), err=True)
     return code
 
 

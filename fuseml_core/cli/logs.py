@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at a log that has not grown.
 PAUSE = 0.5
+#: Controls that could change anything on a terminal but the line being written; colours (SGR) and returns may stay.
+_HARMFUL = re.compile(r"(\x1b\[[0-9;:]{0,64}m)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+def shown(text: str) -> str:
+    """A piece of a log as it is written to stdout: on a terminal, escape sequences other than colours lose their start.
+
+    Programs and files get every byte.
+    """
+    if not sys.stdout.isatty():
+        return text
+    return _HARMFUL.sub(lambda found: found[1] or "\N{REPLACEMENT CHARACTER}", text)
 
 
 def print_logs(client: Client, run: Mapping[str, Any], step: str | None, *, following: bool) -> None:
@@ -50,7 +63,7 @@ def print_growing(client: Client, path: tuple[str, ...], query: Mapping[str, Any
         page = client.get(*path, query={**query, "cursor": cursor}, patience=60.0)
         text = page.get("text") or ""
         if text:
-            sys.stdout.write(text)
+            sys.stdout.write(shown(text))
             sys.stdout.flush()
         ended = bool(page.get("complete")) and not text
         if ended or (not text and not following) or page.get("cursor") in (None, ""):

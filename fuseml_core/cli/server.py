@@ -83,6 +83,7 @@ def status(output: str) -> int:
 @click.option("--follow", "-f", is_flag=True, help="Go on showing what is written.")
 def logs(process: str | None, lines: int, follow: bool) -> None:
     """Show the logs of the server's processes, or of one."""
+    from fuseml_core.cli.logs import shown
     from fuseml_core.launcher.logs import last_lines
 
     paths = [_settings().path("logs", f"{name}.log") for name in ([process] if process else PROCESSES)]
@@ -90,7 +91,7 @@ def logs(process: str | None, lines: int, follow: bool) -> None:
         if not process:
             click.echo(f"==> {path} <==")
         for line in last_lines(path, lines):
-            click.echo(line)
+            click.echo(shown(line))
     if follow:
         _follow(paths)
 
@@ -148,6 +149,8 @@ def _since(item: dict[str, Any]) -> str:
 
 def _follow(paths: list[Any]) -> None:
     """Print what is added to files, also after they were moved aside, until Ctrl-C."""
+    from fuseml_core.cli.logs import shown
+
     places = {path: path.stat().st_size if path.exists() else 0 for path in paths}
     while True:
         for path, place in places.items():
@@ -158,6 +161,6 @@ def _follow(paths: list[Any]) -> None:
                 file.seek(place if size > place else 0)
                 data = file.read(1 << 20)
                 places[path] = file.tell()
-            sys.stdout.write(data.decode("utf-8", "replace"))
+            sys.stdout.write(shown(data.decode("utf-8", "replace")))
             sys.stdout.flush()
         time.sleep(FOLLOW_POLL)

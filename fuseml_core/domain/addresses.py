@@ -22,9 +22,10 @@ from fuseml_core.domain.names import HEX_LIKE, check_name
 SCHEME_OF_KIND = {"codeset": "code"}
 KIND_OF_SCHEME = {scheme: kind for kind, scheme in SCHEME_OF_KIND.items()}
 
-_SCHEME = re.compile(r"^[a-z][a-z0-9+-]*$")
-_DIGEST = re.compile(r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}|git:[0-9a-f]{40}|git:[0-9a-f]{64}|ext:[0-9a-f]{64})$")
-_ALIAS = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
+_SCHEME = re.compile(r"^[a-z][a-z0-9+-]*\Z")
+_DIGEST = re.compile(r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}|git:[0-9a-f]{40}|git:[0-9a-f]{64}|"
+                     r"ext:[0-9a-f]{64})\Z")
+_ALIAS = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _PREDICATE = re.compile(r"^([A-Za-z][\w.-]*)(!=|=)(.*)$")
 
 

@@ -6,7 +6,7 @@ import re
 
 from fuseml_core.domain.errors import Invalid
 
-LABEL = re.compile(r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")
+LABEL = re.compile(r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")
 #: A name that looks like this would read as a version in `model://myproj/4c88e8f252be`.
 HEX_LIKE = re.compile(r"^[0-9a-f]{7,64}$")
 #: Projects that belong to FuseML itself.

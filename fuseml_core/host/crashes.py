@@ -66,7 +66,7 @@ class CrashLog:
 
     def add(self, report: CrashReport) -> None:
         """Append a report, and drop the oldest when there are many. A full disk loses it."""
-        line = json.dumps({**asdict(report), "output": [text[:500] for text in report.output]}, ensure_ascii=False)
+        line = json.dumps({**asdict(report), "output": [text[:500] for text in report.output]})
         self._reports(report.component).append(report)
         try:
             with _lock:
@@ -102,7 +102,8 @@ class CrashLog:
     def _lines(self) -> list[str]:
         try:
             with self._path.open("rb") as file:
-                return file.read(MAX_FILE).decode("utf-8", "replace").splitlines()
+                # Not splitlines(): what a plugin wrote may hold characters that count as ends of lines there.
+                return file.read(MAX_FILE).decode("utf-8", "replace").removesuffix("\n").split("\n")
         except OSError:
             return []
 

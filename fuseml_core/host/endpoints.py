@@ -17,7 +17,7 @@ from fuseml_sdk.errors import Permanent
 #: A Unix socket address has room for 108 bytes on Linux (104 on macOS), the closing NUL included.
 _SOCKET_PATH_LIMIT = 103
 #: What RFC 6750 section 2.1 allows in a bearer token.
-_TOKEN = re.compile(r"^[A-Za-z0-9._~+/-]+=*$")
+_TOKEN = re.compile(r"^[A-Za-z0-9._~+/-]+=*\Z")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 _FORMS = "Give unix:/absolute/path, http://host:port or https://host:port, without user, query or fragment."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -18,6 +19,9 @@ FILE_LIMIT = 10 * 1024 * 1024
 #: Lines that a process may write at once, and then in each second; more are counted and dropped.
 BURST, RATE = 4000, 1000
 _CHUNK = 64 * 1024
+#: Escape sequences that only colour; and what could move the cursor, or count as the end of a line.
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class LogFile:
@@ -115,4 +119,6 @@ class OutputCapture:
 
 
 def _text(raw: bytes) -> str:
-    return raw[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r")
+    """A line as it may be shown on any terminal and be kept in a file of lines: without colours and other controls."""
+    text = _COLOUR.sub("", raw[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r"))
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

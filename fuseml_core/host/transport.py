@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fuseml_core.host.answers import Answer, Lost, Receiver, encode
-from fuseml_sdk.errors import Internal
 
 __all__ = ["Answer", "ConnectionPool", "Lost", "UnixConnection", "Unsent"]
 
@@ -80,6 +79,9 @@ class ConnectionPool:
                 if fresh:
                     raise Unsent(str(error)) from None
                 continue  # A kept connection that the other side has closed meanwhile.
+            except BaseException:
+                self._discard(connection)
+                raise
             return self._receive(connection, until)
 
     def close(self) -> None:
@@ -95,7 +97,7 @@ class ConnectionPool:
     def _receive(self, connection: http.client.HTTPConnection, until: float | None) -> Answer:
         try:
             answer, keep = Receiver(connection.sock, until).receive()
-        except (TimeoutError, Lost, Internal):
+        except BaseException:
             self._discard(connection)  # The other side sees that we have given up.
             raise
         self._give_back(connection, keep=keep)

@@ -48,7 +48,10 @@ class FactFormatter(logging.Formatter):
 
 
 def _quoted(value: str) -> str:
-    return value if value and not set(value) & set(" =\"\n\t") else json.dumps(value, ensure_ascii=False)
+    if value and value.isprintable() and not set(value) & set(' ="'):
+        return value
+    # A value may quote what a plugin wrote: no escape sequence, and no other line break than "\n", stays what it is.
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in json.dumps(value, ensure_ascii=False))
 
 
 class WatchedServer(uvicorn.Server):

@@ -26,9 +26,9 @@ class PluginError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, hint: str = "", details: dict[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # Names of files may hold bytes that are no UTF-8; whoever writes the message down could not encode them.
+        self.message, self.hint = (str(text).encode(errors="replace").decode() for text in (message, hint))
+        super().__init__(self.message)
         self.details = details or {}
 
     def __str__(self) -> str:

@@ -12,11 +12,12 @@ from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.types.model import StrictModel
 
 #: Strict semantic version without build metadata (`+` is not allowed in OCI tags). https://semver.org
+#: `\Z` and not `$`, here and below: the latter lets a line break follow.
 SEMVER = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-((?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)"
-                    r"(?:\.(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*))?$")
+                    r"(?:\.(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*))?\Z")
 #: Stands for the value of a setting of the extension, in `address` and `token` of a component.
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w-]*)\}")
-NAME = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*$")
+NAME = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 
 
 class Dependency(StrictModel):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic import ValidationError
+
 from fuseml_sdk.errors import BY_TYPE, Internal, PluginError
 
 #: Media type of a problem document.
@@ -29,7 +31,8 @@ def from_problem(document: Any) -> PluginError:
     if not isinstance(document, dict):
         return Internal(f"the answer is no problem document: {str(document)[:200]}")
     cls = BY_TYPE.get(str(document.get("type", "")).rsplit("/", 1)[-1], Internal)
-    details = document.get("details")
+    # JSON can carry halves of surrogate pairs, which nobody could write down again.
+    details = json.loads(json.dumps(document.get("details"), ensure_ascii=False).encode(errors="replace"))
     return cls(str(document.get("detail") or document.get("title") or "no reason given"),
                hint=str(document.get("hint") or ""), details=details if isinstance(details, dict) else None)
 
@@ -37,5 +40,9 @@ def from_problem(document: Any) -> PluginError:
 def unexpected(error: BaseException) -> Internal:
     """The defect that an exception reveals which the plugin did not mean to raise."""
     text = str(error)
+    if isinstance(error, ValidationError):
+        # Its own text quotes the input, and what a plugin is configured with holds secrets.
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        text = "; ".join(f"{'.'.join(map(str, each['loc'])) or error.title}: {each['msg']}" for each in found[:10])
     name = type(error).__name__
     return Internal(f"{name}: {text}" if text else name, details={"exception": name})

@@ -15,7 +15,7 @@ ParameterType = Literal["string", "integer", "float", "boolean", "path", "uri"]
 #: How a value reaches the workload: environment variable, command-line arguments, or the JSON file $FUSEML_CONFIG.
 Delivery = Literal["env", "argument", "config"]
 Scalar = str | int | float | bool
-_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+_NAME = re.compile(r"^[a-z][a-z0-9_]*\Z")
 
 
 class InputSpec(StrictModel):
