@@ -173,6 +173,10 @@ class PluginHost:
         for thread in threads:
             thread.join()
 
+    def log_of(self, component: Component) -> Path:
+        """Where what the processes of a component write is kept; those of one extension share the file."""
+        return self._log_dir / f"{component.extension}.log"
+
     # -- facades ---------------------------------------------------------------------------------------------------
 
     def store(self, identifier: str) -> StoreFacade:
@@ -315,7 +319,7 @@ class PluginHost:
         if component.hosting == "address":
             return AddressHosting(component, ca_bundle=self._environ.get("FUSEML_CA_BUNDLE", ""))
         return SubprocessHosting(component, runtime_dir=self._runtime_dir, environ=self._environ,
-                                 isolation=self.isolation, log=self._log_dir / f"{component.extension}.log")
+                                 isolation=self.isolation, log=self.log_of(component))
 
 
 def _attributed(error: Exception, component: Component, hook: str) -> PluginError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -91,13 +92,22 @@ def test_r171_an_upgrade_switches_after_the_health_check_and_keeps_what_is_pinne
     assert world.nothing_is_half_made()
 
 
+def written(log: Path, text: str) -> None:
+    """Wait until a log, which is written while the caller goes on, has a text."""
+    until = time.monotonic() + 30
+    while not (log.is_file() and text in log.read_text()):
+        assert time.monotonic() < until, f"{text} is not in {log}"
+        time.sleep(0.05)
+
+
 def test_a_broken_upgrade_leaves_the_old_version_serving(world, tmp_path, lock):
     world.push(world.greeter(tmp_path / "one", lock))
     world.install("greeter")
     pid = world.extensions.get("greeter")["components"][0]["pid"]
     world.push(world.greeter(tmp_path / "two", lock, version="0.2.0", describe="raise RuntimeError('no voice today')"))
-    with pytest.raises(Failed, match=r"extension greeter 0\.2\.0 \(builder greeter\) does not work: .*no voice today"):
+    with pytest.raises(Failed, match=r"extension greeter 0\.2\.0 \(builder greeter\) does not work: .*no voice today") as told:
         world.install("greeter")
+    written(Path(told.value.hint.partition("What it wrote: ")[2]), "RuntimeError: no voice today")
     shown = world.extensions.get("greeter")
     assert (shown["version"], shown["components"][0]["pid"]) == ("0.1.0", pid)
     assert world.nothing_is_half_made()
