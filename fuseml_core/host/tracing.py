@@ -90,6 +90,8 @@ class Trace:
         self._pattern = "*" if wanted in ("1", "true", "yes") else "" if wanted in ("0", "false", "no") else wanted
         #: Whether nothing is written, so that remembering is all there is to do.
         self.quiet = not self._pattern
+        # Taken once: who asks for what came after the last call that he has seen must meet the same numbers.
+        self._offset = time.time() - time.monotonic()
         #: Seconds of `time.monotonic()` at the end, component, hook, call, duration and outcome.
         self.ring: deque[tuple[float, str, str, calls.Call, float, str]] = deque(maxlen=KEPT)
 
@@ -107,13 +109,11 @@ class Trace:
         entry = (ended, component, hook, call, duration, outcome)
         self.ring.append(entry)
         if self._pattern and fnmatchcase(hook, self._pattern):
-            log.info("hook call", **asdict(_record(entry, time.time() - time.monotonic())))
+            log.info("hook call", **asdict(_record(entry, self._offset)))
 
     def records(self, component: str | None = None) -> list[CallRecord]:
         """The last calls, oldest first, of one component or of all."""
-        # Times of the clock on the wall are made when somebody looks: it may have been set meanwhile.
-        offset = time.time() - time.monotonic()
-        return [_record(entry, offset) for entry in list(self.ring) if component in (None, entry[1])]
+        return [_record(entry, self._offset) for entry in list(self.ring) if component in (None, entry[1])]
 
 
 def _record(entry: tuple[float, str, str, calls.Call, float, str], offset: float) -> CallRecord:
