@@ -90,7 +90,6 @@ class Trace:
         self._pattern = "*" if wanted in ("1", "true", "yes") else "" if wanted in ("0", "false", "no") else wanted
         #: Whether nothing is written, so that remembering is all there is to do.
         self.quiet = not self._pattern
-        # Taken once: who asks for what came after the last call that he has seen must meet the same numbers.
         self._offset = time.time() - time.monotonic()
         #: Seconds of `time.monotonic()` at the end, component, hook, call, duration and outcome.
         self.ring: deque[tuple[float, str, str, calls.Call, float, str]] = deque(maxlen=KEPT)
@@ -109,11 +108,23 @@ class Trace:
         entry = (ended, component, hook, call, duration, outcome)
         self.ring.append(entry)
         if self._pattern and fnmatchcase(hook, self._pattern):
-            log.info("hook call", **asdict(_record(entry, self._offset)))
+            log.info("hook call", **asdict(_record(entry, self._wall())))
 
     def records(self, component: str | None = None) -> list[CallRecord]:
         """The last calls, oldest first, of one component or of all."""
-        return [_record(entry, self._offset) for entry in list(self.ring) if component in (None, entry[1])]
+        offset = self._wall()
+        return [_record(entry, offset) for entry in list(self.ring) if component in (None, entry[1])]
+
+    def _wall(self) -> float:
+        """What the clock on the wall shows more than the monotonic one.
+
+        Who asks for the calls after the last one that he has seen must meet the same times, so this changes only when
+        the clock was set.
+        """
+        now = time.time() - time.monotonic()
+        if abs(now - self._offset) > 1.0:
+            self._offset = now
+        return self._offset
 
 
 def _record(entry: tuple[float, str, str, calls.Call, float, str], offset: float) -> CallRecord:
