@@ -70,8 +70,9 @@ def _check_socket(path: Path) -> None:
     """Only a socket of the user that the server runs as is called: whoever owns it could do all of this anyway."""
     try:
         facts = path.stat()
-    except OSError as error:
-        raise Invalid(f"there is no socket {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # a name that no file can have
+        why = error.strerror if isinstance(error, OSError) else "no file can have this name"
+        raise Invalid(f"there is no socket {path}: {why}") from None
     if not stat.S_ISSOCK(facts.st_mode) or facts.st_uid != os.getuid():
         raise Invalid(f"{path} is not a socket of the user that the server runs as",
                       hint="Run `fuseml plugin dev` as that user.")

@@ -9,14 +9,17 @@ import threading
 
 import pytest
 
+from fuseml_core.adapters.development import HostedDevelopment
 from fuseml_core.adapters.plugin_logs import read_log
 from fuseml_core.domain.errors import Invalid
 from fuseml_core.domain.names import LABEL
+from fuseml_core.host import PluginHost
 from fuseml_core.host.crashes import CrashLog, CrashReport
 from fuseml_core.host.endpoints import endpoint
 from fuseml_core.host.output import OutputCapture
 from fuseml_core.host.transport import ConnectionPool
 from fuseml_core.launcher.process import FactFormatter
+from fuseml_core.service.development import Developed, DevelopedComponent
 from fuseml_sdk.errors import Internal, Permanent
 from fuseml_sdk.manifest import NAME, SEMVER
 
@@ -104,3 +107,12 @@ def test_r134_what_a_plugin_wrote_stays_in_the_line_and_off_the_terminal_of_the_
 def test_names_and_versions_end_with_the_text(pattern):
     assert pattern.match("1.2.3" if pattern is not NAME else "toy")
     assert not pattern.match("1.2.3\n" if pattern is not NAME else "toy\n")
+
+
+@pytest.mark.parametrize("address", ["unix:/a\0b", "unix:/a\ud800", "unix:/nothing/there"])
+def test_a_socket_that_cannot_be_is_not_developed(address, tmp_path):
+    developed = Developed("toy", "1.0.0", (DevelopedComponent("store", "toy", address),))
+    host = PluginHost(runtime_dir=tmp_path / "run", log_dir=tmp_path / "logs")
+    with pytest.raises(Invalid, match="there is no socket"):
+        HostedDevelopment(host, tmp_path).put(developed)
+    assert host.registered() == []
