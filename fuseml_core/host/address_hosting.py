@@ -189,7 +189,8 @@ class AddressHosting:
         try:
             manager = self._handshake(limit)
         except Exception as error:
-            reason = error if isinstance(error, PluginError) else problems.unexpected(error)
+            known = error if isinstance(error, PluginError) else problems.unexpected(error)
+            reason = self.component.masking.error(known)
             self._note_failure(reason.message, 0.0)
             raise reason from None
         with self._lock:

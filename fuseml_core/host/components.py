@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fuseml_core.host.crashes import CrashReport
 from fuseml_core.host.limits import Limits
+from fuseml_core.host.masking import Masking
 from fuseml_sdk.errors import PluginError
 from fuseml_sdk.negotiation import Agreement
 
@@ -31,6 +32,7 @@ class Component:
         plugin: `module:attribute` of the plugin object.
         hosting: Where it runs.
         config: Passed to `fuseml_configure`; may hold secrets, so it is never shown.
+        secrets: Names of the settings in `config` that are secrets: masked in what the component writes and raises.
         state_dir: Private directory that survives restarts; made when the component starts.
         python: Interpreter of the component's environment; None takes the server's own.
         address: Where a component of the hosting `address` listens: `unix:/path`, `http://…` or `https://…`.
@@ -56,11 +58,17 @@ class Component:
     python: Path | None = None
     address: str = ""
     token: str = field(default="", repr=False)
+    secrets: frozenset[str] = frozenset()
     permissions: tuple[str, ...] = ()
     readable: tuple[Path, ...] = ()
     limits: Limits = field(default_factory=Limits)
     idle_seconds: float | None = -1.0
     queue: int = 64
+
+    @property
+    def masking(self) -> Masking:
+        """Takes its secrets out of texts."""
+        return Masking([*(self.config.get(name) for name in self.secrets), self.token])
 
     @property
     def title(self) -> str:

@@ -66,12 +66,15 @@ class OutputCapture:
         path: Log file; several components of an extension append to the same.
         label: Says in each line of the file where it comes from.
         clock: Monotonic seconds.
+        mask: Takes secrets out of a line.
     """
 
-    def __init__(self, descriptor: int, path: Path, label: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, descriptor: int, path: Path, label: str, *, clock: Callable[[], float] = time.monotonic,
+                 mask: Callable[[str], str] = str) -> None:
         self._descriptor = descriptor
         self._file = log_file(path)
         self._label = label
+        self._mask = mask
         self._clock = clock
         self._budget, self._refilled = float(BURST), clock()
         self._dropped = 0
@@ -103,9 +106,9 @@ class OutputCapture:
         self._budget = min(float(BURST), self._budget + (now - self._refilled) * RATE)
         self._refilled = now
         room = int(self._budget)
-        texts = [_text(raw) for raw in lines[:room]]
+        texts = [self._text(raw) for raw in lines[:room]]
         self._lines.extend(texts)
-        self._lines.extend(_text(raw) for raw in lines[room:][-KEPT_LINES:])
+        self._lines.extend(self._text(raw) for raw in lines[room:][-KEPT_LINES:])
         self._budget -= len(texts)
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         if self._dropped and (texts or last):
@@ -117,8 +120,7 @@ class OutputCapture:
         if texts:
             self._file.write(f"{stamp} {self._label} {text}" for text in texts)
 
-
-def _text(raw: bytes) -> str:
-    """A line as it may be shown on any terminal and be kept in a file of lines: without colours and other controls."""
-    text = _COLOUR.sub("", raw[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r"))
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    def _text(self, raw: bytes) -> str:
+        """A line as it may be shown on any terminal and be kept in a file of lines: no controls, and no secrets."""
+        text = _COLOUR.sub("", raw[:2 * LINE_LIMIT].decode("utf-8", "replace").rstrip("\r"))
+        return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", self._mask(text)[:LINE_LIMIT])

@@ -324,7 +324,7 @@ class PluginHost:
 
 def _attributed(error: Exception, component: Component, hook: str) -> PluginError:
     known = error if isinstance(error, PluginError) else problems.unexpected(error)
-    return attribute(known, component, hook)
+    return attribute(component.masking.error(known), component, hook)
 
 
 def _unknown(identifier: str) -> NotFound:

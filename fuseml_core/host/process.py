@@ -85,7 +85,8 @@ class PluginProcess:
         finally:
             os.close(output_write)
             os.close(life_read)
-        self._output = OutputCapture(output_read, log, f"{component.family}/{component.name}[{self.pid}]")
+        self._output = OutputCapture(output_read, log, f"{component.family}/{component.name}[{self.pid}]",
+                                     mask=component.masking.text)
 
     @property
     def ended(self) -> bool:

@@ -208,7 +208,8 @@ class SubprocessHosting:
             process = self._launch()
             self._handshake(process)
         except Exception as error:
-            reason = error if isinstance(error, PluginError) else problems.unexpected(error)
+            known = error if isinstance(error, PluginError) else problems.unexpected(error)
+            reason = self.component.masking.error(known)
             died = process is not None and process.ended
             if process is not None:
                 process.stop(5.0)

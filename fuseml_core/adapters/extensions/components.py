@@ -15,6 +15,7 @@ from fuseml_core.domain.errors import Conflict, Failed, NotFound
 from fuseml_core.domain.extensions import InstalledExtension, Rest
 from fuseml_core.host.components import Component, ComponentInfo
 from fuseml_core.host.plugin_host import PluginHost
+from fuseml_core.service.extensions.schema import SettingsSchema
 from fuseml_sdk.errors import PluginError
 from fuseml_sdk.manifest import PLACEHOLDER
 from fuseml_sdk.permissions import asked_for
@@ -158,6 +159,7 @@ class HostedComponents:
 
     def _components(self, extension: InstalledExtension) -> Iterator[Component]:
         config = self._config(extension) if extension.components else {}
+        secrets = SettingsSchema(extension.name, extension.manifest.get("config_schema") or {}).secrets
         permissions = tuple(entry["name"] for entry in asked_for(extension.manifest))
         readable = (self._bundle(extension.digest),) if self._bundle is not None else ()
         for entry in extension.components:
@@ -167,7 +169,7 @@ class HostedComponents:
                 version=extension.version, digest=extension.digest, family=entry["family"], name=entry["name"],
                 plugin=entry.get("plugin") or "", hosting="address" if address else "subprocess", config=config,
                 state_dir=self._state / extension.name, python=Path(extension.python) if extension.python else None,
-                permissions=permissions, readable=readable, address=filled(address, extension, config),
+                permissions=permissions, readable=readable, secrets=secrets, address=filled(address, extension, config),
                 token=filled(entry.get("token") or "", extension, config, missing=""))
 
 
