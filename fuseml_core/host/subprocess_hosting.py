@@ -196,8 +196,12 @@ class SubprocessHosting:
                            f"{delay:.0f} s: {self._last_crash}", hint=f"See {self._log}.",
                            details={"crash": self._last_crash})
         future: Future[PluginProcess] = Future()
+        try:
+            threading.Thread(target=self._start, args=(future, delay), name="fuseml-start", daemon=True).start()
+        except RuntimeError as error:  # the machine has no room for a thread now
+            raise NotReady(f"{self.component.title} cannot be started: {error}", hint="Call again shortly.") from None
+        # The thread waits for the lock before it says how the start went, so this is never too late.
         self._starting = future
-        threading.Thread(target=self._start, args=(future, delay), name="fuseml-start", daemon=True).start()
         return future
 
     def _start(self, future: Future[PluginProcess], delay: float) -> None:

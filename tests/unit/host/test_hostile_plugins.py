@@ -13,14 +13,14 @@ from fuseml_core.adapters.development import HostedDevelopment
 from fuseml_core.adapters.plugin_logs import read_log
 from fuseml_core.domain.errors import Invalid
 from fuseml_core.domain.names import LABEL
-from fuseml_core.host import PluginHost
+from fuseml_core.host import Component, PluginHost
 from fuseml_core.host.crashes import CrashLog, CrashReport
 from fuseml_core.host.endpoints import endpoint
 from fuseml_core.host.output import OutputCapture
 from fuseml_core.host.transport import ConnectionPool
 from fuseml_core.launcher.process import FactFormatter
 from fuseml_core.service.development import Developed, DevelopedComponent
-from fuseml_sdk.errors import Internal, Permanent
+from fuseml_sdk.errors import Internal, NotReady, Permanent
 from fuseml_sdk.manifest import NAME, SEMVER
 
 
@@ -116,3 +116,22 @@ def test_a_socket_that_cannot_be_is_not_developed(address, tmp_path):
     with pytest.raises(Invalid, match="there is no socket"):
         HostedDevelopment(host, tmp_path).put(developed)
     assert host.registered() == []
+
+
+def test_r133_a_component_starts_when_there_is_room_for_threads_again(tmp_path, monkeypatch):
+    component = Component(id="toy", extension="toy", version="1.0.0", digest="", family="store", name="toy",
+                          plugin="no_such_module:Toy", hosting="subprocess", config={}, state_dir=tmp_path / "state",
+                          python=tmp_path / "nothing")
+    host = PluginHost(runtime_dir=tmp_path / "run", log_dir=tmp_path / "logs", idle_seconds=None)
+    host.add(component)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(NotReady, match="can't start new thread"):
+            host.call("toy", "store_describe", {}, 5)
+    with pytest.raises(Permanent, match="No such file"):
+        host.call("toy", "store_describe", {}, 30)
+    host.shutdown()
