@@ -49,6 +49,7 @@ def test_r68_r79_r85_r86_r89_r92_r102_r110_a_push_is_built_trained_and_registere
     assert [re.match(r"\w+", what)[0] for what in registered] == ["code", "runnable", "runnable", "model"]
     assert pushed.out.index(registered[2]) < pushed.out.index("training-pipeline/1 train: started")
     runnables = {item["name"]: item for item in mlflow.json("runnable", "list")}
+    assert runnables.pop("mlflow/mlflow")["type"] == "builder", "the extension's own, with nobody who made it"
     assert set(runnables) == {"myapp-trainer", "myapp-predictor"}
     assert {item["producer"]["step"] for item in runnables.values()} == {"build"}
     (version,) = mlflow.json("codeset", "get", "myapp")["versions"]
@@ -64,7 +65,7 @@ def test_r60_r82_the_kinds_are_concepts_and_the_builder_runs_in_the_extensions_e
     mlflow.push()
 
     kinds = {item["type"] for item in mlflow.json("runnable", "list")}
-    assert kinds == {"trainer", "predictor"}
+    assert kinds == {"builder", "trainer", "predictor"}
     run = mlflow.run("training-pipeline/1")
     assert run["steps"]["build"]["agent"] == "process"
     (extension,) = (e for e in mlflow.fuseml.json("extension", "list") if e["name"] == "mlflow")
