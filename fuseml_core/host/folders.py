@@ -21,7 +21,7 @@ _LEFTOVER_AGE = 7 * 24 * 3600.0
 
 
 class HostFolders:
-    """Temporary files, compiled modules and sources that are handed over, of one extension.
+    """Temporary files, compiled modules, and sources and inputs that are handed over, of one extension.
 
     Args:
         state_dir: State folder of the extension.
@@ -32,7 +32,8 @@ class HostFolders:
 
     def prepare(self) -> None:
         """Make them, passable for the extension's user; remove what is left over."""
-        for path in (self.root, *(self.root / name for name in ("tmp", "byte-code", "incoming", "making"))):
+        names = ("tmp", "byte-code", "incoming", "making", "workloads")
+        for path in (self.root, *(self.root / name for name in names)):
             path.mkdir(mode=0o711, parents=True, exist_ok=True)
             path.chmod(0o711)
         (self.root / "making").chmod(0o700)
@@ -45,6 +46,11 @@ class HostFolders:
     def incoming(self) -> Path:
         """Where sources appear that are handed over."""
         return self.root / "incoming"
+
+    @property
+    def workloads(self) -> Path:
+        """Where inputs of workloads lie until they are collected."""
+        return self.root / "workloads"
 
     def temporary(self) -> Path:
         """A new folder for temporary files of one process."""

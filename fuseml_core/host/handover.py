@@ -1,12 +1,17 @@
-"""Files that cross the border of a confined component: sources are handed in, locations handed out are looked at."""
+"""Files that cross the border of a confined component.
+
+Sources of a store and inputs of a workload are handed in, locations handed out are looked at.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -18,7 +23,7 @@ from fuseml_core.host.folders import HostFolders
 from fuseml_core.host.own_users import User, take
 from fuseml_sdk.errors import InvalidInput, Permanent
 from fuseml_sdk.permissions import parse, unknown
-from fuseml_sdk.types import ArtifactDescriptor, Location, RegisterRequest
+from fuseml_sdk.types import ArtifactDescriptor, Location, RegisterRequest, Workload
 
 #: Hooks whose results say where bytes lie that the server reads afterwards.
 _TELLING = frozenset({"store_locate", "store_register", "store_get", "store_update", "store_search", "agent_submit",
@@ -28,10 +33,11 @@ _TELLING = frozenset({"store_locate", "store_register", "store_get", "store_upda
 @contextlib.contextmanager
 def handed_over(component: Component, hook: str, arguments: dict[str, Any],
                 user_of: Callable[[Component], User | None]) -> Iterator[dict[str, Any]]:
-    """Put the `file:` source of a registration where the component may read and change it.
+    """Put what a hook is to read where the component may read it.
 
-    Files are linked where that is as good as a copy, and stay where they were, so that a registration can be repeated
-    after a crash. What the store has not taken is removed afterwards.
+    The `file:` source of a registration is linked where that is as good as a copy, and stays where it was, so that a
+    registration can be repeated after a crash; what the store has not taken is removed after the call. What a workload
+    reads is copied, because an agent may change its copy, and stays until the workload is collected.
 
     Args:
         component: Who is called.
@@ -46,30 +52,93 @@ def handed_over(component: Component, hook: str, arguments: dict[str, Any],
         InvalidInput: The source is neither a file nor a folder.
         Permanent: It cannot be put there, such as on a full disk.
     """
+    if hook == "store_register":
+        with _source_of(component, arguments, user_of) as given:
+            yield given
+    elif hook == "agent_submit":
+        yield _inputs_of(component, arguments, user_of)
+    else:
+        yield arguments
+        if hook == "agent_collect":
+            shutil.rmtree(_inputs_folder(component, str(arguments["name"])), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _source_of(component: Component, arguments: dict[str, Any],
+               user_of: Callable[[Component], User | None]) -> Iterator[dict[str, Any]]:
     request = arguments.get("request")
-    source = _local(request.source.uri) if isinstance(request, RegisterRequest) and request.source else None
-    if hook != "store_register" or source is None or _is_own(component, source) or not os.path.lexists(source):
+    given = request.source if isinstance(request, RegisterRequest) else None
+    source = _foreign(component, given.uri) if given is not None else None
+    if source is None or given is None:
         yield arguments
         return
     assert isinstance(request, RegisterRequest)
-    assert request.source is not None
-    folders = HostFolders(component.state_dir)
-    making = folders.making()
-    incoming = folders.incoming / making.name
+    incoming = HostFolders(component.state_dir).incoming / secrets.token_hex(8)
+    _put(component, {source: source.name}, incoming, user_of(component), _link_or_copy)
     try:
-        _transfer(source, making / source.name)
-        user = user_of(component)
-        if user is not None:
-            take(making, user)
-        making.rename(incoming)
-    except OSError as error:
-        shutil.rmtree(making, ignore_errors=True)
-        raise Permanent(f"{source} cannot be handed over to {component.title}: {error}") from error
-    try:
-        location = request.source.model_copy(update={"uri": f"file://{quote(str(incoming / source.name))}"})
+        location = given.model_copy(update={"uri": f"file://{quote(str(incoming / source.name))}"})
         yield {**arguments, "request": request.model_copy(update={"source": location})}
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _inputs_of(component: Component, arguments: dict[str, Any],
+               user_of: Callable[[Component], User | None]) -> dict[str, Any]:
+    workload = arguments["workload"]
+    if not isinstance(workload, Workload):
+        return arguments
+    locations = [each.location for each in workload.inputs] + ([workload.contents] if workload.contents else [])
+    sources = sorted({path for each in locations if (path := _foreign(component, each.uri)) is not None})
+    if not sources:
+        return arguments
+    incoming = _inputs_folder(component, workload.name)
+    places = {path: f"{number}/{path.name}" for number, path in enumerate(sources)}
+    if not incoming.exists():  # submitted again: the agent may be reading what is there
+        _put(component, places, incoming, user_of(component), shutil.copy2)
+
+    def moved(location: Location) -> Location:
+        path = _local(location.uri)
+        if path not in places:
+            return location
+        parts = urlsplit(location.uri)._replace(path=quote(str(incoming / places[path])))
+        return location.model_copy(update={"uri": parts.geturl()})
+
+    inputs = [each.model_copy(update={"location": moved(each.location)}) for each in workload.inputs]
+    contents = moved(workload.contents) if workload.contents else None
+    return {**arguments, "workload": workload.model_copy(update={"inputs": inputs, "contents": contents})}
+
+
+def _inputs_folder(component: Component, workload: str) -> Path:
+    """Where a workload's inputs lie; the name is hashed, because an agent may be asked to collect any name."""
+    return HostFolders(component.state_dir).workloads / hashlib.sha256(workload.encode()).hexdigest()[:32]
+
+
+def _put(component: Component, sources: Mapping[Path, str], place: Path, user: User | None,
+         copy: Callable[[str, str], object]) -> None:
+    """Make a folder with these files, whole or not at all."""
+    making = HostFolders(component.state_dir).making()
+    try:
+        for source, name in sources.items():
+            (making / name).parent.mkdir(exist_ok=True)
+            _transfer(source, making / name, copy)
+        if user is not None:
+            take(making, user)
+        making.rename(place)
+    except OSError as error:
+        shutil.rmtree(making, ignore_errors=True)
+        if place.is_dir():  # somebody else has just made the same
+            return
+        what = ", ".join(map(str, sources))
+        raise Permanent(f"{what} cannot be handed over to {component.title}: {error}") from error
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+
+
+def _foreign(component: Component, uri: str) -> Path | None:
+    """The path behind an address if it is on this machine and the component may not read it by itself."""
+    path = _local(uri)
+    return path if path is not None and not _is_own(component, path) and os.path.lexists(path) else None
 
 
 def check_locations(component: Component, hook: str, result: Any) -> None:
@@ -87,12 +156,12 @@ def check_locations(component: Component, hook: str, result: Any) -> None:
                             "out files below its state folder, and those that it has a permission for.")
 
 
-def _transfer(source: Path, target: Path) -> None:
+def _transfer(source: Path, target: Path, copy: Callable[[str, str], object]) -> None:
     kind = source.lstat().st_mode
     if stat.S_ISDIR(kind):
-        shutil.copytree(source, target, symlinks=True, copy_function=_link_or_copy)
+        shutil.copytree(source, target, symlinks=True, copy_function=copy)
     elif stat.S_ISREG(kind):
-        _link_or_copy(str(source), str(target))
+        copy(str(source), str(target))
     else:
         raise InvalidInput(f"{source} is neither a file nor a folder")
 
@@ -117,7 +186,8 @@ def _local(uri: str) -> Path | None:
 def _is_own(component: Component, path: Path) -> bool:
     real = path.resolve()
     declared = [parse(name) for name in component.permissions if not unknown([name])]
-    roots = [component.state_dir, HostFolders(component.state_dir).incoming, *component.readable,
+    folders = HostFolders(component.state_dir)
+    roots = [component.state_dir, folders.incoming, folders.workloads, *component.readable,
              *(Path(each.argument) for each in declared if each.kind.form.startswith("filesystem:"))]
     return any(real == root or root in real.parents for root in (each.resolve() for each in roots))
 

@@ -171,7 +171,7 @@ class Isolation:
             code = errno.EACCES if os.path.exists(python) else errno.ENOENT  # noqa: PTH110
             raise OSError(code, os.strerror(code), python)
         temporary, byte_code = folders.temporary(), folders.byte_code(python)
-        own = (temporary, byte_code, folders.incoming)
+        own = (temporary, byte_code, folders.incoming, folders.workloads)
         files = files_of(component, permissions, environ, self._protected, own)
         compiled = () if _is_compiled(component, python) else ("-X", f"pycache_prefix={byte_code}")
         command = [python, "-I", *compiled, *arguments]

@@ -11,7 +11,7 @@ import pytest
 
 from fuseml_core.host.folders import HostFolders
 from fuseml_sdk import errors
-from fuseml_sdk.types import ArtifactRef, Location, RegisterRequest
+from fuseml_sdk.types import ArtifactRef, Location, RegisterRequest, RunnableDescriptor, Workload, WorkloadInput
 
 REF = ArtifactRef(kind="model", project="p", name="n")
 
@@ -61,6 +61,39 @@ def test_r133_a_registration_can_be_repeated_after_it_failed(keeper, output):
         store.register(request(output, fail="1"))
     assert list(HostFolders(made.state_dir).incoming.iterdir()) == []
     assert store.register(request(output)).metadata["seen"]
+
+
+def test_r133_an_agent_reads_copies_of_inputs_that_it_could_not_reach(host, component, output, tmp_path):
+    made = component(family="agent", plugin="keeping_extension:reader")
+    host.add(made)
+    agent = host.agent(made.id)
+    workload = Workload(
+        name="w-1", runnable=RunnableDescriptor(name="r", kind="custom", command=["true"]),
+        contents=Location(uri=(tmp_path / "shared").as_uri()),
+        inputs=[WorkloadInput(name="model", kind="model", location=Location(uri=output.as_uri()))])
+    read = ["table=1,2", "model=weights", "shared=shared", "shared=shared"]
+    assert agent.submit(workload).log_tail == read
+    assert agent.submit(workload).log_tail == read, "a second submission changes nothing"
+    assert (output / "model").read_text() == "weights"
+    assert (tmp_path / "shared").read_text() == "shared"
+    copies = HostFolders(made.state_dir).workloads
+    assert len(list(copies.iterdir())) == 1
+    assert not agent.collect("../../../w-1")
+    assert len(list(copies.iterdir())) == 1
+    assert agent.collect("w-1")
+    assert list(copies.iterdir()) == []
+
+
+def test_r133_inputs_that_cannot_be_handed_over_leave_nothing_behind(host, component, tmp_path):
+    made = component(family="agent", plugin="keeping_extension:reader")
+    host.add(made)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(errors.InvalidInput, match="neither a file nor a folder"):
+        host.agent(made.id).submit(Workload(
+            name="w-2", runnable=RunnableDescriptor(name="r", kind="custom", command=["true"]),
+            contents=Location(uri=(tmp_path / "pipe").as_uri())))
+    folders = HostFolders(made.state_dir)
+    assert [*folders.workloads.iterdir(), *(folders.root / "making").iterdir()] == []
 
 
 @pytest.mark.parametrize("uri", ["file:///etc/shadow", "file://localhost{tmp}/secret", "git+file://{tmp}/secret",

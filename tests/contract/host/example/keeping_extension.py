@@ -1,4 +1,4 @@
-"""A store that takes over what it is given, and hands out what its configuration says."""
+"""A store that takes over what it is given and hands out what it is told to, and an agent that reads its inputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from fuseml_sdk import errors, hookimpl
-from fuseml_sdk.types import ArtifactDescriptor, Location, StoreDescription
+from fuseml_sdk.types import AgentDescription, ArtifactDescriptor, Location, StoreDescription, WorkloadStatus
 
 
 class Keeper:
@@ -44,3 +44,39 @@ class Keeper:
 
 
 store = Keeper()
+
+
+class Reader:
+    """An agent whose workloads are over at once: it reads its inputs and changes what it got."""
+
+    @hookimpl
+    def fuseml_configure(self, config, state_dir):
+        self.seen = {}
+
+    @hookimpl
+    def agent_describe(self):
+        return AgentDescription(name="reader", kinds=["job"], environments=["python"], schemes=["file"])
+
+    @hookimpl
+    def agent_submit(self, workload):
+        if workload.name not in self.seen:
+            self.seen[workload.name] = []
+            for location in [*(each.location for each in workload.inputs), workload.contents]:
+                path = Path(unquote(urlsplit(location.uri).path))
+                for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                    if file.is_file() and not file.is_symlink():
+                        self.seen[workload.name].append(f"{file.name}={file.read_text()}")
+                        file.write_text("changed")
+        return self.agent_status([workload.name])[0]
+
+    @hookimpl
+    def agent_status(self, names):
+        return [WorkloadStatus(name=name, state="succeeded" if name in self.seen else "unknown",
+                               log_tail=self.seen.get(name, [])) for name in names]
+
+    @hookimpl
+    def agent_collect(self, name):
+        return self.seen.pop(name, None) is not None
+
+
+reader = Reader()
