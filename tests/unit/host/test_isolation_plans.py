@@ -85,7 +85,7 @@ def test_r133_folders_of_the_host_cannot_be_swapped_for_links(component):
     assert list(component.state_dir.iterdir()) == []
     assert component.state_dir.stat().st_mode & 0o777 == 0o700
     beside = component.state_dir.parent / ".state"
-    assert {path.name for path in beside.iterdir()} == {"tmp", "byte-code", "incoming", "making"}
+    assert {path.name for path in beside.iterdir()} == {"tmp", "byte-code", "incoming", "making", "workloads"}
     assert beside.stat().st_uid == os.geteuid()
 
 
