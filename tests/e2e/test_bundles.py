@@ -78,6 +78,7 @@ def test_r169_signatures_travel_with_a_copy(numbers, published):
     assert (wrong.code != 0, "does not end with 'word-count'" in wrong.err) == (True, True)
 
 
+@pytest.mark.full
 def test_r168_a_new_store_is_installed_and_runs(numbers, tmp_path):
     """The bundle of a new plugin: its own tests pass, and the server has it at once."""
     numbers("plugin", "new", "store", "notes", cwd=tmp_path)

@@ -17,6 +17,8 @@ import pytest
 
 from .conftest import Fuseml, installation
 
+pytestmark = pytest.mark.full
+
 
 @dataclass
 class World:
