@@ -33,7 +33,8 @@ class HookStatistics:
         errors: How many ended with which class of error.
         in_flight: Calls that are being served or wait for a place.
         seconds: Time of all calls together.
-        p50, p95, p99: Seconds within which so many percent of the calls ended; estimated within a factor of 2.5.
+        p50, p95, p99: Seconds within which so many percent of the calls ended: estimated, and never more than the
+            longest call took.
     """
 
     component: str
@@ -58,6 +59,7 @@ class Series:
         hook: Name of the hook.
         active: Calls that are being served or wait for a place; not those that are over in a moment.
         seconds: Time of all calls that ended.
+        longest: Time of the longest of them.
         errors: How many ended with which class of error.
         buckets: How many ended within each of :data:`BOUNDS`, and beyond.
         pending: Seconds of calls that ended and are not in the buckets yet: adding them up can wait, the callers not.
@@ -67,6 +69,7 @@ class Series:
     hook: str
     active: int = 0
     seconds: float = 0.0
+    longest: float = 0.0
     errors: dict[str, int] = field(default_factory=dict)
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     pending: deque[float] = field(default_factory=deque)
@@ -93,6 +96,7 @@ class Series:
         bucket = bisect_left(BOUNDS, seconds)
         with self._lock:
             self.seconds += seconds
+            self.longest = max(self.longest, seconds)
             self.buckets[bucket] += 1
             if error:
                 self.errors[error] = self.errors.get(error, 0) + 1
@@ -108,6 +112,7 @@ class Series:
             while self.pending:
                 seconds = self.pending.popleft()
                 self.seconds += seconds
+                self.longest = max(self.longest, seconds)
                 self.buckets[bisect_left(BOUNDS, seconds)] += 1
 
     @property
@@ -203,12 +208,12 @@ def _statistics(each: Series) -> HookStatistics:
 
 
 def _percentile(each: Series, share: float) -> float:
-    """Interpolated within the bucket, as Prometheus does."""
+    """Interpolated within the bucket, as Prometheus does, as far as the longest call."""
     wanted, below = share * each.calls, 0
     for number, count in enumerate(each.buckets):
         if count and below + count >= wanted:
             low = BOUNDS[number - 1] if number else 0.0
             high = BOUNDS[number] if number < len(BOUNDS) else BOUNDS[-1]
-            return low + (high - low) * (wanted - below) / count
+            return min(low + (high - low) * (wanted - below) / count, each.longest)
         below += count
     return 0.0

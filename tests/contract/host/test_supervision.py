@@ -292,7 +292,8 @@ def test_r168_every_hook_is_counted_without_a_line_of_its_author(host, component
     found = {each.hook: each for each in host.statistics()}
     assert (found["agent_describe"].calls, found["agent_describe"].errors) == (3, {})
     assert (found["agent_status"].calls, found["agent_status"].errors) == (1, {"not-found": 1})
-    assert 0 < found["agent_describe"].p50 <= found["agent_describe"].p99
+    longest = max(each.duration for each in host.trace())
+    assert 0 < found["agent_describe"].p50 <= found["agent_describe"].p99 <= longest
     assert found["agent_describe"].extension == "example"
     told = {sample.name: sample for family in text_string_to_metric_families(host.metrics_text())
             for sample in family.samples if sample.labels["hook"] == "agent_status"}
