@@ -14,10 +14,12 @@ from fuseml_core.adapters.routes import Routes, route_name
 from fuseml_core.domain.errors import Conflict, Invalid, NotFound
 from fuseml_core.domain.extensions import InstalledExtension, Rest
 from fuseml_core.host import Component, ComponentInfo, PluginHost
+from fuseml_core.service.extensions.plan import judge_of, judged
 from fuseml_sdk.errors import PluginError
+from fuseml_sdk.permissions import asked_for
 
 #: States that a component may be in, for the metrics.
-_STATES = ("idle", "starting", "ready", "failed", "stopped")
+_STATES = ("idle", "starting", "ready", "failed", "stopped", "disabled", "safe mode", "leaving")
 
 
 class HostInspection:
@@ -53,7 +55,7 @@ class HostInspection:
         """One plugin with everything that is known; see `Plugins.get`."""
         extension = next((e for e in self._installed() if e.digest == plugin["digest"]), None)
         info = self._info(plugin["id"])
-        view = plugin | {"permissions": _permissions(extension, info), "contract": None, "hooks": [], "crashes": [],
+        view = plugin | {"permissions": self._permissions(extension), "contract": None, "hooks": [], "crashes": [],
                          "limits": {}, "enforced": [], "idle_since": None, "log": self._log(plugin),
                          "described": self._described(plugin, extension), "statistics": self.statistics(plugin)}
         if info is None:
@@ -108,12 +110,12 @@ class HostInspection:
         state = Gauge("fuseml_plugin_state", "1 for the state that a plugin is in.", (*labels, "state"),
                       registry=registry)
         restarts = Gauge("fuseml_plugin_restarts", "How often a plugin was started again.", labels, registry=registry)
-        for info in self._host.components():
-            component = info.component
-            of = (route_name(component), component.family, component.extension, component.version)
+        # One that is tried, or on its way out, may share its labels with the one in force, which comes last and counts.
+        for view in sorted(self.plugins(), key=lambda view: bool(view["in_force"])):
+            of = (view["name"], view["family"], view["extension"], view["version"])
             for name in _STATES:
-                state.labels(*of, name).set(float(info.state == name))
-            restarts.labels(*of).set(info.restarts)
+                state.labels(*of, name).set(float(view["state"] == name))
+            restarts.labels(*of).set(view["restarts"])
         return self._host.metrics_text() + generate_latest(registry).decode()
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -141,6 +143,12 @@ class HostInspection:
                 return []
             self._kinds[component.id] = list(described.get("kinds") or described.get("types") or [])
         return self._kinds[component.id]
+
+    def _permissions(self, extension: InstalledExtension | None) -> list[dict[str, Any]]:
+        """What the extension asks for, its secrets included, and whether this machine holds the plugin to it."""
+        manifest = extension.manifest if extension else {}
+        judge = judge_of(manifest, self._host.isolation.judge)
+        return [judged(permission, judge) for permission in asked_for(manifest)]
 
     def _info(self, identifier: str) -> ComponentInfo | None:
         try:
@@ -174,13 +182,6 @@ def _asleep(extension: InstalledExtension, entry: dict[str, Any], rest: Rest | N
         "in_force": True, "pid": None, "restarts": 0, "last_crash": "", "calls": 0, "in_flight": 0,
         "kinds": list(described.get("kinds") or described.get("types") or []),
         "id": f"{entry['family']}/{extension.name}/{entry['name']}@{extension.digest.partition(':')[2][:12]}"}
-
-
-def _permissions(extension: InstalledExtension | None, info: ComponentInfo | None) -> list[dict[str, Any]]:
-    """What the extension declares, and whether the operating system holds the plugin to it."""
-    declared = list((extension.manifest if extension else {}).get("permissions") or [])
-    enforced = set(info.enforced) if info else set()
-    return [{**permission, "enforced": permission["name"] in enforced} for permission in declared]
 
 
 def _name_in(identifier: str) -> str:

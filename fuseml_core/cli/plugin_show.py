@@ -9,6 +9,7 @@ import click
 
 from fuseml_core.cli.cells import moment, size
 from fuseml_core.cli.context import connect
+from fuseml_core.cli.extension_plan import enforcement
 from fuseml_core.cli.render import Column, echo, output_option, show_data, show_item, show_list
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ COLUMNS: list[Column] = [
 
 
 def _permissions(item: dict[str, Any]) -> list[str]:
-    return [f"{p['name']} ({'enforced' if p['enforced'] else 'only declared'}): {p['reason']}"
-            for p in item.get("permissions") or []]
+    return [f"{p['name']} ({enforcement(p)}): {p['reason']}" for p in item.get("permissions") or []]
 
 
 def _contract(item: dict[str, Any]) -> list[str]:
@@ -52,7 +52,10 @@ def _crashes(item: dict[str, Any]) -> list[str]:
     lines = []
     for crash in item.get("crashes") or []:
         during = f" in {crash['hook']}" if crash.get("hook") else ""
-        lines.append(f"{moment(crash['at'])} {crash['cause']}{during} after {crash['ran_for']:.1f} s")
+        version = f" {crash['version']}" if crash.get("version") else ""
+        after = f" after {crash['ran_for']:.1f} s" if crash["ran_for"] else ""
+        why = f": {crash['detail']}" if crash.get("detail") else ""
+        lines.append(f"{moment(crash['at'])}{version} {crash['cause']}{during}{after}{why}")
         lines += [f"  {line}" for line in crash.get("output") or []][-5:]
     return lines
 
@@ -68,7 +71,7 @@ ITEM: list[Column] = [
     ("In flight", "in_flight"),
     ("Idle since", lambda item: moment(item["idle_since"]) if item.get("idle_since") else ""),
     ("Contract", _contract), ("Hooks", lambda item: ", ".join(item.get("hooks") or [])),
-    ("Permissions", _permissions), ("Enforced", lambda item: ", ".join(item.get("enforced") or [])),
+    ("Permissions", _permissions), ("Enforced", lambda item: ", ".join(dict.fromkeys(item.get("enforced") or []))),
     ("Limits", _limits), ("Restarts", lambda item: item["restarts"] or ""), ("Crashes", _crashes),
     ("Says of itself", lambda item: [f"{key}: {_plain(value)}" for key, value in (item.get("described") or {}).items()
                                      if value not in (None, "", [], {})]),
@@ -161,7 +164,7 @@ def restart(name: str, output: str) -> None:
 def first_line(crash: object) -> str:
     """The first line of what is known of a crash."""
     text = str(crash or "").strip()
-    return text.splitlines()[0] if text else ""
+    return text.splitlines()[0].removesuffix("; last output:") if text else ""
 
 
 def seconds(value: float) -> str:

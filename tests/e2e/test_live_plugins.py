@@ -160,7 +160,10 @@ def test_a_disabled_extension_finishes_its_work_and_is_not_offered(room: Project
     assert lights.json("extension", "list")[0]["state"] == "disabled"
     lights("server", "stop", "--wait", "--timeout", "1", code=None)
     assert _state(room, run) == "running"
-    room("run", "cancel", run)
+    lights("extension", "upgrade", "lights")
+    assert "glows" in room("run", "logs", run).out, "the agent looks after it in its new version, too"
+    lights("extension", "configure", "lights", "glow=false")
+    lights.wait_for(lambda: _state(room, run) == "succeeded", 120, "the setting to reach the agent")
     lights.wait_for(lambda: all(p["state"] == "disabled" for p in lights.json("plugin", "list")
                                 if p["extension"] == "lights"), 120, "the end of the agent")
     lights("extension", "enable", "lights")

@@ -7,7 +7,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -281,15 +281,15 @@ class Examiner:
         """No component has crashed for good."""
         states = [(record, component) for record in self._patient.records.list()
                   for component in self._patient.host.state(record)]
-        down = [f"{record.name} ({component['family']} {component['name']}): "
-                f"{component.get('last_crash') or component['state']}" for record, component in states
-                if component["state"] == "failed"]
+        down = [(f"{record.name}/{component['name']}", component.get("last_crash") or "it cannot be used")
+                for record, component in states if component["state"] == "failed"]
         if down:
-            return Check("components", _ERROR, "; ".join(down), "See: fuseml agent list, fuseml server logs")
-        restarted = [record.name for record, component in states if component.get("restarts")]
+            said = "; ".join(f"{name}: {cause.splitlines()[0].removesuffix('; last output:')}" for name, cause in down)
+            return Check("components", _ERROR, said, _look_at(name for name, _ in down))
+        restarted = [f"{record.name}/{component['name']}" for record, component in states if component.get("restarts")]
         if restarted:
             return Check("components", _WARNING, f"restarted after crashes: {', '.join(sorted(set(restarted)))}",
-                         "See: fuseml agent list")
+                         _look_at(restarted))
         return Check("components", _OK, f"{len(states)} components, none crashed")
 
     def isolation(self) -> Check:
@@ -337,6 +337,11 @@ class Examiner:
 def _is_whole(record: InstalledExtension) -> bool:
     return bool(record.environment and record.python and (Path(record.environment) / ".complete").is_file()
                 and Path(record.python).exists())
+
+
+def _look_at(names: Iterable[str]) -> str:
+    """The commands that show what is known of crashed plugins, each ready to be copied."""
+    return "See: " + "; ".join(f"fuseml plugin info {name}, fuseml plugin logs {name}" for name in sorted(set(names)))
 
 
 def _address(url: str) -> tuple[str, int]:

@@ -32,6 +32,8 @@ def plugins(world, tmp_path, lock):
     source = world.greeter(tmp_path / "source", lock)
     plugin = tmp_path / "source/plugin/src/greeter/plugin.py"
     plugin.write_text(plugin.read_text().replace("\n    @hookimpl\n    def builder_describe(self):", CONFIGURE, 1))
+    with (source / "extension.toml").open("a") as manifest:
+        manifest.write('[config_schema.properties.token]\ntype = "string"\nwriteOnly = true\ndescription = "Opens it."\n')
     world.push(source)
     world.install("greeter")
     return Plugins(HostInspection(world.host, world.routes, world.records.list, world.resting.of, world.home / "logs"))
@@ -46,7 +48,9 @@ def test_r130_a_plugin_is_seen_whole_while_it_runs_and_while_it_does_not(world, 
     os.kill(found["pid"], 0)
     assert found["contract"]["state"] == "same"
     assert found["described"]["types"] == ["greeting"]
-    assert [p["name"] for p in found["permissions"]] == ["network"]
+    assert [(p["name"], p["reason"]) for p in found["permissions"]] == [("network", "to greet"),
+                                                                        ("secrets:token", "Opens it.")]
+    assert found["permissions"][1]["enforced"]
     with pytest.raises(NotFound, match="there is no plugin 'none'") as caught:
         plugins.get("none")
     assert "greeter/greeter" in caught.value.hint
@@ -74,6 +78,8 @@ def test_r130_a_plugin_is_seen_whole_while_it_runs_and_while_it_does_not(world, 
     world.extensions.disable("greeter")
     assert plugins.get("greeter")["state"] == "disabled"
     assert plugins.get("greeter")["pid"] is None
+    mine = [line.rpartition(" ") for line in plugins.metrics().splitlines() if line.startswith("fuseml_plugin_state{")]
+    assert [labels.partition('state="')[2] for labels, _, value in mine if float(value)] == ['disabled",version="0.1.0"}']
     with pytest.raises(Conflict, match="is disabled"):
         plugins.restart("greeter")
 
