@@ -26,7 +26,10 @@ def server() -> None:
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds until it must answer.")
 @click.option("--no-extensions", is_flag=True, help="Safe mode: load nothing of installed extensions.")
 def start(timeout: float, no_extensions: bool) -> None:
-    """Start the server in the background; one that runs already is fine."""
+    """Start the server in the background; one that runs already is fine.
+
+    A process of the server that died again and again, so that it is not started any more, is started once more.
+    """
     from dataclasses import replace
 
     from fuseml_core.launcher import start as start_server
@@ -34,7 +37,7 @@ def start(timeout: float, no_extensions: bool) -> None:
 
     settings = _settings()
     settings = replace(settings, no_extensions=settings.no_extensions or no_extensions)
-    running = server_status(settings) is not None
+    before = server_status(settings)
     found = start_server(settings, timeout)
     if settings.no_extensions and not found.safe_mode:
         from fuseml_core.domain.errors import Conflict
@@ -42,8 +45,10 @@ def start(timeout: float, no_extensions: bool) -> None:
         raise Conflict(f"The server runs already, with extensions: {found.base_url}",
                        hint="Stop it first: fuseml server stop, then fuseml server start --no-extensions")
     without = " without extensions" if found.safe_mode else ""
-    click.echo(f"The server {'runs already' if running else 'runs'}{without}: {found.base_url} "
-               f"(state in {settings.home})")
+    runs = "runs again" if before and before.given_up else "runs already" if before else "runs"
+    click.echo(f"The server {runs}{without}: {found.base_url} (state in {settings.home})")
+    for name in before.given_up if before else ():
+        click.echo(f"Started once more: the {name} process, {found.pids[name]}. Why it died: fuseml server logs {name}")
 
 
 @server.command()
@@ -61,7 +66,7 @@ def stop(wait: bool, force: bool, timeout: float) -> None:
 @server.command()
 @output_option
 def status(output: str) -> int:
-    """Show whether the server runs; exit code 1 when it does not."""
+    """Show whether the server runs; exit code 1 when it does not, or a process of it is not started any more."""
     from dataclasses import asdict
 
     from fuseml_core.launcher import status as server_status
@@ -73,8 +78,8 @@ def status(output: str) -> int:
         ("State", "state"), ("URL", "base_url"), ("Marketplace", _marketplace), ("Home", "home"),
         ("Version", "version"), ("Since", _since),
         ("Extensions", lambda item: "not loaded: safe mode" if item.get("safe_mode") else ""),
-        ("Processes", "pids"), ("Problems", "problems")])
-    return 0 if found else 1
+        ("Processes", "pids"), ("Problems", "problems"), ("What to do", _advice)])
+    return 0 if found and not found.given_up else 1
 
 
 @server.command()
@@ -140,6 +145,11 @@ def _settings() -> Settings:
 
 def _marketplace(item: dict[str, Any]) -> str:
     return f"{item['base_url']}/marketplace/" if item.get("base_url") else ""
+
+
+def _advice(item: dict[str, Any]) -> list[str]:
+    return [f"See why: fuseml server logs {' '.join(item['given_up'])}" if len(item["given_up"]) == 1 else
+            "See why: fuseml server logs", "Start it once more: fuseml server start"] if item.get("given_up") else []
 
 
 def _since(item: dict[str, Any]) -> str:

@@ -109,6 +109,14 @@ class Child:
         self.restart_at = now + pause
         return len(self._deaths) < MOST_DEATHS
 
+    def revive(self, now: float) -> bool:
+        """Start it once more although it was given up. Returns False when it was not."""
+        if self.process or self.restart_at or not self.problem:
+            return False
+        self._deaths.clear()
+        self.restart_at = now
+        return True
+
     def signal(self, number: int) -> None:
         """Send a signal, if the process lives."""
         if self.process and self.process.poll() is None:

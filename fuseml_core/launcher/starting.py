@@ -15,7 +15,7 @@ from typing import Any
 from fuseml_core.domain.errors import BY_CODE, Conflict, Failed
 from fuseml_core.launcher.directories import prepare_directories
 from fuseml_core.launcher.logs import last_lines
-from fuseml_core.launcher.state import ServerState, status
+from fuseml_core.launcher.state import REVIVE, ServerState, status
 from fuseml_core.settings import Settings
 
 COMMAND = (sys.executable, "-m", "fuseml_core.launcher")
@@ -25,7 +25,8 @@ POLL = 0.05
 def start(settings: Settings, timeout: float = 60.0, *, command: Sequence[str] = COMMAND) -> ServerState:
     """Start the server of FUSEML_HOME in the background and wait until it answers.
 
-    A server that runs already, or that somebody else is just starting, is as good as a new one.
+    A server that runs already, or that somebody else is just starting, is as good as a new one. Of one that has given
+    up a process that died again and again, that process is started once more.
 
     Args:
         settings: As read from the environment, which the server inherits.
@@ -35,10 +36,14 @@ def start(settings: Settings, timeout: float = 60.0, *, command: Sequence[str] =
     Raises:
         Conflict: The port is taken.
         Refused: A directory cannot be used.
-        Failed: It did not start; the message has the last lines of the log.
+        Failed: It did not start, or a process of it dies again; the message has the last lines of the log.
     """
     until = time.monotonic() + timeout
-    if status(settings) is None:
+    found = status(settings)
+    if found is not None and found.given_up:
+        os.kill(found.pids["launcher"], REVIVE)
+        _await_revival(settings, until)
+    elif found is None:
         prepare_directories(settings)
         try:
             return _launch(settings, command, until)
@@ -95,15 +100,23 @@ def _understand(report: dict[str, Any]) -> ServerState:
 
 
 def _await(settings: Settings, until: float) -> ServerState:
-    """Wait for a server that another process started."""
+    """Wait for a server that another process started, or whose processes are being started again."""
     while time.monotonic() < until:
         found = status(settings)
         if found is None:
             raise Failed("The server ended while starting", hint=_tail(settings))
-        if found.state != "starting":
+        if found.given_up:
+            raise Failed("; ".join(found.problems[name] for name in found.given_up), hint=_tail(settings))
+        if found.state == "ready":
             return found
         time.sleep(POLL)
     raise Failed("The server was not ready in time", hint=_tail(settings))
+
+
+def _await_revival(settings: Settings, until: float) -> None:
+    """Wait until the launcher has begun to start again what it had given up."""
+    while (found := status(settings)) is not None and found.given_up and time.monotonic() < until:
+        time.sleep(POLL)
 
 
 def _tail(settings: Settings) -> str:

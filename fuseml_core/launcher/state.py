@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from fuseml_sdk.durable import write_durably
 
 #: Names of the two server processes, in the order in which they start.
 CONTROL, DATA = "control", "data"
+#: Tells the launcher to start once more what it has given up.
+REVIVE = signal.SIGUSR1
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,8 @@ def _jobs(settings: Settings) -> list[str]:
         activity = ask(settings.control_socket, "GET", "/internal/activity", timeout=10.0)
     except Unavailable as error:
         raise Unavailable(f"The control process does not say what runs: {error.message}",
-                          hint="`--force` stops the server all the same.") from None
+                          hint="`fuseml server start` starts one that is not there; `--force` stops the server all the "
+                               "same.") from None
     return [str(name) for name in activity.get("jobs", [])]
 
 

@@ -20,7 +20,7 @@ from fuseml_core.launcher.locks import ProcessLock, holder
 from fuseml_core.launcher.logs import RotatingLog, last_lines
 from fuseml_core.launcher.requests import ask
 from fuseml_core.launcher.sockets import listen_tcp, listen_unix
-from fuseml_core.launcher.state import CONTROL, DATA, ServerState, lock_path, write_state
+from fuseml_core.launcher.state import CONTROL, DATA, REVIVE, ServerState, lock_path, write_state
 from fuseml_core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -279,6 +279,7 @@ class Supervisor:
         self._selector.register(reader, selectors.EVENT_READ, "signal")
         before = {number: signal.signal(number, self._count) for number in (signal.SIGTERM, signal.SIGINT)}
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        before[REVIVE] = signal.signal(REVIVE, self._revive)
         previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         try:
             yield
@@ -289,6 +290,12 @@ class Supervisor:
             self._selector.close()
             reader.close()
             writer.close()
+
+    def _revive(self, *_: object) -> None:
+        for name, child in self._children.items():
+            if child.revive(time.monotonic()):
+                self._unwritten = True  # the state says still that it is not started any more
+                log.info("starting the %s process once more, as somebody asked for", name)
 
     def _count(self, *_: object) -> None:
         self._signals += 1

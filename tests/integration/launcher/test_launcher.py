@@ -52,6 +52,12 @@ def ready_again(settings, before):
     return wait_until(lambda: (now := status(settings)) and now.state == "ready" and now.pids != before.pids and now)
 
 
+def fuseml(*arguments):
+    done = subprocess.run([Path(sys.executable).with_name("fuseml"), *arguments], capture_output=True, text=True,
+                          check=False, timeout=90)
+    return done.returncode, done.stdout + done.stderr
+
+
 def gone(*pids):
     return lambda: not any(alive(pid) for pid in pids)
 
@@ -171,6 +177,27 @@ def test_a_crash_loop_is_given_up_and_the_other_process_goes_on(settings):
     assert "crash" in settings.path("logs", "launcher.log").read_text() or now.problems
     with pytest.raises(Unavailable, match="does not say what runs"):
         stop(settings)
+    code, out = fuseml("server", "status")
+    assert code == 1
+    assert "Start it once more: fuseml server start" in out
+    code, out = fuseml("server", "start")
+    assert code == 0, out
+    assert "The server runs again: " in out
+    assert "the control process" in out
+    now = status(settings)
+    assert (now.state, now.given_up, now.problems) == ("ready", [], {})
+    assert (now.pids["data"], now.pids["launcher"]) == (state.pids["data"], state.pids["launcher"])
+    assert ask(settings.control_socket, "GET", "/healthz")["status"] == "ok"
+    assert "runs already" in fuseml("server", "start")[1]
+
+    wait_until(kill_next, 60)
+    database = settings.path("fuseml.db")
+    database.rename(database.with_suffix(".aside"))
+    database.mkdir()
+    with pytest.raises(Failed, match="control process exited with code 3, again and again") as caught:
+        start(settings, 120)
+    assert "last lines" in caught.value.hint
+    assert status(settings).given_up == ["control"]
     assert stop(settings, force=True, timeout=60)
 
 
@@ -198,11 +225,6 @@ def test_directories_of_somebody_else_are_refused(settings, tmp_path):
 
 
 def test_the_commands_start_describe_and_stop_the_server(settings):
-    def fuseml(*arguments):
-        done = subprocess.run([Path(sys.executable).with_name("fuseml"), *arguments], capture_output=True, text=True,
-                              check=False, timeout=90)
-        return done.returncode, done.stdout
-
     assert fuseml("server", "status")[0] == 1
     code, out = fuseml("server", "start")
     assert code == 0, out
