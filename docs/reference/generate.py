@@ -221,7 +221,8 @@ def conformance_rules() -> str:
     parts = []
     for r in all_rules():
         where = "; ".join(needs[need] for need in sorted(r.needs)) or "every host"
-        whom = ", ".join(f"{family}s" for family in r.families) or "every plugin"
+        whom = " and ".join(f"every {family}" for family in r.families or ("plugin",))
+        whom += " that " * bool(r.only) + " and ".join(each.whom for each in r.only)
         parts.append(f"## {r.id}\n\n**{r.title}**\n\nFor {whom}; level {r.level}; checked in {where}.\n\n"
                      f"Why: {r.why}\n\nFix: {r.fix}")
     return "\n\n".join(parts)

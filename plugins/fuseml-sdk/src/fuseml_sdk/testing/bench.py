@@ -1,10 +1,9 @@
-"""What a rule works with: the plugin in one host, samples, and short ways to say what was seen."""
+"""What a rule works with: the plugin in one host, and samples."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -14,8 +13,10 @@ from typing import Any, TypeVar
 from fuseml_sdk.contract import operations
 from fuseml_sdk.errors import PluginError
 from fuseml_sdk.hookspecs import FAMILIES
+from fuseml_sdk.testing.expectations import brief, expect
+from fuseml_sdk.testing.faults import kill9
 from fuseml_sdk.testing.hosts import Host
-from fuseml_sdk.testing.rules import NotApplicable, Violation
+from fuseml_sdk.testing.rules import Violation
 from fuseml_sdk.testing.samples import Samples
 from fuseml_sdk.testing.served import ServedPlugin
 
@@ -77,6 +78,31 @@ class Bench:
         finally:
             served.close()
 
+    @contextmanager
+    def killed(self, before: Callable[[ServedPlugin], Made]) -> Iterator[tuple[ServedPlugin, Made]]:
+        """A plugin of the block's own, started over the state that kill -9 left.
+
+        Args:
+            before: What is asked of it until then; the block gets the answer.
+
+        Raises:
+            Violation: A call in the block failed.
+        """
+        folder = self.folder()
+        first = self.start(folder)
+        try:
+            made = before(first)
+            kill9(first)
+        finally:
+            first.close()
+        second = self.start(folder)
+        try:
+            yield second, made
+        except PluginError as error:
+            raise Violation(f"after kill -9 and a new start it failed with {error.type}: {error}") from None
+        finally:
+            second.close()
+
     def folder(self) -> Path:
         """A new empty directory."""
         self._number += 1
@@ -125,11 +151,6 @@ class Bench:
         """What the family's describe hook answers."""
         return self.plugin.call(f"{family}_describe")
 
-    def require(self, hook: str) -> None:
-        """Leave the rule out if the plugin does not offer an optional hook."""
-        if hook not in self.hooks:
-            raise NotApplicable(f"the plugin does not offer {hook}")
-
     def refused(self, hook: str, *wanted: type[PluginError], plugin: ServedPlugin | None = None,
                 **arguments: Any) -> PluginError:
         """Call a hook that has to fail with one of some errors, and return the error.
@@ -146,28 +167,10 @@ class Bench:
             raise Violation(f"{hook}({brief(arguments)}) failed with {error.type}, not {names}: {error}") from None
         raise Violation(f"{hook}({brief(arguments)}) answered {brief(result)} instead of failing with {names}")
 
-
-def brief(value: Any) -> str:
-    """A value in at most 200 characters, for sentences."""
-    named = value.items() if isinstance(value, dict) else ()
-    text = ", ".join(f"{name}={item!r}" for name, item in named) or repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def expect(holds: object, seen: str) -> None:
-    """Say what was seen unless something holds."""
-    if not holds:
-        raise Violation(seen)
-
-
-def until(holds: Callable[[], Any], seconds: float, seen: Callable[[], str]) -> Any:
-    """Look until something is true, and return it; say what was seen if it never is."""
-    end = time.monotonic() + seconds
-    while not (value := holds()):
-        if time.monotonic() > end:
-            raise Violation(seen())
-        time.sleep(0.05)
-    return value
+    def done_once(self, hook: str, **arguments: Any) -> None:
+        """Call a hook twice that has to do something the first time, and to say the second time that it did not."""
+        first, second = (self.plugin.call(hook, **arguments) for _ in range(2))
+        expect((first, second) == (True, False), f"{hook} answered {first} and then {second}")
 
 
 def required_hooks(family: str) -> set[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from fuseml_sdk.errors import InvalidInput
-from fuseml_sdk.testing.bench import Bench, brief, expect
+from fuseml_sdk.testing.bench import Bench
+from fuseml_sdk.testing.expectations import brief, expect, expect_filled, expect_same, within
 from fuseml_sdk.testing.rules import NotApplicable, Rulebook
 from fuseml_sdk.testing.samples import listing_of
 from fuseml_sdk.types import BuildRequest, FileEntry, FileListing
@@ -21,9 +21,7 @@ _EMPTY = f"sha256:{'0' * 64}"
            why="Templates refer to both; a builder without them cannot be used in one.",
            fix="List codeset types in `types` and the names of runnables in `makes`.")
 def _says_what_it_makes(bench: Bench) -> None:
-    about = bench.about("builder")
-    for field in ("name", "types", "makes"):
-        expect(getattr(about, field), f"{field} is empty")
+    expect_filled(bench.about("builder"), "name", "types", "makes")
 
 
 @BOOK.rule("BU02", "An empty codeset is nobody's.",
@@ -50,7 +48,7 @@ def _detection_is_deterministic(bench: Bench) -> None:
     for found in (_sample(bench), _many(50)):
         reverse = FileListing(files=list(reversed(found.files)), contents=found.contents)
         answers = [bench.plugin.call("builder_detect", listing=each) for each in (found, found, reverse)]
-        expect(answers[0] == answers[1], f"it answered {brief(answers[0])} and then {brief(answers[1])}")
+        expect_same("it answered", answers[0], answers[1])
         expect(answers[0].matches == answers[2].matches and answers[0].type == answers[2].type,
                f"with the files in another order it answered {brief(answers[2])} instead of {brief(answers[0])}")
 
@@ -60,10 +58,8 @@ def _detection_is_deterministic(bench: Bench) -> None:
            fix="Look at names first; do not read what `describe().reads` did not ask for.")
 def _detection_is_quick(bench: Bench) -> None:
     listing = _many(10_000)
-    begun = time.monotonic()
-    bench.plugin.call("builder_detect", listing=listing)
-    took = time.monotonic() - begun
-    expect(took < MAX_DETECT, f"it took {took:.1f} s")
+    with within(MAX_DETECT):
+        bench.plugin.call("builder_detect", listing=listing)
 
 
 @BOOK.rule("BU06", "It recognises its own kind of codeset, by one of its types.",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fuseml_sdk.testing import observed
-from fuseml_sdk.testing.bench import Bench, brief, expect
+from fuseml_sdk.testing.bench import Bench
+from fuseml_sdk.testing.expectations import brief, expect
 from fuseml_sdk.testing.hosts import SubprocessHost
 from fuseml_sdk.testing.rules import Rulebook
 from fuseml_sdk.testing.tours import tour
@@ -24,10 +25,7 @@ _SHORTEST_SECRET = 6
            why="Everybody installs first and configures then; a stack trace tells them nothing.",
            fix="Give settings defaults, or raise InvalidInput naming the setting.")
 def _starts_unconfigured(bench: Bench) -> None:
-    with bench.fresh({}) as plugin:
-        failure = plugin.describe().get("failure")
-        expect(not failure or failure.get("type") in ("invalid-input", "not-ready"),
-               f"it fails with {(failure or {}).get('type')}: {(failure or {}).get('detail')}")
+    _starts(bench, {}, unless=("invalid-input", "not-ready"))
 
 
 @BOOK.rule("CORE22", "A setting that it does not know makes no defect.", needs=["restart"],
@@ -35,10 +33,7 @@ def _starts_unconfigured(bench: Bench) -> None:
            fix="Ignore settings that you do not know, or raise InvalidInput naming them.")
 def _tolerates_unknown_settings(bench: Bench) -> None:
     config = {**bench.config(bench.folder()), "x_unknown_setting": {"nested": [1, "ü", None]}}
-    with bench.fresh(config) as plugin:
-        failure = plugin.describe().get("failure")
-        expect(not failure or failure.get("type") == "invalid-input",
-               f"it fails with {(failure or {}).get('type')}: {(failure or {}).get('detail')}")
+    _starts(bench, config, unless=("invalid-input",))
 
 
 @BOOK.rule("CORE23", "Secrets are in no log, no answer and no error.", needs=["process"],
@@ -80,6 +75,14 @@ def _writes_at_home(bench: Bench) -> None:
                      if not any(Path(place).is_relative_to(root) or Path(place).resolve().is_relative_to(root.resolve())
                                 for root in allowed)})
     expect(not strays, f"it wrote {brief(strays)}")
+
+
+def _starts(bench: Bench, config: Mapping[str, Any], unless: tuple[str, ...]) -> None:
+    """Say how it fails to start with a configuration, unless by an error of some types."""
+    with bench.fresh(config) as plugin:
+        failure = plugin.describe().get("failure") or {}
+        expect(not failure or failure.get("type") in unless,
+               f"it fails with {failure.get('type')}: {failure.get('detail')}")
 
 
 def _secrets(config: Mapping[str, Any], named: tuple[str, ...]) -> Iterator[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
+from functools import partial
 
 from fuseml_sdk.contract import frozen
 from fuseml_sdk.errors import PluginError
 from fuseml_sdk.hookspecs import PROTOCOL
 from fuseml_sdk.negotiation import negotiate
-from fuseml_sdk.testing.bench import Bench, brief, expect, optional_hooks, required_hooks
-from fuseml_sdk.testing.rules import NotApplicable, Rulebook, Violation
+from fuseml_sdk.testing.bench import Bench, optional_hooks, required_hooks
+from fuseml_sdk.testing.expectations import at_once, brief, expect, expect_same
+from fuseml_sdk.testing.rules import Condition, Rulebook, Violation
 
 BOOK = Rulebook()
 
@@ -43,10 +44,10 @@ def _family_is_whole(bench: Bench) -> None:
 @BOOK.rule("CORE03", "Optional hooks are implemented exactly if they are declared.",
            why="A hook that is declared and missing fails when somebody needs it; one that is not declared is never "
                "called.",
-           fix="Write the same names into `capabilities` of store_describe as there are hooks.")
+           fix="Write the same names into `capabilities` of store_describe as there are hooks.",
+           only=[Condition("is a store", "only stores have optional hooks",
+                           lambda bench: "store_describe" in bench.hooks)])
 def _capabilities_are_true(bench: Bench) -> None:
-    if "store_describe" not in bench.hooks:
-        raise NotApplicable("only stores have optional hooks")
     declared = {f"store_{name}" for name in bench.about("store").capabilities}
     offered = optional_hooks("store") & bench.hooks
     wrong = [f"{hook} is declared but not implemented" for hook in sorted(declared - offered)]
@@ -84,8 +85,7 @@ def _contract_is_the_same(bench: Bench) -> None:
            fix="Return the same description until the configuration changes; nothing in it may be a time or a count.")
 def _descriptions_are_stable(bench: Bench) -> None:
     for family in bench.families:
-        first, second = bench.about(family), bench.about(family)
-        expect(first == second, f"{family}_describe answered {brief(first)} and then {brief(second)}")
+        expect_same(f"{family}_describe answered", bench.about(family), bench.about(family))
 
 
 @BOOK.rule("CORE07", "It serves as many calls at once as it declares.",
@@ -93,26 +93,11 @@ def _descriptions_are_stable(bench: Bench) -> None:
            fix="Guard what calls share with a lock, or declare a smaller `concurrency`.", level="silver")
 def _calls_run_at_once(bench: Bench) -> None:
     for family in bench.families:
-        hook = f"{family}_describe"
         expected = bench.about(family)
-        wrong: list[str] = []
-
-        def work(hook: str = hook, expected: object = expected, wrong: list[str] = wrong) -> None:
-            for _ in range(5):
-                try:
-                    answer = bench.plugin.call(hook)
-                except PluginError as error:
-                    wrong.append(f"{error.type}: {error}")
-                else:
-                    if answer != expected:
-                        wrong.append(f"another answer: {brief(answer)}")
-
-        threads = [threading.Thread(target=work) for _ in range(min(expected.concurrency, 32))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        expect(not wrong, f"{len(wrong)} of {5 * len(threads)} calls of {hook} went wrong with {len(threads)} at "
+        callers = min(expected.concurrency, 32)
+        answers, failures = at_once([partial(bench.about, family)] * (5 * callers), callers)
+        wrong = [*failures, *(f"another answer: {brief(answer)}" for answer in answers if answer != expected)]
+        expect(not wrong, f"{len(wrong)} of {5 * callers} calls of {family}_describe went wrong with {callers} at "
                           f"once, such as {wrong[:1]}")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fuseml_sdk.testing.bench import Bench, brief, expect
+from fuseml_sdk.testing.bench import Bench
+from fuseml_sdk.testing.expectations import brief, expect
 from fuseml_sdk.testing.probe import Import, observe
 from fuseml_sdk.testing.processes import clean_environment
 from fuseml_sdk.testing.rules import NotApplicable, Rulebook

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 from fuseml_sdk.contract import operations
 from fuseml_sdk.errors import PluginError
-from fuseml_sdk.testing.bench import Bench, expect, until
+from fuseml_sdk.testing.bench import Bench
 from fuseml_sdk.testing.exchanges import HttpExchange
-from fuseml_sdk.testing.faults import hang, kill9, oom
+from fuseml_sdk.testing.expectations import expect, until
+from fuseml_sdk.testing.faults import hang, oom
 from fuseml_sdk.testing.hosts import DRAIN_SECONDS
 from fuseml_sdk.testing.processes import PluginProcess, group_members
 from fuseml_sdk.testing.rules import NotApplicable, Rulebook, Violation
@@ -85,21 +86,9 @@ def _leaves_no_orphans(bench: Bench) -> None:
            why="Machines lose power and memory; nobody is there to repair the state directory.",
            fix="Write files whole (fuseml_sdk.durable), and remove what is half-made when you start.")
 def _survives_kill(bench: Bench) -> None:
-    folder = bench.folder()
-    first = bench.start(folder)
-    try:
-        tour(bench, first)
-        kill9(first)
-    finally:
-        first.close()
-    second = bench.start(folder)
-    try:
-        ready = second.document("GET", "/readyz")
+    with bench.killed(lambda plugin: tour(bench, plugin)) as (plugin, _):
+        ready = plugin.document("GET", "/readyz")
         expect(ready.get("status") == "ready", f"/readyz answered {ready}")
-    except PluginError as error:
-        raise Violation(f"it is not ready after kill -9: {error}") from None
-    finally:
-        second.close()
 
 
 @BOOK.rule("CORE36", "Callers that go away in the middle do no harm.", needs=["process"], level="silver",

@@ -44,6 +44,21 @@ class NotApplicable(Exception):
 
 
 @dataclass(frozen=True)
+class Condition:
+    """Which plugins of a family a rule concerns.
+
+    Attributes:
+        whom: What tells them from the others, such as `offers store_search`.
+        otherwise: Why the rule has nothing to check for others, in a sentence.
+        holds: Whether it concerns a plugin.
+    """
+
+    whom: str
+    otherwise: str
+    holds: Callable[[Bench], bool]
+
+
+@dataclass(frozen=True)
 class Rule:
     """One rule of the kit.
 
@@ -55,7 +70,8 @@ class Rule:
         families: Whom it concerns: store, agent, builder; empty means every plugin.
         level: The lowest level that includes it.
         needs: What a host must be able to do for it.
-        check: Raises `Violation` or `NotApplicable`.
+        only: What must hold of a plugin of these families for the rule to concern it.
+        check: Asks the plugin and compares. Raises `Violation` or `NotApplicable`.
     """
 
     id: str
@@ -65,7 +81,20 @@ class Rule:
     families: tuple[str, ...]
     level: Level
     needs: frozenset[Trait]
+    only: tuple[Condition, ...]
     check: Callable[[Bench], None]
+
+    def apply(self, bench: Bench) -> None:
+        """Check it, if it concerns the plugin.
+
+        Raises:
+            NotApplicable: It does not.
+            Violation: The plugin does not keep it.
+        """
+        for condition in self.only:
+            if not condition.holds(bench):
+                raise NotApplicable(condition.otherwise)
+        self.check(bench)
 
     @property
     def link(self) -> str:
@@ -92,19 +121,28 @@ class Rulebook:
 
     Args:
         families: Of all its rules; empty means every plugin.
+        only: Conditions of all its rules.
     """
 
-    def __init__(self, *families: str) -> None:
+    def __init__(self, *families: str, only: Iterable[Condition] = ()) -> None:
         self._families = families
+        self._only = tuple(only)
         self.rules: list[Rule] = []
 
     def rule(self, identifier: str, title: str, *, why: str, fix: str, level: Level = "bronze",
-             needs: Iterable[Trait] = ()) -> Callable[[Callable[[Bench], None]], Callable[[Bench], None]]:
+             needs: Iterable[Trait] = (), only: Iterable[Condition] = (),
+             ) -> Callable[[Callable[[Bench], None]], Callable[[Bench], None]]:
         """Make a rule of the check below it."""
         def add(check: Callable[[Bench], None]) -> Callable[[Bench], None]:
-            self.rules.append(Rule(identifier, title, why, fix, self._families, level, frozenset(needs), check))
+            self.rules.append(Rule(identifier, title, why, fix, self._families, level, frozenset(needs),
+                                   (*self._only, *only), check))
             return check
         return add
+
+
+def offers(hook: str) -> Condition:
+    """That a plugin offers a hook which not every plugin of its family has to offer."""
+    return Condition(f"offers {hook}", f"the plugin does not offer {hook}", lambda bench: hook in bench.hooks)
 
 
 def all_rules() -> tuple[Rule, ...]:

@@ -102,7 +102,7 @@ class Suite:
     def _judge(self, rule: Rule, host: Host) -> Outcome:
         reason = self._exemptions.reason(rule.id, host.name)
         try:
-            rule.check(self._bench(host))
+            rule.apply(self._bench(host))
         except NotApplicable as error:
             return Outcome(rule, host.name, "not-applicable", error.reason)
         except Violation as error:

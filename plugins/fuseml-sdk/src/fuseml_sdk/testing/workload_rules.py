@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from fuseml_sdk.errors import InvalidInput, NotFound, PluginError
-from fuseml_sdk.testing.agent_rules import state, status, submit
-from fuseml_sdk.testing.bench import Bench, brief, expect, until
-from fuseml_sdk.testing.faults import kill9
-from fuseml_sdk.testing.rules import NotApplicable, Rulebook, Violation
+from fuseml_sdk.errors import InvalidInput, NotFound
+from fuseml_sdk.testing.agent_rules import RUNS_JOBS, state, status, submit
+from fuseml_sdk.testing.bench import Bench
+from fuseml_sdk.testing.expectations import brief, expect, until
+from fuseml_sdk.testing.rules import Rulebook
 from fuseml_sdk.testing.served import ServedPlugin
 from fuseml_sdk.types import FINAL_STATES, Workload, WorkloadStatus
 
-BOOK = Rulebook("agent")
+BOOK = Rulebook("agent", only=[RUNS_JOBS])
 #: Seconds in which a job that ends at once has to be over, its environment included.
 _SOON = 120.0
 _TEXT = "näme 日本 🦀 " * 20
@@ -20,19 +20,15 @@ _TEXT = "näme 日本 🦀 " * 20
            why="The pipeline goes on with what it made.",
            fix="Report the state succeeded and the exit code when the process has ended and outputs are collected.")
 def _success_is_told(bench: Bench) -> None:
-    found = quick(bench)
-    expect(found.state == "succeeded", f"the state is {found.state}: {found.reason} {found.message}")
-    expect(found.exit_code == 0, f"the exit code is {found.exit_code}")
+    _expect_ended(quick(bench), "succeeded", exit_code=0)
 
 
 @BOOK.rule("AG12", "A job that ends with another exit code has failed, and it is said why.",
            why="People look at reason and message first, and often at nothing else.",
            fix="Report the state failed with reason, exit code and a message that says what happened and what to do.")
 def _failure_is_told(bench: Bench) -> None:
-    _jobs(bench)
     found = ended(bench.plugin, _submitted(bench, bench.samples.failing()))
-    expect(found.state == "failed", f"the state is {found.state}")
-    expect(found.exit_code == 3, f"the exit code is {found.exit_code}, it was 3")
+    _expect_ended(found, "failed", exit_code=3)
     expect(found.reason and found.message, f"reason {found.reason!r}, message {found.message!r}")
 
 
@@ -72,7 +68,6 @@ def _log_in_pieces(bench: Bench) -> None:
            why="A submission is repeated after a lost answer; work done twice costs money and spoils results.",
            fix="Look the name up first; return the state of the first submission, also after it ended.")
 def _submitting_is_idempotent(bench: Bench) -> None:
-    _jobs(bench)
     workload = bench.samples.quick(_TEXT)
     submit(bench.plugin, workload)
     again = submit(bench.plugin, workload)
@@ -88,13 +83,11 @@ def _submitting_is_idempotent(bench: Bench) -> None:
            why="People cancel what costs money or does harm.",
            fix="Ask the workload to end, force it after `grace` seconds, and report the state cancelled.")
 def _cancelling_ends(bench: Bench) -> None:
-    _jobs(bench)
     name = _submitted(bench, bench.samples.lasting())
     until(lambda: state(bench.plugin, name) in ("running", "ready", *FINAL_STATES), _SOON,
           lambda: f"it does not start: {brief(status(bench.plugin, name))}")
     bench.plugin.call("agent_cancel", name=name, grace=1.0)
-    found = ended(bench.plugin, name)
-    expect(found.state == "cancelled", f"the state is {found.state}: {found.message}")
+    _expect_ended(ended(bench.plugin, name), "cancelled")
 
 
 @BOOK.rule("AG18", "Cancelling what has ended changes nothing.",
@@ -111,11 +104,9 @@ def _cancelling_ended(bench: Bench) -> None:
            why="Servers collect after every run, and repeat it after a lost answer.",
            fix="Return True if something was there and False otherwise; then the state is unknown.")
 def _collecting_forgets(bench: Bench) -> None:
-    _jobs(bench)
     name = _submitted(bench, bench.samples.quick())
     ended(bench.plugin, name)
-    first, second = (bench.plugin.call("agent_collect", name=name) for _ in range(2))
-    expect((first, second) == (True, False), f"agent_collect answered {first} and then {second}")
+    bench.done_once("agent_collect", name=name)
     expect(state(bench.plugin, name) == "unknown", f"its state is {state(bench.plugin, name)}")
     bench.refused("agent_logs", NotFound, name=name, cursor="", limit=100)
 
@@ -124,7 +115,6 @@ def _collecting_forgets(bench: Bench) -> None:
            why="Its outputs would be lost, and nobody would look after it any more.",
            fix="Raise InvalidInput in agent_collect while the workload runs.")
 def _running_is_kept(bench: Bench) -> None:
-    _jobs(bench)
     name = _submitted(bench, bench.samples.lasting())
     try:
         bench.refused("agent_collect", InvalidInput, name=name)
@@ -137,7 +127,6 @@ def _running_is_kept(bench: Bench) -> None:
            why="Servers follow agents by events; what they are not told they learn a minute later, or never.",
            fix="Let a cursor name a place in time, and return each workload that changed since, once, oldest first.")
 def _events_are_told(bench: Bench) -> None:
-    _jobs(bench)
     cursor = bench.plugin.call("agent_events", cursor="", wait=0.0).cursor
     name = _submitted(bench, bench.samples.quick())
     last: list[WorkloadStatus] = []
@@ -158,33 +147,30 @@ def _events_are_told(bench: Bench) -> None:
            why="Servers are upgraded while jobs run; a job that is forgotten is run again, or never ends.",
            fix="Keep workloads on disk or in the back-end, and let them run in processes of their own.")
 def _known_across_kill(bench: Bench) -> None:
-    _jobs(bench)
-    folder = bench.folder()
-    first = bench.start(folder)
-    try:
-        done, running = bench.samples.quick(_TEXT), bench.samples.lasting()
+    done, running = bench.samples.quick(_TEXT), bench.samples.lasting()
+
+    def before(plugin: ServedPlugin) -> WorkloadStatus:
         for workload in (done, running):
-            submit(first, workload)
-        before = ended(first, done.name)
-        kill9(first)
-    finally:
-        first.close()
-    second = bench.start(folder)
-    try:
-        expect(state(second, done.name) == before.state,
-               f"the ended one was {before.state} and is {state(second, done.name)}")
-        expect(state(second, running.name) != "unknown", "the running one is unknown")
-        second.call("agent_cancel", name=running.name, grace=0.0)
-        ended(second, running.name)
-    except PluginError as error:
-        raise Violation(f"after the new start it failed with {error.type}: {error}") from None
-    finally:
-        second.close()
+            submit(plugin, workload)
+        return ended(plugin, done.name)
+
+    with bench.killed(before) as (plugin, told):
+        found = state(plugin, done.name)
+        expect(found == told.state, f"the ended one was {told.state} and is {found}")
+        expect(state(plugin, running.name) != "unknown", "the running one is unknown")
+        plugin.call("agent_cancel", name=running.name, grace=0.0)
+        ended(plugin, running.name)
+
+
+def _expect_ended(found: WorkloadStatus, wanted: str, exit_code: int | None = None) -> None:
+    """Say how a workload ended unless it ended as it had to."""
+    expect(found.state == wanted, f"the state is {found.state}: {found.reason} {found.message}")
+    expect(exit_code is None or found.exit_code == exit_code,
+           f"the exit code is {found.exit_code}, it was {exit_code}")
 
 
 def quick(bench: Bench) -> WorkloadStatus:
     """The final status of a job that wrote a text and ended, shared by the rules that only look at it."""
-    _jobs(bench)
     name = bench.once("quick", lambda: _submitted(bench, bench.samples.quick(_TEXT)))
     return ended(bench.plugin, name)
 
@@ -206,11 +192,6 @@ def read_log(plugin: ServedPlugin, name: str, limit: int) -> tuple[str, bool]:
             return text, chunk.complete
         cursor = chunk.cursor
     return text, False
-
-
-def _jobs(bench: Bench) -> None:
-    if "job" not in bench.about("agent").kinds:
-        raise NotApplicable("the agent runs no jobs")
 
 
 def _submitted(bench: Bench, workload: Workload) -> str:
