@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pluggy
@@ -91,22 +92,40 @@ def families(manager: pluggy.PluginManager) -> list[str]:
     return [family for family in FAMILIES if family in prefixes and family != "fuseml"]
 
 
+def caller(manager: pluggy.PluginManager, hook: str) -> Callable[..., Any]:
+    """The way to call one hook of the manager's only plugin by named arguments, to be kept for many calls.
+
+    Calling it gives the result, of a broadcast hook that of this plugin; it raises `Internal` when the plugin returned
+    nothing where something is due, and whatever the plugin raises.
+
+    Raises:
+        Unsupported: The plugin does not implement the hook.
+    """
+    from fuseml_sdk.contract import operations
+
+    found = getattr(manager.hook, hook)
+    if not found.get_hookimpls():
+        raise Unsupported(f"the plugin does not offer {hook}")
+    first_only = bool(found.spec and found.spec.opts.get("firstresult"))
+    due = not operations()[hook].returns_nothing
+
+    def call_it(**arguments: Any) -> Any:
+        result = found(**arguments)
+        if not first_only:
+            result = result[0] if result else None
+        if result is None and due:
+            raise Internal(f"{hook} returned nothing")
+        return result
+
+    return call_it
+
+
 def call(manager: pluggy.PluginManager, hook: str, arguments: dict[str, Any]) -> Any:
-    """Call one hook of the manager's only plugin; a broadcast hook gives that plugin's result.
+    """Call one hook once; see :func:`caller`.
 
     Raises:
         Unsupported: The plugin does not implement it.
         Internal: The plugin returned nothing where something is due.
         Exception: Whatever the plugin raises.
     """
-    from fuseml_sdk.contract import operations
-
-    caller = getattr(manager.hook, hook)
-    if not caller.get_hookimpls():
-        raise Unsupported(f"the plugin does not offer {hook}")
-    result = caller(**arguments)
-    if isinstance(result, list) and not (caller.spec and caller.spec.opts.get("firstresult")):
-        result = result[0] if result else None
-    if result is None and not operations()[hook].returns_nothing:
-        raise Internal(f"{hook} returned nothing")
-    return result
+    return caller(manager, hook)(**arguments)

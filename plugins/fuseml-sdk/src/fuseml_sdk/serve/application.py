@@ -32,7 +32,11 @@ class Application:
 
     def __init__(self, address: str, configuration: Configuration) -> None:
         self._operations = contract.operations()
+        self._routes = {each.route: each for each in self._operations.values()}
+        self._pages: dict[str, Callable[[], dict[str, Any]]] = {
+            "/healthz": lambda: {"status": "alive"}, "/readyz": self._ready, f"/v{PROTOCOL}/describe": self._describe}
         self._manager: pluggy.PluginManager = loading.empty_manager()
+        self._callers: dict[str, Callable[..., Any]] = {}
         self.failure: PluginError | None = None
         try:
             self._manager = loading.manager_for(loading.load(address))
@@ -66,21 +70,15 @@ class Application:
                 traceback.print_exc(file=sys.stderr)
 
     def _route(self, request: Request, started: Callable[[calls.Call], None] | None) -> Response:
-        pages: dict[str, Callable[[], dict[str, Any]]] = {
-            "/healthz": lambda: {"status": "alive"},
-            "/readyz": self._ready,
-            f"/v{PROTOCOL}/describe": self._describe,
-        }
-        if request.path in pages:
-            if request.method != "GET":
-                return _method_not_allowed("GET")
-            return Response(200, json.dumps(pages[request.path](), default=str).encode())
-        operation = self._operations.get(request.path.removeprefix(f"/v{PROTOCOL}/hooks/"))
-        if operation is None or operation.route != request.path:
+        operation = self._routes.get(request.path)
+        if operation is not None:
+            return self._call(operation, request, started) if request.method == "POST" else _method_not_allowed("POST")
+        page = self._pages.get(request.path)
+        if page is None:
             raise NotFound(f"there is no {request.path}", hint=f"See /v{PROTOCOL}/describe for the hooks.")
-        if request.method != "POST":
-            return _method_not_allowed("POST")
-        return self._call(operation, request, started)
+        if request.method != "GET":
+            return _method_not_allowed("GET")
+        return Response(200, json.dumps(page(), default=str).encode())
 
     def _call(self, operation: contract.Operation, request: Request,
               started: Callable[[calls.Call], None] | None) -> Response:
@@ -93,8 +91,15 @@ class Application:
                 started(call)
             if call.expired:
                 raise Cancelled(f"the deadline of {operation.hook} had passed when the call arrived")
-            result = loading.call(self._manager, operation.hook, operation.decode_arguments(request.body))
+            arguments = operation.decode_arguments(request.body)
+            result = self._caller(operation.hook)(**arguments)
             return Response(200, operation.encode_result(result), headers={"fuseml-call-id": call.id})
+
+    def _caller(self, hook: str) -> Callable[..., Any]:
+        found = self._callers.get(hook)
+        if found is None:
+            found = self._callers[hook] = loading.caller(self._manager, hook)
+        return found
 
     def _describe(self) -> dict[str, Any]:
         return {

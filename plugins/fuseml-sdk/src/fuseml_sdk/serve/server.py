@@ -10,7 +10,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from io import BufferedReader
 from typing import Any
 
 from fuseml_sdk.calls import Call
@@ -101,10 +100,12 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            with connection, connection.makefile("rb") as stream:
+            with connection:
+                connection.setblocking(True)
+                requests = wire.Requests(connection)
                 self._hangups.watch(connection)
                 try:
-                    while self._exchange(connection, stream):
+                    while self._exchange(connection, requests):
                         pass
                 finally:
                     self._hangups.forget(connection)
@@ -117,11 +118,11 @@ class Server:
                 self._connections.pop(connection, None)
                 self._lock.notify_all()
 
-    def _exchange(self, connection: socket.socket, stream: BufferedReader) -> bool:
+    def _exchange(self, connection: socket.socket, requests: wire.Requests) -> bool:
         try:
-            request = wire.read_request(stream, connection)
+            request = requests.next()
         except wire.BadRequest as error:
-            connection.sendall(refusal(error).encode(keep_alive=False))
+            wire.send(connection, refusal(error).encode(keep_alive=False))
             return False
         if request is None:
             return False
@@ -132,8 +133,7 @@ class Server:
         finally:
             self._hangups.ended(connection)
         keep = request.keep_alive and not self._stopping
-        connection.settimeout(wire.TRANSFER_TIMEOUT)
-        connection.sendall(response.encode(keep_alive=keep))
+        wire.send(connection, response.encode(keep_alive=keep))
         return keep
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import time
 from dataclasses import dataclass, field
-from io import BufferedReader
 
 #: Most bytes in the request line and all headers together.
 MAX_HEAD = 32 * 1024
@@ -12,6 +13,8 @@ MAX_HEAD = 32 * 1024
 MAX_BODY = 64 * 1024 * 1024
 #: Seconds that a request, once begun, may take to arrive, and that a response may take to leave.
 TRANSFER_TIMEOUT = 30.0
+_PIECE = 64 * 1024
+_END = re.compile(rb"\r?\n\r?\n")
 
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 411: "Length Required",
             413: "Content Too Large", 431: "Request Header Fields Too Large", 499: "Cancelled",
@@ -53,64 +56,123 @@ class Response:
 
     def encode(self, *, keep_alive: bool) -> bytes:
         """The bytes on the wire."""
-        lines = [f"HTTP/1.1 {self.status} {_REASONS.get(self.status, 'Status')}",
-                 f"content-type: {self.media_type}", f"content-length: {len(self.body)}"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        more = "".join([f"{name}: {value}\r\n" for name, value in self.headers.items()])
         if not keep_alive:
-            lines.append("connection: close")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + self.body
+            more += "connection: close\r\n"
+        head = (f"HTTP/1.1 {self.status} {_REASONS.get(self.status, 'Status')}\r\ncontent-type: {self.media_type}\r\n"
+                f"content-length: {len(self.body)}\r\n{more}\r\n")
+        return head.encode("latin-1") + self.body
 
 
-def read_request(stream: BufferedReader, connection: socket.socket) -> Request | None:
-    """Wait without limit for the first byte, then read one request.
+class Requests:
+    """Reads the requests that come over one connection, one after the other.
 
-    Returns:
-        The request, or None when the client has closed the connection.
+    What has arrived whole is read with one call of the operating system and no limit of time to set before: the
+    thread of a connection waits for most of its life, and hosts send small requests in one piece.
+
+    Args:
+        connection: Blocking, without a timeout.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._buffer = b""
+        self._until = 0.0
+
+    def next(self) -> Request | None:
+        """Wait without limit for the first byte, then read one request.
+
+        Returns:
+            The request, or None when the client has closed the connection.
+
+        Raises:
+            BadRequest: It is malformed or larger than the limits.
+            OSError: The connection broke or stalled.
+        """
+        self._until = 0.0
+        if not self._buffer:
+            self._buffer = self._connection.recv(_PIECE)
+            if not self._buffer:
+                return None
+        method, path, headers = _head(self._upto_the_body())
+        body = self._exactly(_length(headers))
+        if self._until:
+            self._connection.settimeout(None)
+        return Request(method, path, headers, body)
+
+    def _upto_the_body(self) -> str:
+        begin = 0
+        while (found := _END.search(self._buffer, begin)) is None and len(self._buffer) <= MAX_HEAD:
+            begin = max(0, len(self._buffer) - 3)
+            self._buffer += self._more("headers")
+        if found is None or found.start() > MAX_HEAD:
+            raise BadRequest(431, f"the headers are larger than {MAX_HEAD} bytes")
+        head, self._buffer = self._buffer[:found.start()], self._buffer[found.end():]
+        return head.decode("latin-1")
+
+    def _exactly(self, size: int) -> bytes:
+        if len(self._buffer) < size:
+            pieces, missing = [self._buffer], size - len(self._buffer)
+            while missing > 0:
+                pieces.append(self._more("body"))
+                missing -= len(pieces[-1])
+            self._buffer = b"".join(pieces)
+        body, self._buffer = self._buffer[:size], self._buffer[size:]
+        return body
+
+    def _more(self, where: str) -> bytes:
+        now = time.monotonic()
+        self._until = self._until or now + TRANSFER_TIMEOUT
+        if now >= self._until:
+            raise TimeoutError("the request did not arrive in time")
+        self._connection.settimeout(self._until - now)
+        piece = self._connection.recv(_PIECE)
+        if not piece:
+            raise BadRequest(400, f"the request ends within its {where}")
+        return piece
+
+
+def send(connection: socket.socket, data: bytes) -> None:
+    """Send a response over a blocking connection; small ones leave at once.
 
     Raises:
-        BadRequest: It is malformed or larger than the limits.
-        OSError: The connection broke or stalled.
+        OSError: The connection broke, or the other side does not read within :data:`TRANSFER_TIMEOUT`.
     """
-    connection.settimeout(None)
-    if not stream.peek(1):
-        return None
-    connection.settimeout(TRANSFER_TIMEOUT)
-    budget = MAX_HEAD
-    line = _line(stream, budget)
-    parts = line.split(" ")
+    try:
+        sent = connection.send(data, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        sent = 0
+    if sent < len(data):
+        connection.settimeout(TRANSFER_TIMEOUT)
+        connection.sendall(memoryview(data)[sent:])
+        connection.settimeout(None)
+
+
+def _head(text: str) -> tuple[str, str, dict[str, str]]:
+    """Method, path and headers."""
+    first, *lines = text.split("\n")
+    parts = first.rstrip("\r").split(" ")
     if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
         raise BadRequest(400, "the request line is not `METHOD path HTTP/1.1`")
-    budget -= len(line)
     headers: dict[str, str] = {}
-    while line := _line(stream, budget):
-        budget -= len(line)
+    for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not name or name != name.strip():
             raise BadRequest(400, "a header is not `name: value`")
-        if headers.setdefault(name.lower(), value.strip()) != value.strip() and name.lower() == "content-length":
+        name, value = name.lower(), value.strip()
+        if headers.get(name, value) != value and name == "content-length":
             raise BadRequest(400, "the values of content-length disagree")
-        headers[name.lower()] = value.strip()
-    return Request(parts[0], parts[1].partition("?")[0], headers, _body(stream, headers))
+        headers[name] = value
+    return parts[0], parts[1].partition("?")[0], headers
 
 
-def _line(stream: BufferedReader, budget: int) -> str:
-    raw = stream.readline(max(budget, 0) + 1)
-    if len(raw) > budget:
-        raise BadRequest(431, f"the headers are larger than {MAX_HEAD} bytes")
-    if not raw.endswith(b"\n"):
-        raise BadRequest(400, "the request ends within its headers")
-    return raw.decode("latin-1").rstrip("\r\n")
-
-
-def _body(stream: BufferedReader, headers: dict[str, str]) -> bytes:
+def _length(headers: dict[str, str]) -> int:
     if "transfer-encoding" in headers:
         raise BadRequest(411, "a body needs content-length; transfer encodings are not accepted")
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()):
         raise BadRequest(400, "content-length is not a number")
-    if int(length) > MAX_BODY:
+    # Python converts no number of thousands of digits; one of so many is too large anyway.
+    if len(length) > 20 or int(length) > MAX_BODY:
         raise BadRequest(413, f"the body is larger than {MAX_BODY} bytes")
-    body = stream.read(int(length))
-    if len(body) < int(length):
-        raise BadRequest(400, "the request ends within its body")
-    return body
+    return int(length)
