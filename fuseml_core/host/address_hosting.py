@@ -7,6 +7,7 @@ is away, to say so at once, and to be there when it is back.
 from __future__ import annotations
 
 import http.client
+import ssl
 import threading
 import time
 from typing import Any
@@ -33,6 +34,8 @@ ANSWER_TIMEOUT = 30.0
 #: Waits longer than this are told to the caller instead of being slept through.
 _LONGEST_SILENT_WAIT = 2.0
 _AWAY_HINT = "It is tried again by itself. Start it, or correct its address."
+_UNTRUSTED_HINT = ("The certificate must be in force, for the host of the address, and signed by an authority of the "
+                   "system or in the file FUSEML_CA_BUNDLE of the server.")
 #: What intermediaries answer by themselves when the plugin behind them is not there or has enough to do.
 _AWAY = frozenset({429, 502, 503, 504})
 
@@ -63,7 +66,7 @@ class AddressHosting:
         self._ready_since: float | None = None
         self._connects = 0
         self._unanswered_at = 0.0
-        self._why_away = ""
+        self._why_away, self._remedy = "", _AWAY_HINT
 
     def invoke(self, operation: Operation, arguments: dict[str, Any], call: calls.Call) -> Any:
         """Call a hook through pluggy and the proxy, connecting if need be.
@@ -97,11 +100,14 @@ class AddressHosting:
         call = calls.current()
         for last in (False, True):
             self._connected(call)
+            left = call.remaining()
+            if left == 0.0:
+                # A caller without time says nothing about the plugin, and no socket takes a timeout of zero seconds.
+                raise self._late(operation.hook, call)
             try:
-                answer = self._request("POST", operation.route, body, handshake.headers(call), call.remaining())
+                answer = self._request("POST", operation.route, body, handshake.headers(call), left)
             except TimeoutError:
-                raise Cancelled(f"{self.component.title} did not answer {operation.hook} before the deadline",
-                                details={"call_id": call.id}) from None
+                raise self._late(operation.hook, call) from None
             except (Unsent, Lost) as error:
                 self._note_away(str(error))
                 # What never arrived may be sent again whatever it is; what may have been acted upon only if that
@@ -134,7 +140,7 @@ class AddressHosting:
         if answer.status in (401, 403):
             return Permanent(f"{title} at {place} refuses the request ({answer.status})",
                              hint=f"Set its token with: fuseml extension configure {extension} --secret KEY")
-        if answer.media_type.partition(";")[0].strip() == problems.MEDIA_TYPE:
+        if answer.media_type.partition(";")[0].strip().lower() == problems.MEDIA_TYPE:
             return handshake.problem_of(answer)
         if answer.status in _AWAY:
             message = f"{title} cannot be reached behind {place}: the answer was {answer.status}"
@@ -145,15 +151,23 @@ class AddressHosting:
         return Internal(f"{title} answered with {answer.status} and no problem document ({answer.media_type!r})",
                         hint=f"Something else than a plugin may answer at {place}.")
 
+    def _late(self, hook: str, call: calls.Call) -> Cancelled:
+        return Cancelled(f"{self.component.title} did not answer {hook} before the deadline",
+                         details={"call_id": call.id})
+
     def _broken(self, operation: Operation, error: Exception) -> PluginError:
         title, place = self.component.title, self.component.address
         if isinstance(error, Unsent):
-            return NotReady(f"{title} is away: {place} cannot be reached: {error}",
-                            hint=_AWAY_HINT)
+            return self._away(error)
         message = f"{title} closed the connection during {operation.hook}: {error}"
         if operation.idempotent:
             return Retryable(message, hint=f"See the log of what runs at {place}.")
         return Permanent(message, hint="The call was not repeated, because it may have taken effect.")
+
+    def _away(self, error: Exception) -> NotReady:
+        untrusted = isinstance(error.__context__, ssl.SSLCertVerificationError)
+        return NotReady(f"{self.component.title} is away: {self.component.address} cannot be reached: {error}",
+                        hint=_UNTRUSTED_HINT if untrusted else _AWAY_HINT)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -171,7 +185,7 @@ class AddressHosting:
                     return self._manager
                 if self._unanswered_at > began:
                     # Another call has just waited in vain; to do so one after the other would help nobody.
-                    raise NotReady(self._why_away, hint=_AWAY_HINT)
+                    raise NotReady(self._why_away, hint=self._remedy)
             return self._connect(call)
         finally:
             self._connecting.release()
@@ -182,16 +196,19 @@ class AddressHosting:
         delay = self._policy.delay
         if delay > (_LONGEST_SILENT_WAIT if remaining is None else min(_LONGEST_SILENT_WAIT, remaining)):
             # The same words as when it was tried, so that who waits for it need not note each time that it waits.
-            raise NotReady(self._why_away, hint=_AWAY_HINT, details={"retry_after": delay})
+            raise NotReady(self._why_away, hint=self._remedy, details={"retry_after": delay})
         if self._stopped.wait(delay) or self._stopped.is_set():
             raise NotReady(f"{self.component.title} is stopped")
+        remaining = call.remaining()
         limit = self._answer_timeout if remaining is None else min(self._answer_timeout, remaining)
+        if limit == 0.0:
+            raise self._late("the first request", call)
         try:
             manager = self._handshake(limit)
         except Exception as error:
             known = error if isinstance(error, PluginError) else problems.unexpected(error)
             reason = self.component.masking.error(known)
-            self._note_failure(reason.message, 0.0)
+            self._note_failure(reason.message, 0.0, reason.hint)
             raise reason from None
         with self._lock:
             self._manager, self._ready_since, self._why_away = manager, time.monotonic(), ""
@@ -207,8 +224,7 @@ class AddressHosting:
             self._unanswered_at = time.monotonic()
             raise NotReady(f"{title} is away: {place} did not answer within {limit:g} s", hint=_AWAY_HINT) from None
         except (Unsent, Lost) as error:
-            raise NotReady(f"{title} is away: {place} cannot be reached: {error}",
-                           hint=_AWAY_HINT) from None
+            raise self._away(error) from None
         if answer.status != 200:
             raise self._problem(answer, idempotent=True)
         self._agreement = agreement = handshake.agreement_of(title, answer, self.component.family)
@@ -237,11 +253,11 @@ class AddressHosting:
             if self._ready_since is None:
                 return
             ran_for, self._ready_since = time.monotonic() - self._ready_since, None
-        self._note_failure(reason, ran_for)
+        self._note_failure(reason, ran_for, _AWAY_HINT)
 
-    def _note_failure(self, reason: str, ran_for: float) -> None:
+    def _note_failure(self, reason: str, ran_for: float, remedy: str) -> None:
         with self._lock:
-            is_news, self._why_away = self._why_away != reason, reason
+            is_news, self._why_away, self._remedy = self._why_away != reason, reason, remedy
             self._policy.failed(ran_for)
         if is_news:
             log.warning("plugin at an address is away", component=self.component.title, cause=reason)

@@ -19,6 +19,7 @@ _SOCKET_PATH_LIMIT = 103
 #: What RFC 6750 section 2.1 allows in a bearer token.
 _TOKEN = re.compile(r"^[A-Za-z0-9._~+/-]+=*\Z")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w-]*)\}")
+_PATH = re.compile(r"[!-~]*")
 _FORMS = "Give unix:/absolute/path, http://host:port or https://host:port, without user, query or fragment."
 
 
@@ -66,7 +67,10 @@ def endpoint(address: str, *, extension: str, token: str = "", ca_bundle: str = 
 
 def _over_tcp(address: str, token: str, ca_bundle: str) -> Endpoint:
     parts = _split(address)
-    host, port, prefix = str(parts.hostname), parts.port, parts.path.rstrip("/")
+    host, port, prefix = _ascii(str(parts.hostname)), parts.port, parts.path.rstrip("/")
+    if not host or not _PATH.fullmatch(prefix) or any(ord(each) <= 32 for each in address):
+        raise Permanent(f"{address!r} is not an address that a plugin can have",
+                        hint=f"Write other characters than ASCII in its path as %XX. {_FORMS}")
     if parts.scheme == "http":
         if token and not _is_loopback(host):
             raise Permanent(f"the token would travel to {address} for everybody to read",
@@ -93,6 +97,14 @@ def _split(address: str) -> SplitResult:
         # Not repeated: it may hold a password.
         raise Permanent("the address of the plugin holds a user", hint=f"Use a token. {_FORMS}")
     return parts
+
+
+def _ascii(host: str) -> str:
+    """The name as it is looked up (RFC 3490); empty if it is none."""
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        return ""
 
 
 def _is_loopback(host: str) -> bool:

@@ -179,7 +179,9 @@ def test_strangers_at_the_address_are_told_apart(agent, stranger, answer, error,
     ("{url}", "needs the setting 'url'"), ("unix:relative.sock", "is not the address of a socket"),
     ("unix:/" + "x" * 200, "is not the address of a socket"), ("ftp://example.org", "is not an address"),
     ("http://127.0.0.1:99999", "is not an address"), ("http://", "is not an address"),
-    ("http://127.0.0.1:80/?x=1", "is not an address"), ("http://ada:s3cr3t@127.0.0.1:1", "holds a user")])
+    ("http://127.0.0.1:80/?x=1", "is not an address"), ("http://127.0.0.1:80/a b", "is not an address"),
+    ("http://127.0.0.1:80/a\r\nx: y", "is not an address"), ("http://127.0.0.1:80/ü", "is not an address"),
+    ("http://two words:80", "is not an address"), ("http://" + "a" * 70 + ".org", "is not an address"), ("http://ada:s3cr3t@127.0.0.1:1", "holds a user")])
 def test_addresses_that_are_none_are_refused_with_what_to_do(agent, address, words):
     with pytest.raises(errors.Permanent, match=words) as caught:
         agent(address).describe()
@@ -242,8 +244,9 @@ def test_certificates_are_verified_with_the_servers_authorities(runtime_dir, tmp
             if works:
                 assert far.describe().name == "toy"
             else:
-                with pytest.raises(errors.NotReady, match="CERTIFICATE_VERIFY_FAILED"):
+                with pytest.raises(errors.NotReady, match="CERTIFICATE_VERIFY_FAILED") as caught:
                     far.describe()
+                assert "FUSEML_CA_BUNDLE" in caught.value.hint
             host.shutdown()
         assert len(stranger.seen) == 2
         assert {headers["authorization"] for _, headers in stranger.seen} == {"Bearer t"}
@@ -279,6 +282,25 @@ def test_stopping_lets_go_and_ends_nothing_over_there(host, agent, served):
     host.remove("a")
     assert process.poll() is None
     assert agent(address).describe().kinds == ["job"]
+
+
+def test_a_caller_without_time_says_nothing_about_the_plugin(host, agent, stranger):
+    far = agent(f"http://127.0.0.1:{stranger.port}")
+    for timeout in (0.0, -1.0):
+        with pytest.raises(errors.Cancelled, match="before the deadline"):
+            far.describe(timeout=timeout)
+    assert (host.components()[0].state, stranger.seen) == ("idle", [])
+    assert far.describe().name == "toy"
+    with pytest.raises(errors.Cancelled, match="before the deadline"):
+        far.status(["x"], timeout=0.0)
+    assert host.components()[0].state == "ready"
+
+
+def test_problem_documents_are_known_however_their_media_type_is_written(agent, stranger):
+    stranger.answers["/v1/hooks/agent_status"] = (404, "Application/Problem+JSON; charset=utf-8",
+                                                  {"type": "not-found", "detail": "there is no x"})
+    with pytest.raises(errors.NotFound, match="there is no x"):
+        agent(f"http://127.0.0.1:{stranger.port}").status(["x"])
 
 
 def test_an_answer_that_never_comes_ends_at_the_deadline(agent, stranger):
