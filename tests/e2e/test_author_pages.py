@@ -241,3 +241,19 @@ def test_r168_the_tutorial_for_plugins_works(place):
     refused = place.run("fuseml extension uninstall shelf", code=5)
     assert "the project library, for its datasets, uses it" in refused
     assert re.search(r"the project library, with \d datasets kept there, uses it", refused)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1200)
+def test_r133_r165_r168_a_new_agent_runs_what_was_pushed(place):
+    """The page about agents: the scaffolded agent passes the kit, is installed, and a step runs there on pushed code."""
+    page = "how-to/write-an-agent.md"
+    said = place.section(page, "1. Begin, and let it run something")
+    assert "platinum" in said
+    assert "words/1 succeeded" in said
+    assert re.search(r"runner/runner +0\.1\.0 +agent_submit +1 +-", said)
+    run = place.fuseml.json("run", "get", "words/1")
+    assert [step["agent"] for step in run["steps"]] == ["runner/runner"], run
+    assert [metric["value"] for metric in run["steps"][0]["metrics"]] == [6.0], run
+    (dataset,) = place.fuseml.json("dataset", "list")
+    place.run(f"fuseml dataset get {dataset['address']}")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from fuseml_process.directories import WorkDirectory, write_json
 from fuseml_process.shim.failures import StepFailed
+from fuseml_sdk import fetching
+from fuseml_sdk.errors import PluginError
 
 #: Location schemes that can be staged, preferred first.
-SCHEMES = ("file", "git+file", "git+http", "git+https", "oci")
+SCHEMES = (*fetching.SCHEMES, "oci")
 
 
 class Stager:
@@ -54,45 +56,13 @@ class Stager:
 
     def _fetch(self, location: dict[str, Any], target: Path, *, private: bool = False) -> Path:
         uri, headers = location["uri"], location.get("headers") or {}
-        parts = urlsplit(uri)
-        if parts.scheme == "file":
-            return self._file(Path(unquote(parts.path)), target, private)
-        if parts.scheme == "oci":
+        if urlsplit(uri).scheme == "oci":
             from fuseml_process.shim.oci import fetch_runnable
 
             return fetch_runnable(uri, self._cache / "runnables", {**headers})
-        if parts.scheme in ("git+file", "git+http", "git+https"):
-            self.warnings += self._git(uri, target, headers)
-            return target
-        raise StepFailed("Staging", f"this agent cannot fetch {parts.scheme}: locations; "
-                         f"it can fetch {', '.join(SCHEMES)}")
-
-    def _git(self, uri: str, target: Path, headers: Mapping[str, str]) -> list[str]:
-        from fuseml_process.shim.git import Checkout
-
-        parts = urlsplit(uri.removeprefix("git+"))
-        commit = (parse_qs(parts.query).get("commit") or [""])[0]
-        checkout = Checkout(self._directory.path / "tmp", self._network)
-        if parts.scheme == "file":
-            return checkout.from_repository(Path(unquote(parts.path)), commit, target)
-        return checkout.from_url(parts._replace(query="", fragment="").geturl(), commit, target, headers)
-
-    @staticmethod
-    def _file(source: Path, target: Path, private: bool) -> Path:
-        """Contents that lie on this machine: given in place, read-only by agreement, unless private."""
-        if not source.exists():
-            raise StepFailed("Staging", f"{source} does not exist")
-        if not private:
-            return source
-        import shutil  # slow to import, seldom needed
-
-        shutil.copytree(source, target, symlinks=True, copy_function=_copy)
-        return target
-
-
-def _copy(source: str, target: str) -> None:
-    if not Path(source).is_symlink() and not Path(source).is_file():
-        raise StepFailed("Staging", f"{source} is neither file nor directory")
-    import shutil
-
-    shutil.copy2(source, target, follow_symlinks=False)
+        try:
+            fetched = fetching.fetch(uri, target, headers=headers, private=private, environment=self._network)
+        except PluginError as error:
+            raise StepFailed("Staging", str(error)) from None
+        self.warnings += fetched.warnings
+        return fetched.path
