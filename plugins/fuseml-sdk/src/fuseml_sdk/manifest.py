@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fuseml_sdk.errors import InvalidInput
+from fuseml_sdk.quantities import PATTERN, parse_bytes, show_bytes
 from fuseml_sdk.types.model import StrictModel
 
 #: Strict semantic version without build metadata (`+` is not allowed in OCI tags). https://semver.org
@@ -34,6 +35,53 @@ class Permission(StrictModel):
     reason: str = Field(min_length=1)
 
 
+#: The least that a limit may be: with less, no component starts or answers.
+LEAST = {"memory": 64 << 20, "open_files": 64, "processes": 16, "file_size": 1 << 20}
+#: Limits that are amounts of bytes; the others are numbers.
+IN_BYTES = frozenset({"memory", "file_size"})
+_AMOUNT: dict[str, Any] = {"pattern": rf"{PATTERN}|^$"}
+
+
+class ComponentLimits(StrictModel):
+    """What processes of a component get along with; what is not said is up to the server."""
+
+    memory: str = Field("", json_schema_extra=_AMOUNT, description="such as `512Mi`: of a process and all that it "
+                        "starts, where the server can make control groups; else of each process alone")
+    open_files: int = Field(0, ge=0, le=1 << 20, description="descriptors of one process")
+    processes: int = Field(0, ge=0, le=1 << 22, description="processes and threads together")
+    file_size: str = Field("", json_schema_extra=_AMOUNT, description="such as `2Gi`: of one file")
+
+    @field_validator("memory", "file_size")
+    @classmethod
+    def _amount(cls, value: str) -> str:
+        try:
+            parse_bytes(value or "0")
+        except InvalidInput as error:
+            msg = f"{error.message}; {error.hint[0].lower()}{error.hint[1:]}"
+            raise ValueError(msg) from None
+        return value
+
+    @model_validator(mode="after")
+    def _enough_to_start(self) -> Self:
+        for name, value in self.wanted().items():
+            if value < LEAST[name]:
+                msg = f"{name} is less than {show_limit(name, LEAST[name])}, with which no component works"
+                raise ValueError(msg)
+        return self
+
+    def wanted(self) -> dict[str, int]:
+        """The limits that are stated, in bytes or numbers."""
+        stated = {"memory": parse_bytes(self.memory) if self.memory else None, "open_files": self.open_files or None,
+                  "processes": self.processes or None,
+                  "file_size": parse_bytes(self.file_size) if self.file_size else None}
+        return {name: value for name, value in stated.items() if value is not None}
+
+
+def show_limit(name: str, value: int) -> str:
+    """The value of a limit as people write it: `512Mi`, `256`."""
+    return show_bytes(value) if name in IN_BYTES else str(value)
+
+
 class Component(StrictModel):
     """One plugin object of the extension, or one that somebody else runs: exactly one of `plugin` and `address`."""
 
@@ -46,6 +94,7 @@ class Component(StrictModel):
     token: str = Field("", pattern=r"^(\{[A-Za-z_][\w-]*\})?$", description="`{setting}` with the secret that is "
                        "sent to `address` as a bearer token; an empty setting sends none")
     summary: str = ""
+    limits: ComponentLimits = Field(default_factory=ComponentLimits, description="what its processes get along with")
 
     @model_validator(mode="after")
     def _runs_somewhere(self) -> Self:
@@ -55,6 +104,9 @@ class Component(StrictModel):
             raise ValueError(msg)
         if self.token and not self.address:
             msg = f"the component {self.family} {self.name} has a `token` and no `address` to send it to"
+            raise ValueError(msg)
+        if self.address and self.limits.wanted():
+            msg = f"the component {self.family} {self.name} has `limits`, and somebody else runs it at its `address`"
             raise ValueError(msg)
         return self
 
