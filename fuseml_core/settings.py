@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuseml_core.domain.errors import Invalid
+from fuseml_sdk.errors import InvalidInput
+from fuseml_sdk.quantities import parse_bytes
 
 DEFAULT_PORT = 8765
 #: A Unix socket address has room for 108 bytes on Linux (104 on macOS), the closing NUL included.
@@ -39,10 +41,12 @@ class Settings:
         job_timeout: Seconds a job may run when nothing else is said.
         drain_seconds: Seconds a replaced service goes on serving old connections.
         plugin_idle: Seconds without a call after which the process of an extension ends until the next one; 0: never.
-        plugin_memory: Bytes of address space of a plugin process; 0: no limit.
-        plugin_files: Descriptors that a plugin process may have open at once; 0: no limit.
-        plugin_processes: Processes and threads of an extension that has a user of its own; 0: no limit.
-        plugin_file_size: Bytes of the largest file that a plugin process may write; 0: no limit.
+        plugin_memory: Bytes of memory of a component that states none; 0: no limit.
+        plugin_files: Descriptors that each of its processes may have open at once; 0: no limit.
+        plugin_processes: Processes and threads of such a component; 0: no limit.
+        plugin_file_size: Bytes of the largest file that it may write; 0: no limit.
+        plugin_max_memory, plugin_max_files, plugin_max_processes, plugin_max_file_size: The most that manifests and
+            administrators may ask for; 0: no limit.
         plugin_uids: First and last number of users for extensions, where the server is root; None: they get none.
         extension_generations: How many sets of extensions are kept to go back to, the one in force included.
         marketplace_seconds: How often catalogs of marketplaces are updated by themselves; 0: never.
@@ -76,6 +80,10 @@ class Settings:
     plugin_files: int
     plugin_processes: int
     plugin_file_size: int
+    plugin_max_memory: int
+    plugin_max_files: int
+    plugin_max_processes: int
+    plugin_max_file_size: int
     plugin_uids: tuple[int, int] | None
     extension_generations: int
     extension_grace: float
@@ -137,10 +145,14 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         job_timeout=float(_integer(env, "FUSEML_JOB_TIMEOUT", 24 * 3600, 1, 10**9)),
         drain_seconds=float(_integer(env, "FUSEML_DRAIN_SECONDS", 30, 0, 3600)),
         plugin_idle=float(_integer(env, "FUSEML_PLUGIN_IDLE", 300, 0, 10**9)),
-        plugin_memory=_integer(env, "FUSEML_PLUGIN_MEMORY", 4 << 30, 0, 1 << 62),
+        plugin_memory=_bytes(env, "FUSEML_PLUGIN_MEMORY", 4 << 30),
         plugin_files=_integer(env, "FUSEML_PLUGIN_FILES", 4096, 0, 1 << 20),
         plugin_processes=_integer(env, "FUSEML_PLUGIN_PROCESSES", 1024, 0, 1 << 22),
-        plugin_file_size=_integer(env, "FUSEML_PLUGIN_FILE_SIZE", 64 << 30, 0, 1 << 62),
+        plugin_file_size=_bytes(env, "FUSEML_PLUGIN_FILE_SIZE", 64 << 30),
+        plugin_max_memory=_bytes(env, "FUSEML_PLUGIN_MAX_MEMORY", _physical_memory()),
+        plugin_max_files=_integer(env, "FUSEML_PLUGIN_MAX_FILES", 1 << 16, 0, 1 << 20),
+        plugin_max_processes=_integer(env, "FUSEML_PLUGIN_MAX_PROCESSES", 1 << 14, 0, 1 << 22),
+        plugin_max_file_size=_bytes(env, "FUSEML_PLUGIN_MAX_FILE_SIZE", 0),
         plugin_uids=_users(env),
         extension_generations=_integer(env, "FUSEML_EXTENSION_GENERATIONS", 5, 1, 1000),
         marketplace_seconds=float(_integer(env, "FUSEML_MARKETPLACE_SECONDS", 6 * 3600, 0, 10**9)),
@@ -186,6 +198,14 @@ def _integer(env: Mapping[str, str], name: str, default: int, low: int, high: in
     if not re.fullmatch(r"\d+", raw) or not low <= int(raw) <= high:
         raise Invalid(f"{name} has the value {raw!r}", hint=f"Set it to a whole number from {low} to {high}.")
     return int(raw)
+
+
+def _bytes(env: Mapping[str, str], name: str, default: int) -> int:
+    raw = env.get(name, "")
+    try:
+        return parse_bytes(raw) if raw else default
+    except InvalidInput as error:
+        raise Invalid(f"{name}: {error.message}", hint=error.hint) from None
 
 
 def _flag(env: Mapping[str, str], name: str) -> bool:

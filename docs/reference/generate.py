@@ -105,8 +105,8 @@ def manifest() -> str:
     """Fields of `extension.toml`."""
     from fuseml_sdk import manifest as m
 
-    return _fields(m.ExtensionManifest, m.Dependency, m.Permission, m.Component, m.EnvironmentSource, m.ContentFile,
-                   m.LintException)
+    return _fields(m.ExtensionManifest, m.Dependency, m.Permission, m.Component, m.ComponentLimits, m.EnvironmentSource,
+                   m.ContentFile, m.LintException)
 
 
 #: Families as headings.

@@ -6,8 +6,6 @@ See https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quant
 from __future__ import annotations
 
 import re
-from decimal import Decimal
-
 from fuseml_sdk.errors import InvalidInput
 
 #: For JSON Schema; a number, and a unit of powers of 1024 or of 1000.
@@ -29,7 +27,8 @@ def parse_bytes(text: str) -> int:
     found = _QUANTITY.fullmatch(text)
     if found is None:
         raise InvalidInput(f"{text!r} is not an amount of bytes", hint="Write it like 512Mi, 1.5Gi or 1048576.")
-    return int(Decimal(found[1]) * _UNITS.get(found[2] or "", 1))
+    whole, _, part = found[1].partition(".")
+    return int(whole + part) * _UNITS.get(found[2] or "", 1) // 10 ** len(part)
 
 
 def show_bytes(amount: int) -> str:
