@@ -22,6 +22,7 @@ from fuseml_core.host.facades import default_timeout
 from fuseml_core.host.gate import Gate
 from fuseml_core.host.metrics import Series
 from fuseml_core.host.tracing import Trace, TracedCall
+from fuseml_sdk import problems
 from fuseml_sdk.calls import Call, served
 from fuseml_sdk.contract import Operation
 from fuseml_sdk.errors import Cancelled, Internal, PluginError
@@ -95,8 +96,8 @@ class Lane:
                 return self._check_result(result, extra="ignore")
             except ValidationError:
                 raise self._wrong(result) from None
-        except Exception as error:
-            failure = self._failed(error)
+        except (Exception, SystemExit) as error:
+            failure = self._failed(error if isinstance(error, Exception) else problems.unexpected(error))
             outcome = failure.type
             self._series.note(outcome)
             if failure is error:

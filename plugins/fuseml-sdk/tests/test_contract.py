@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import subprocess
 import sys
 import types
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 from fuseml_sdk import contract
 from fuseml_sdk.errors import Internal, InvalidInput
 from fuseml_sdk.hookspecs import FAMILIES, IDEMPOTENT
-from fuseml_sdk.types import ArtifactRef, Location, RegisterRequest
+from fuseml_sdk.types import ArtifactRef, Location, Metric, RegisterRequest, WorkloadStatus
 
 SCALARS = (str, int, float, bool, type(None), typing.Any)
 
@@ -77,6 +78,18 @@ def test_arguments_survive_the_wire():
     operation = contract.operations()["store_locate"]
     arguments = {"ref": ArtifactRef(kind="model", project="p", name="ü", digest="sha256:1"), "accepts": ["file", "s3"]}
     assert operation.decode_arguments(operation.encode_arguments(arguments)) == arguments
+
+
+def test_numbers_that_json_does_not_have_survive_the_wire():
+    """A training that diverges reports them, and its state must not be lost for it."""
+    operation = contract.operations()["agent_status"]
+    status = WorkloadStatus(name="x", state="running", timings={"a": math.inf},
+                            metrics=[Metric(key="loss", value=math.nan), Metric(key="gain", value=-math.inf)])
+    body = operation.encode_result([status])
+    assert json.loads(body, parse_constant=pytest.fail)[0]["metrics"][0]["value"] == "NaN"
+    (read,) = operation.decode_result(body)
+    assert math.isnan(read.metrics[0].value)
+    assert (read.metrics[1].value, read.timings) == (-math.inf, {"a": math.inf})
 
 
 def test_unknown_arguments_and_fields_of_a_newer_caller_are_ignored():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from fuseml_core.host.in_process import STRICT_VARIABLE
+from fuseml_core.host.lanes import IN_A_ROW
 from fuseml_sdk import errors
 from fuseml_sdk.types import (
     ArtifactRef,
@@ -89,8 +92,13 @@ def test_every_error_class_crosses(host, add, kind):
 
 
 def test_a_defect_becomes_internal_with_type_and_message(host, add):
+    agent = host.agent(add("agent"))
     with pytest.raises(errors.Internal, match="^KeyError: 'odd'"):
-        host.agent(add("agent")).status(["defect-"])
+        agent.status(["defect-"])
+    for _ in range(2 * IN_A_ROW):  # in the server's process: until it has shown to be quick
+        assert math.isnan(agent.status(["diverged-"])[0].metrics[0].value)
+    with pytest.raises(errors.Internal, match="^SystemExit: that was all"):
+        agent.status(["quit-"])
 
 
 def test_a_wrong_result_is_found_at_the_boundary(host, add):

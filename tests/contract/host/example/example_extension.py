@@ -25,6 +25,7 @@ from fuseml_sdk.types import (
     GarbageReport,
     Location,
     LogChunk,
+    Metric,
     RunnableDescriptor,
     StoreDescription,
     StoreEvent,
@@ -151,6 +152,10 @@ class Agent(_Configured):
             raise errors.BY_TYPE[argument](f"raised {argument}", hint="a hint", details={"code": 7})
         if verb == "defect":
             raise KeyError("odd")
+        if verb == "quit":
+            raise SystemExit("that was all")
+        if verb == "diverged":
+            return WorkloadStatus(name=name, state="running", metrics=[Metric(key="loss", value=float("nan"))])
         if verb == "none":
             return "not a status"
         if verb == "hang":
