@@ -5,9 +5,10 @@ an extension runs before the confinement is in force, and so that it costs a few
 in force it puts in force, or it ends: what a machine cannot do is decided, and reported, by the host.
 
 Arguments, in this order of effect whatever their order is: `umask=OCTAL`, `limit=NUMBER:VALUE` (setrlimit),
-`drop-capabilities`, `user=UID:GID,GID…`, `read=PATH`, `write=PATH`, `device=PATH`, `connect=PORT`, `landlock=ABI:FLAGS`
-(`n` TCP, `s` scopes), `seccomp=HEX` (a BPF program), `--`, then the command.
-See landlock(7), seccomp(2), prctl(2), capabilities(7).
+`oom-score=N` (how readily the kernel ends it when memory is short), `drop-capabilities`, `user=UID:GID,GID…`,
+`read=PATH`, `write=PATH`, `device=PATH`, `connect=PORT`, `landlock=ABI:FLAGS` (`n` TCP, `s` scopes), `seccomp=HEX` (a
+BPF program), `--`, then the command.
+See landlock(7), seccomp(2), prctl(2), capabilities(7), proc_pid_oom_score_adj(5).
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ def main(arguments: list[str]) -> int:
     command = arguments[split + 1:]
     try:
         _limits(told)
+        for value in _every(told, "oom-score"):
+            with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123  # pathlib costs milliseconds here
+                file.write(value)
         if _LINUX:
             # Descriptors beyond those of the serve runtime are nobody's business; kernels before 5.9 cannot do it.
             _libc.syscall(_CLOSE_RANGE, ctypes.c_uint(5), ctypes.c_uint(0xFFFFFFFF), 0)

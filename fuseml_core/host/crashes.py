@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -15,6 +16,10 @@ SHOWN, KEPT = 10, 100
 #: Bytes that are read of a file, whatever it has become.
 MAX_FILE = 8 * 1024 * 1024
 OUT_OF_MEMORY = "out of memory"
+#: Counts the processes of the machine that the kernel ended for want of memory.
+_MACHINE = Path("/proc/vmstat")
+#: Seconds between two looks at the counters while a process is called.
+_LOOK = 1.0
 #: Several components of an extension share a file; crashes are rare enough for one lock.
 _lock = threading.Lock()
 
@@ -117,26 +122,61 @@ def _report(line: str) -> CrashReport | None:
         return None
 
 
-def kernel_kills() -> int:
-    """How many processes the kernel has ended for want of memory: in our control group, and on the machine."""
-    total = 0
-    for path in _counters():
+class KernelKills:
+    """Tells afterwards whether the kernel ended a process for want of memory.
+
+    The control group that the process is in counts such kills, whether the group or the machine ran out. Where no
+    group counts, the machine does. See the kernel's documents cgroup-v2 and cgroup-v1/memory.
+
+    Args:
+        pid: Of a process that runs.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, pid: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pid, self._clock = pid, clock
+        self._looking = threading.Lock()
+        self._at = clock()
+        self._before = self._now = _kills_around(pid)
+
+    def look(self) -> None:
+        """Note where it is and what was counted by now, once in a while: others are killed, and it may be moved."""
+        if self._clock() - self._at < _LOOK or not self._looking.acquire(blocking=False):
+            return
         try:
-            for line in path.read_text("ascii", "replace").splitlines():
-                name, _, value = line.partition(" ")
-                if name == "oom_kill" and value.strip().isdigit():
-                    total += int(value)
-        except OSError:
-            continue
-    return total
+            # Compared with the look before: what is counted at this very moment may be its own end.
+            self._before, self._now, self._at = self._now, _kills_around(self._pid), self._clock()
+        finally:
+            self._looking.release()
+
+    def any_since(self) -> bool:
+        """Whether there was one lately; to be asked when it has ended."""
+        return any((_kills(path) or 0) > self._before.get(path, count) for path, count in self._now.items())
 
 
-def _counters() -> list[Path]:
-    paths = [Path("/proc/vmstat")]
+def _kills_around(pid: int) -> dict[Path, int]:
+    found = {path: count for path in _memory_groups(pid) if (count := _kills(path)) is not None}
+    return found or {_MACHINE: _kills(_MACHINE) or 0}
+
+
+def _kills(counters: Path) -> int | None:
     try:
-        groups = Path(f"/proc/{os.getpid()}/cgroup").read_text("utf-8", "replace").splitlines()
+        for line in counters.read_text("ascii", "replace").splitlines():
+            name, _, value = line.partition(" ")
+            if name == "oom_kill" and value.strip().isdigit():
+                return int(value)
     except OSError:
-        return paths
+        pass
+    return None
+
+
+def _memory_groups(pid: int) -> list[Path]:
+    """Files that count the kills in the control groups of a process."""
+    try:
+        groups = Path(f"/proc/{pid}/cgroup").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    paths: list[Path] = []
     for line in groups:
         _, controllers, group = (*line.split(":", 2), "", "")[:3]
         place = group.lstrip("/")
@@ -154,7 +194,7 @@ def cause_of(code: int, output: tuple[str, ...], *, killed_by_kernel: bool) -> t
     Args:
         code: Exit code, or the negative number of a signal.
         output: Its last lines.
-        killed_by_kernel: Whether the kernel has ended a process for want of memory while this one ran.
+        killed_by_kernel: Whether the kernel ended it for want of memory, if it was a kill; see :class:`KernelKills`.
 
     Returns:
         `cause` and `detail` of a :class:`CrashReport`.

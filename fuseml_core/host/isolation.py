@@ -23,6 +23,9 @@ from fuseml_core.host.syscalls import program
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.permissions import NETWORK, NONE, PORTS, SETTINGS, SYSTEM_CALLS, Permission, parse, unknown
 
+#: By how many thousandths of the memory a plugin process counts for more when the kernel chooses what to end.
+_SOONER = 100
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -191,7 +194,7 @@ class Isolation:
 
     def _machine_arguments(self, permissions: tuple[Permission, ...], files: Files, user: User | None) -> list[str]:
         machine, forms = self._machine, {permission.kind.form for permission in permissions}
-        told = []
+        told = _memory_arguments() if machine.linux else []
         if machine.linux and os.geteuid() == 0:
             told.append("drop-capabilities")
         if user is not None:
@@ -228,6 +231,15 @@ class Isolation:
         if self._users is None or not self._machine.root:
             return None
         return self._users.user_for(component)
+
+
+def _memory_arguments() -> list[str]:
+    """When memory is short, the kernel shall rather end a plugin, which starts again, than the server."""
+    try:
+        own = int(Path("/proc/self/oom_score_adj").read_text("ascii"))
+    except (OSError, ValueError):
+        return []
+    return [f"oom-score={min(own + _SOONER, 1000)}"]
 
 
 def _is_compiled(component: Component, python: str) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fuseml_core.host.components import Component
-from fuseml_core.host.crashes import CrashReport, cause_of, kernel_kills
+from fuseml_core.host.crashes import CrashReport, KernelKills, cause_of
 from fuseml_core.host.isolation import Isolation
 from fuseml_core.host.output import OutputCapture
 from fuseml_core.host.spawn import spawn
@@ -52,7 +52,7 @@ class PluginProcess:
         self._in_flight: dict[object, tuple[str, str]] = {}
         self._lost: deque[tuple[float, str, str]] = deque(maxlen=32)
         self._report: CrashReport | None = None
-        self._kills = kernel_kills()
+        self._starved = False
         self._lock = threading.Lock()
         self._reaped = False
         self._stopping = False
@@ -64,6 +64,7 @@ class PluginProcess:
         self.exited = threading.Event()
         self._confined = isolation.confine(component, ["-m", "fuseml_sdk.serve", component.plugin], environ)
         self._launch(component, listener, log)
+        self._kills = KernelKills(self.pid)
         threading.Thread(target=self._watch, name=f"fuseml-watch-{self.pid}", daemon=True).start()
 
     def _launch(self, component: Component, listener: socket.socket, log: Path) -> None:
@@ -106,6 +107,7 @@ class PluginProcess:
     def request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str],
                 timeout: float | None) -> Answer:
         """Exchange one request for an answer; see :meth:`ConnectionPool.request`."""
+        self._kills.look()
         key, about = object(), (path.rpartition("/")[2], headers.get("fuseml-call-id", ""))
         self._in_flight[key] = about
         try:
@@ -147,7 +149,7 @@ class PluginProcess:
         calls = [*serving.values(), *(about for at, *about in list(self._lost) if now - at < _RECENT)]
         output = tuple(self._output.tail(_SHOWN_LINES))
         cause, detail = cause_of(os.waitstatus_to_exitcode(self._status), output,
-                                 killed_by_kernel=not self._killed and kernel_kills() > self._kills)
+                                 killed_by_kernel=self._starved)
         component = self._component
         return CrashReport(
             at=time.time(), cause=cause, detail=detail, output=output, ran_for=round(self._lifetime, 3),
@@ -184,6 +186,7 @@ class PluginProcess:
             self._reaped = True
             return
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self._starved = not self._killed and self._kills.any_since()
         with self._lock:
             # Until it is reaped its number is taken, so this reaches what it left behind in its group and nobody else.
             with contextlib.suppress(ProcessLookupError, PermissionError):

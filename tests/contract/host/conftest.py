@@ -23,6 +23,23 @@ from fuseml_core.host import Component, PluginHost
 EXAMPLE = Path(__file__).parent / "example"
 
 
+def alive(pid):
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def until(condition, seconds=30.0):
+    """Ask until the answer is true or the time is over; gives the last answer."""
+    end = time.monotonic() + seconds
+    while not (answer := condition()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return answer
+
+
 @pytest.fixture(scope="session")
 def extension_python(tmp_path_factory):
     """Interpreter of a virtual environment with the SDK and the example extension in it."""

@@ -21,20 +21,7 @@ from fuseml_core.host.subprocess_hosting import SubprocessHosting
 from fuseml_sdk import errors
 from fuseml_sdk.types import ArtifactRef, RegisterRequest
 
-
-def _alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-def _until(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    return condition()
+from .conftest import alive, until
 
 
 def _request(name="n", **labels):
@@ -57,7 +44,7 @@ def test_r130_adding_starts_nothing_and_the_first_call_starts_it(host, store):
     info = _info(host)
     assert (info.state, info.restarts, info.last_crash) == ("ready", 0, "")
     assert info.pid != os.getpid()
-    assert _alive(info.pid)
+    assert alive(info.pid)
 
 
 def test_r133_kill_9_and_the_next_call_works(host, store):
@@ -98,7 +85,7 @@ def test_a_call_that_is_not_idempotent_is_not_repeated(host, store):
 def test_a_call_that_is_not_idempotent_works_after_kill_9(host, store):
     store.describe()
     os.kill(_info(host).pid, signal.SIGKILL)
-    _until(lambda: _info(host).state == "failed")
+    until(lambda: _info(host).state == "failed")
     assert store.collect_garbage([], True).bytes == 5
 
 
@@ -194,7 +181,7 @@ def test_the_plugin_has_a_process_group_of_its_own_and_a_private_socket(host, st
     assert path.stat().st_mode & 0o777 == 0o600
     host.shutdown()
     assert not path.exists()
-    assert not _alive(pid)
+    assert not alive(pid)
 
 
 def test_output_is_kept_in_the_log_of_the_extension(host, store, tmp_path):
@@ -216,7 +203,7 @@ def test_remove_drains_calls_in_flight(host, component):
     host.remove("agent-0", 10)
     thread.join(20)
     assert answers == ["unknown"]
-    assert not _alive(pid)
+    assert not alive(pid)
     assert host.components() == []
     with pytest.raises(NotFound):
         agent.describe()
@@ -243,7 +230,7 @@ def test_remove_forces_what_does_not_end(host, component):
     assert time.monotonic() - started < 5
     thread.join(20)
     assert isinstance(caught[0], errors.PluginError)
-    assert not _alive(pid)
+    assert not alive(pid)
 
 
 def test_r130_replacing_serves_without_a_gap(host, component):
@@ -271,7 +258,7 @@ def test_r130_replacing_serves_without_a_gap(host, component):
         thread.join(20)
     assert failures == []
     assert len(pids) == 2
-    assert not _alive(old)
+    assert not alive(old)
 
 
 HOST = '''
@@ -293,10 +280,10 @@ def test_r133_kill_9_of_the_host_leaves_no_orphan(extension_python, runtime_dir,
     host = subprocess.Popen([sys.executable, "-c", HOST, str(extension_python), str(runtime_dir), str(tmp_path / "state"),
                              str(Path(__file__).parent / "example")], stdout=subprocess.PIPE, text=True)
     child = int(host.stdout.readline())
-    assert _alive(child)
+    assert alive(child)
     host.kill()
     host.communicate(timeout=10)
-    assert _until(lambda: not _alive(child), 5)
+    assert until(lambda: not alive(child), 5)
     (stale,) = runtime_dir.glob("p-*.sock")
 
     def removed_by_the_next_host():
@@ -304,7 +291,7 @@ def test_r133_kill_9_of_the_host_leaves_no_orphan(extension_python, runtime_dir,
         return not stale.exists()
 
     # The last thread of a killed process closes the socket a moment after the process counts as dead.
-    assert _until(removed_by_the_next_host)
+    assert until(removed_by_the_next_host)
 
 
 def test_sockets_of_a_living_host_are_left_alone(host, store, runtime_dir, tmp_path):
@@ -326,7 +313,7 @@ def test_no_descriptor_is_left_behind(host, component):
     before = len(os.listdir("/proc/self/fd"))
     for number in range(1, 4):
         round_trip(number)
-    assert _until(lambda: len(os.listdir("/proc/self/fd")) <= before, 5)
+    assert until(lambda: len(os.listdir("/proc/self/fd")) <= before, 5)
 
 
 def test_r130_two_environments_serve_side_by_side(host, component):
@@ -357,7 +344,7 @@ def test_crashes_under_load_lose_no_idempotent_call(component, runtime_dir, tmp_
 
     def everybody_was_served():
         before = list(done)  # the first call to end may have been answered before the crash
-        return _until(lambda: all(now > then + 1 for now, then in zip(done, before, strict=True)), 30)
+        return until(lambda: all(now > then + 1 for now, then in zip(done, before, strict=True)), 30)
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
     for thread in threads:

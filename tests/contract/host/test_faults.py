@@ -24,20 +24,7 @@ from fuseml_core.host.subprocess_hosting import SubprocessHosting
 from fuseml_sdk import errors
 from fuseml_sdk.types import ArtifactRef, RegisterRequest, StoreQuery
 
-
-def _alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-def _until(condition, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    return condition()
+from .conftest import alive, until
 
 
 def _info(host):
@@ -105,14 +92,14 @@ def test_an_answer_that_never_comes_ends_at_the_deadline(host, raw, name):
     agent = raw(name)
     with pytest.raises(errors.Cancelled, match="before the deadline"):
         agent.status(["x"], timeout=2)
-    assert _alive(_info(host).pid)  # It may be busy with what others asked for.
+    assert alive(_info(host).pid)  # It may be busy with what others asked for.
 
 
 def test_a_flood_of_stderr_blocks_nobody_and_stays_small(host, agent, tmp_path):
     assert agent.status(["fault-floods_stderr"], timeout=120)[0].state == "unknown"
     log = tmp_path / "logs" / "example.log"
     host.remove("agent-0", 10)
-    assert _until(lambda: "lines were dropped: more than" in log.read_text())
+    assert until(lambda: "lines were dropped: more than" in log.read_text())
     assert log.stat().st_size < 11 * 1024 * 1024
     assert "a line of a flood" in log.read_text()
 
@@ -120,16 +107,16 @@ def test_a_flood_of_stderr_blocks_nobody_and_stays_small(host, agent, tmp_path):
 def test_children_end_with_their_plugin(host, agent, tmp_path):
     agent.status(["fault-forks_children"])
     children = [int(pid) for pid in (tmp_path / "state-0" / "children").read_text().split()]
-    assert all(map(_alive, children))
+    assert all(map(alive, children))
     os.kill(_info(host).pid, signal.SIGKILL)
-    assert _until(lambda: not any(map(_alive, children)))
+    assert until(lambda: not any(map(alive, children)))
 
 
 def test_a_plugin_that_ignores_sigterm_is_ended_all_the_same(host, agent):
     agent.status(["fault-ignores_sigterm"])
     pid = _info(host).pid
     host.remove("agent-0", 0.5)
-    assert _until(lambda: not _alive(pid))
+    assert until(lambda: not alive(pid))
 
 
 @pytest.mark.full
@@ -257,7 +244,7 @@ def test_r133_kill_9_at_random_moments_of_1000_calls_loses_nothing(component, ru
 
     def kill():
         for moment in moments:
-            assert _until(lambda moment=moment: sum(ended) >= moment and hosting.info().pid is not None, 240)
+            assert until(lambda moment=moment: sum(ended) >= moment and hosting.info().pid is not None, 240)
             with contextlib.suppress(ProcessLookupError, TypeError):  # it has just ended by itself
                 os.kill(hosting.info().pid, signal.SIGKILL)
 
@@ -325,7 +312,7 @@ def test_r133_kill_9_of_the_host_at_random_moments_of_1000_calls(extension_pytho
                 break
         _, told = host.communicate(timeout=60)
         assert last == "done" or host.returncode == -signal.SIGKILL, told
-        assert _until(lambda: not any(map(_alive, plugins)), 60)
+        assert until(lambda: not any(map(alive, plugins)), 60)
     assert kills >= 5
     names = {path.name for path in made.state_dir.glob("p-n*.json")}
     assert len(names) == 1000  # every call that was acknowledged, and nothing else
@@ -340,7 +327,7 @@ def test_descriptors_and_threads_do_not_grow_with_crashes(host, component):
 
     def round_trip():
         os.kill(_info(host).pid, signal.SIGKILL)
-        assert _until(lambda: _info(host).state == "failed")
+        assert until(lambda: _info(host).state == "failed")
         host._entries[made.id][0]._policy.failures = 0
         agent.describe(timeout=60)
 
@@ -348,6 +335,6 @@ def test_descriptors_and_threads_do_not_grow_with_crashes(host, component):
     before, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
     for _ in range(8):
         round_trip()
-    assert _until(lambda: len(os.listdir("/proc/self/fd")) <= before + 2)
-    assert _until(lambda: threading.active_count() <= threads + 2)
+    assert until(lambda: len(os.listdir("/proc/self/fd")) <= before + 2)
+    assert until(lambda: threading.active_count() <= threads + 2)
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 64

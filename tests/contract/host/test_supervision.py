@@ -26,12 +26,7 @@ from fuseml_sdk import errors
 from fuseml_sdk.calls import Call
 from fuseml_sdk.types import ArtifactRef, RegisterRequest
 
-
-def _until(condition, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    return condition()
+from .conftest import until
 
 
 def _info(host):
@@ -63,7 +58,7 @@ def test_r133_an_idle_process_ends_and_the_next_call_starts_it_again(runtime_dir
         store = host.store("store-0")
         store.register(_request())
         (path,) = runtime_dir.glob("p-*.sock")
-        assert _until(lambda: _info(host).pid is None)
+        assert until(lambda: _info(host).pid is None)
         info = _info(host)
         assert (info.state, info.last_crash, info.crashes) == ("idle", "", ())
         assert path.exists()  # the socket stays
@@ -92,7 +87,7 @@ def test_a_process_is_not_ended_while_a_call_is_in_flight(host, component):
     host.add(dataclasses.replace(component("agent"), idle_seconds=0.0))
     agent = host.agent("agent-0")
     thread, answers = _in_thread(lambda: agent.status(["hang-1.5"])[0].state)
-    assert _until(lambda: _info(host).in_flight == 1 and _info(host).state == "ready")
+    assert until(lambda: _info(host).in_flight == 1 and _info(host).state == "ready")
     pid = _info(host).pid
     eviction = Eviction(host._evictable)
     assert eviction.look() == []
@@ -116,7 +111,7 @@ def test_calls_that_come_while_a_process_is_ended_wait_for_the_next_one():
     with gate.paused() as free:
         assert free
         thread, answers = _in_thread(lambda: gate.enter(Call(time.monotonic() + 30), "x"))
-        assert _until(lambda: gate.waiting == 1)
+        assert until(lambda: gate.waiting == 1)
         assert answers == []
     thread.join(30)
     assert gate.active == 1
@@ -131,9 +126,9 @@ def test_a_full_queue_is_told_at_once_with_the_time_to_come_back(host, component
     gate = host._entries["store-0"][1]
     gate.resize(1)
     occupied, _ = _in_thread(lambda: store.collect_garbage(["wait"], True))
-    assert _until(lambda: gate.active == 1)
+    assert until(lambda: gate.active == 1)
     waiting = [_in_thread(lambda: store.health(timeout=60)) for _ in range(2)]
-    assert _until(lambda: gate.waiting == 2)
+    assert until(lambda: gate.waiting == 2)
     with pytest.raises(errors.NotReady, match="busy with 1 calls, and 2 more wait") as caught:
         store.health(timeout=60)
     assert caught.value.details["retry_after"] >= 1
@@ -153,7 +148,7 @@ def test_a_plugin_sees_that_its_caller_has_given_up(host, component, tmp_path, h
     with contextlib.suppress(errors.Cancelled):  # or the plugin, which sees the same deadline, answers just in time
         agent.status(["cancellable-60"], timeout=0.5)
     seen = tmp_path / "state-0" / "cancelled"
-    assert _until(lambda: seen.exists() and seen.read_text())
+    assert until(lambda: seen.exists() and seen.read_text())
     assert float(seen.read_text()) < 30
 
 
@@ -166,9 +161,9 @@ def test_a_connection_that_closes_before_the_deadline_cancels_the_call(host, com
         caller.connect(str(path))
         caller.sendall(b"POST /v1/hooks/agent_status HTTP/1.1\r\nhost: p\r\ncontent-length: %d\r\n\r\n%b"
                        % (len(body), body))
-        assert _until((tmp_path / "state-0" / "begun").exists)
+        assert until((tmp_path / "state-0" / "begun").exists)
         assert not (tmp_path / "state-0" / "cancelled").exists()
-    assert _until((tmp_path / "state-0" / "cancelled").exists)
+    assert until((tmp_path / "state-0" / "cancelled").exists)
 
 
 def test_a_caller_that_closes_only_its_sending_side_gets_its_answer(host, component, runtime_dir):
@@ -191,7 +186,7 @@ def test_a_crash_report_names_the_hook_and_the_call_and_survives_the_host(host, 
     host.add(component("store"))
     with pytest.raises(errors.Permanent):
         host.store("store-0").collect_garbage(["die"], True)
-    assert _until(lambda: _info(host).crashes)
+    assert until(lambda: _info(host).crashes)
     (report,) = _info(host).crashes
     assert (report.cause, report.hook, report.component, report.version) == (
         "exit code 13", "store_collect_garbage", "store/toy", "1.2.3")
@@ -262,11 +257,11 @@ def test_output_goes_on_when_the_flood_is_over_and_says_what_is_missing(tmp_path
     capture = OutputCapture(read, log, "l", clock=lambda: now[0])
     with os.fdopen(write, "wb", buffering=0) as pipe:
         pipe.write(b"x\n" * (BURST + 500))
-        assert _until(lambda: log.exists() and len(log.read_text().splitlines()) == BURST)
-        assert _until(lambda: capture._dropped == 500)
+        assert until(lambda: log.exists() and len(log.read_text().splitlines()) == BURST)
+        assert until(lambda: capture._dropped == 500)
         now[0] = 1.0
         pipe.write(b"calm again\n")
-        assert _until(lambda: "calm again" in log.read_text())
+        assert until(lambda: "calm again" in log.read_text())
     capture.wait(30)
     assert log.read_text().splitlines()[-2].endswith("(500 lines were dropped: more than 1000 lines in a second)")
 
@@ -325,7 +320,7 @@ def test_a_hook_that_has_shown_to_be_quick_runs_on_the_callers_thread_and_agrees
     ref = ArtifactRef(kind="model", project="p", name="nobody", digest="sha256:1")
     for _ in range(3 * IN_A_ROW):
         assert store.delete(ref) is False
-    assert _until(lambda: store.delete(ref) is False and "store_delete" in host._entries["store-0"].lanes)
+    assert until(lambda: store.delete(ref) is False and "store_delete" in host._entries["store-0"].lanes)
     assert store.delete(ref) is False
     with pytest.raises(errors.InvalidInput, match="store_delete: ref") as caught:
         store.delete("nothing")  # type: ignore[arg-type]
@@ -343,7 +338,7 @@ def test_a_quick_hook_that_hangs_after_all_is_reported_and_goes_the_long_way(hos
     host.add(component("agent", "in-process"))
     agent = host.agent("agent-0")
     lanes = host._entries["agent-0"].lanes
-    assert _until(lambda: agent.status(["x"])[0].state == "unknown" and "agent_status" in lanes)
+    assert until(lambda: agent.status(["x"])[0].state == "unknown" and "agent_status" in lanes)
     with capture_logs() as written, pytest.raises(errors.Cancelled, match="after its deadline|before the deadline"):
         agent.status(["hang-2"], timeout=0.2)
     assert "agent_status" not in lanes

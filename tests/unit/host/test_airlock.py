@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,14 @@ def test_r133_umask_and_limits_are_in_force_and_variables_are_kept():
     done = launch("umask=077", f"limit={resource.RLIMIT_NOFILE}:99", f"limit={resource.RLIMIT_CORE}:0")
     assert done.stdout.split() == ["0077", "99", "0", "kept"]
     assert done.returncode == 0
+
+
+@linux
+def test_r133_the_kernel_is_told_what_to_end_first():
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    done = launch(f"oom-score={min(own + 7, 1000)}", command=("/bin/cat", "/proc/self/oom_score_adj"))
+    assert int(done.stdout) == min(own + 7, 1000)
+    assert launch("oom-score=nonsense").returncode == airlock.REFUSED
 
 
 @linux

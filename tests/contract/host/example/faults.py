@@ -66,3 +66,18 @@ def dies_of_hunger(_):
         sys.stderr.write("Traceback (most recent call last):\nMemoryError\n")
         sys.stderr.flush()
         os._exit(1)
+
+
+def starves_once(state):
+    """Needs up to 2 GiB the first time, page by page: where less may be had, the kernel ends it."""
+    if (state / "starved").exists():
+        return
+    (state / "starved").touch()
+    while len(_leaked) < 256:
+        _leaked.append(b"\1" * (8 << 20))
+
+
+def starves_always(_):
+    """The same each time."""
+    while len(_leaked) < 256:
+        _leaked.append(b"\1" * (8 << 20))
