@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 
 import structlog
@@ -12,12 +13,13 @@ import structlog
 from fuseml_core.domain.errors import FusemlError, Unavailable
 from fuseml_core.domain.records import FINAL_STEP_STATES, Instance, InstanceState, Step, StepState
 from fuseml_core.engine.completion import Completion, interruption
+from fuseml_core.engine.ending import ENDED, Ending
 from fuseml_core.engine.progress import Progress
 from fuseml_core.engine.serving import CANCEL_GRACE, Serving
 from fuseml_core.service.components import Agent, Components
 from fuseml_core.service.ports import Ledger
 from fuseml_sdk.errors import InvalidInput, NotReady, PluginError
-from fuseml_sdk.types import FINAL_STATES, WorkloadStatus
+from fuseml_sdk.types import WorkloadStatus
 
 log = structlog.get_logger(__name__)
 
@@ -26,11 +28,10 @@ IDLE = 1.0
 #: Seconds between two full comparisons with the agents, which make up for reports that were missed.
 COMPARE_EVERY = 5.0
 EVENTS_WAIT = 10.0
-#: Seconds that an agent may take to report the end of a workload that it forced to end.
-END_MARGIN = 5.0
+#: Seconds that agents have for the end of all workloads when the server ends; one may have to be started for it.
+END_TIMEOUT = 30.0
 #: Seconds after which an agent that is not there counts as removed; upgrading one takes less.
 MISSING_AFTER = 60.0
-ENDED = FINAL_STATES | {"unknown"}
 _LIVE_INSTANCES = (InstanceState.STARTING, InstanceState.READY)
 _LIVE_STEPS = (StepState.RUNNING, StepState.COMPLETING)
 
@@ -62,6 +63,7 @@ class Reconciler:
 
     def start(self) -> None:
         """Start the loop; reports of agents are listened to as they are found."""
+        self._quietly(self._serving.resume)
         thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -78,8 +80,12 @@ class Reconciler:
             if thread.name == "reconciler":
                 thread.join(timeout)
 
-    def stop_workloads(self, *, cancel_jobs: bool) -> None:
-        """Stop all service instances, and jobs if asked for. They start again with the server."""
+    def stop_workloads(self, *, cancel_jobs: bool) -> list[dict[str, str]]:
+        """Stop all service instances, and jobs if asked for. They start again with the server.
+
+        Returns:
+            What goes on all the same: `name` (of step or service), `workload`, `agent` and `reason` of each.
+        """
         self.stop()
         self._drain_reports()
         with self._ledger.read() as tx:
@@ -90,12 +96,15 @@ class Reconciler:
         # recorded; what runs is ended all the same, and the next start sees what became of it.
         self._quietly(self._serving.stop_all)
         names += jobs if cancel_jobs else []
-        for agent, workload in names:
-            self._quietly(partial(self._cancel, agent, workload))
-        until = time.monotonic() + CANCEL_GRACE + END_MARGIN
-        for agent, workload in names:
-            self._quietly(partial(self._await_end, agent, workload, until))
+        told, left = Ending(self._components, CANCEL_GRACE, END_TIMEOUT).end(names)
+        for status in told:
+            self._quietly(partial(self._take, status))
         self._compare()
+        named = [{"name": self._title(each.workload), **asdict(each)} for each in left]
+        for one in named:
+            log.warning("a workload goes on without the server", what=one["name"], agent=one["agent"],
+                        reason=one["reason"])
+        return named
 
     def activity(self) -> list[str]:
         """Names of the steps whose jobs are running, as `<run> <step>`."""
@@ -105,7 +114,9 @@ class Reconciler:
                     if s.workload not in services]
 
     def _run(self) -> None:
-        # What the database says of instances may be older than a reboot: ask first, then route.
+        # The data process says until now of services that start with the server that they are stopped.
+        self._quietly(self._serving.publish)
+        # What the database says of instances may be older than a reboot: ask, then route.
         self._quietly(self._compare)
         self._quietly(self._serving.publish)
         while not self._stop.is_set():
@@ -206,10 +217,15 @@ class Reconciler:
     def _cancel(self, agent: str, workload: str) -> None:
         self._take(self._components.agent(agent).cancel(workload, CANCEL_GRACE))
 
-    def _await_end(self, agent: str, workload: str, until: float) -> None:
-        """Wait until a cancelled workload has ended: nothing that was started outlives the server."""
-        while self._components.agent(agent).status([workload])[0].state not in ENDED and time.monotonic() < until:
-            time.sleep(0.05)
+    def _title(self, workload: str) -> str:
+        """What a workload is for people: a step of a run, or an instance of a service."""
+        with self._ledger.read() as tx:
+            step = tx.steps.by_workload(workload)
+            if step is not None:
+                return f"{tx.steps.run_name(step.id)} {step.name}"
+            instance = tx.services.instance_by_workload(workload)
+            service = tx.services.by_id(instance.service_id) if instance is not None else None
+        return f"service {service.name}" if service is not None else workload
 
     def _listen(self) -> None:
         """Hear the agents that have workloads; others would only be kept from resting."""

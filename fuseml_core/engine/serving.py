@@ -85,6 +85,8 @@ class Serving:
         if known is not None and known.state not in _LIVE:
             # The server was stopped while the step waited for room.
             tx.services.set_instance(known.id, state=InstanceState.STARTING)
+            if service.desired == "running":
+                self._say_starting(tx, service)
         if known is None:
             tx.services.add_instance(
                 {
@@ -227,6 +229,17 @@ class Serving:
                     )
         self.publish()
 
+    def resume(self) -> None:
+        """Say of services that were stopped with the server that they are starting, because it starts."""
+        with self._ledger.begin() as tx:
+            resting = [s for s in tx.services.all() if s.desired == "running" and s.state == ServiceState.STOPPED]
+            for service in resting:
+                self._say_starting(tx, service)
+
+    @staticmethod
+    def _say_starting(tx: Transaction, service: Service) -> None:
+        tx.services.set(service.id, state=ServiceState.STARTING, message="", updated_at=time.time())
+
     def publish(self) -> None:
         """Put the routing table that follows from the database into force."""
         with self._ledger.read() as tx:
@@ -350,7 +363,7 @@ class Serving:
                             "attempt": attempt,
                         }
                     )
-                tx.services.set(service.id, state=ServiceState.STARTING, updated_at=time.time())
+                self._say_starting(tx, service)
             agent.submit(workload)
         except (FusemlError, PluginError) as error:
             with self._ledger.begin() as tx:

@@ -35,21 +35,36 @@ def stop(settings: Settings, *, wait: bool = False, force: bool = False, timeout
     Raises:
         Refused: Jobs run, and neither `wait` nor `force` is given; or they still ran after `timeout`.
         Unavailable: The control process does not answer, so what runs is not known, and `force` is not given.
-        Failed: A process is still there after `timeout`.
+        Failed: A process is still there after `timeout`; or the server is stopped, and workloads go on that their
+            agents could not end (`left` in the details names them) or that nobody could ask for.
     """
     until = time.monotonic() + timeout
     found = status(settings)
     if found is None:
         _stop_leftovers(settings, until)
-        if not _left_workloads(settings):
+        # A server that ended in order has taken its state along; one that was killed may have left workloads behind,
+        # also where only an agent of an extension sees them. A server knows how to end them in order.
+        if not _left_workloads(settings) and not settings.state_file.exists():
             return False
-        # A server that was killed left workloads behind; only a server knows how to end them in order.
         found = start(settings, timeout=max(1.0, until - time.monotonic()))
     if not force:
         _require_idle(settings, wait, until)
-    _shut_down(settings, force, until)
+    left, trouble = _shut_down(settings, force, until)
     _terminate(settings, found, until)
+    if trouble and ("status" in trouble.details or _left_workloads(settings)):
+        raise Failed(f"The server is stopped, but not in order, so what it ran may go on: {trouble.message}",
+                     hint="End it in order: fuseml server start; fuseml server stop --force")
+    if left:
+        raise Failed(f"The server is stopped, but {_listed(left)}", details={"left": left},
+                     hint="End what goes on where its agent runs it; or repair the agent, then: fuseml server start; "
+                          "fuseml server stop --force")
     return True
+
+
+def _listed(left: list[dict[str, str]]) -> str:
+    one = len(left) == 1
+    named = "; ".join(f"{each['name']} (agent {each['agent']}: {each['reason']})" for each in left[:5])
+    return f"{len(left)} workload{' goes' if one else 's go'} on: {named}{'; …' if len(left) > 5 else ''}"
 
 
 def _left_workloads(settings: Settings) -> bool:
@@ -79,16 +94,18 @@ def _jobs(settings: Settings) -> list[str]:
     return [str(name) for name in activity.get("jobs", [])]
 
 
-def _shut_down(settings: Settings, force: bool, until: float) -> None:
+def _shut_down(settings: Settings, force: bool, until: float) -> tuple[list[dict[str, str]], Unavailable | None]:
     """Ask control to stop services and agents, and with `force` jobs. The launcher asks once more; that is harmless.
 
-    Control knows what runs: one that has just died is started again by the launcher, and worth a short wait.
+    Control knows what runs: one that has just died is started again by the launcher, and worth a short wait. Returns
+    what could not be ended, and what went wrong when control was asked.
     """
     patience = min(until, time.monotonic() + RESTART_TIMEOUT)
     while True:
         try:
-            ask(settings.control_socket, "POST", "/internal/shutdown", {"stop_services": True, "cancel_jobs": force},
-                timeout=max(1.0, until - time.monotonic()))
+            answer = ask(settings.control_socket, "POST", "/internal/shutdown",
+                         {"stop_services": True, "cancel_jobs": force}, timeout=max(1.0, until - time.monotonic()))
+            return list(answer.get("left") or []), None
         except Unavailable as error:
             if not force:
                 raise
@@ -97,7 +114,7 @@ def _shut_down(settings: Settings, force: bool, until: float) -> None:
             if comes_back and "status" not in error.details and time.monotonic() < patience:
                 time.sleep(POLL)
                 continue
-        return
+            return [], error
 
 
 def _terminate(settings: Settings, found: ServerState, until: float) -> None:

@@ -39,7 +39,8 @@ class UseCases:
         start: Begin to work: migrate, load extensions, start the engine.
         stop: End in order; workloads go on.
         activity: Names of running jobs.
-        stop_workloads: Stop services, and jobs too when asked; both start again with the server.
+        stop_workloads: Stop services, and jobs too when asked; both start again with the server. Returns what goes on
+            all the same: `name`, `agent` and `reason` of each.
         alive: Whether the engine's loop moves.
     """
 
@@ -62,6 +63,6 @@ class UseCases:
     start: Callable[[], None]
     stop: Callable[[], None]
     activity: Callable[[], list[str]]
-    stop_workloads: Callable[[bool], None]
+    stop_workloads: Callable[[bool], list[dict[str, str]]]
     alive: Callable[[], bool]
     started_at: float = field(default_factory=time.time)

@@ -150,6 +150,8 @@ def test_services_come_back_after_a_stop_as_after_a_reboot(own):
     fuseml("server", "stop")
     assert fuseml.workload_processes("answer.py") == []
     fuseml("server", "start")
+    found = fuseml.json("service", "get", "myapp")
+    assert (found["state"], found["message"]) in (("starting", ""), ("ready", "")), "it is not stopped"
 
     fuseml.wait_for(lambda: fuseml.json("service", "get", "myapp")["state"] == "ready", 60, "the service")
     assert fuseml.post(fuseml.json("service", "get", "myapp")["url"], [1])["predictions"] == [2.0]

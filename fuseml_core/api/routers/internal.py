@@ -42,7 +42,6 @@ def activity(app: App) -> dict[str, Any]:
 
 @router.post("/internal/shutdown")
 def shutdown(app: App, wanted: Shutdown) -> dict[str, Any]:
-    """Stop services, and jobs when asked; both start again with the server."""
-    if wanted.stop_services:
-        app.stop_workloads(wanted.cancel_jobs)
-    return {"jobs": app.activity()}
+    """Stop services, and jobs when asked; both start again with the server. `left` is what could not be ended."""
+    left = app.stop_workloads(wanted.cancel_jobs) if wanted.stop_services else []
+    return {"jobs": app.activity(), "left": left}
