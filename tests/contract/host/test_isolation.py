@@ -50,6 +50,14 @@ BREAKING_OUT = {
     "server's interface": ["unix", "{RUN}/control.sock"], "socket of another": ["unix", "{SOCKET}"],
     "network": ["tcp", "{TCP}"], "datagrams": ["udp", "{UDP}"], "listen": ["listen"],
     "list of sockets": ["netlink", 4], "namespaces": ["escape_by_names"],
+    "namespace of users": ["clone", 0x10000000], "namespace of networks": ["clone", 0x40000000],
+    "datagrams of a pair": ["datagram", "{MAILBOX}"], "memory of System V": ["old_memory", "{OLD_MEMORY}"],
+    "messages of System V": ["old_messages"], "semaphores of System V": ["old_semaphores"],
+    "watch the server": ["watch", "{HOME}"], "watch another": ["watch", "{HOME}/extensions/state/victim"],
+    "watch all": ["watch_all"],
+    **{f"{how} {whom.lower()}": ["slow_down", f"{{{whom}}}", how] for how in ("nice", "idle", "processor")
+       for whom in ("SERVER", "VICTIM")}, "nice all": ["slow_down", 0, "user"],
+    **{f"set-user-id by {how}": ["set_user_id", f"{{STATE}}/{how}", how] for how in ("chmod", "open", "node")},
     "much memory": ["memory", 3 << 30], "many descriptors": ["descriptors", 300],
 }
 #: What has to go on working.
@@ -57,7 +65,8 @@ NEEDED = {
     "its bundle": ["read", "{BUNDLE}"], "its state": ["write", "{STATE}/mine"], "modes": ["mode", "{STATE}/private"],
     "temporary": ["temporary"], "modules": ["folder", "/usr/lib"], "names": ["read", "/etc/passwd"], "about itself": ["status"], "chance": ["read", "/dev/urandom"],
     "programs": ["program", "/bin/echo", "hello"], "children": ["elsewhere", "echo", "hello"], "threads": ["threads"],
-    "loop": ["loop"], "who": ["ids"], "variables": ["variables"], "descriptors": ["descriptors", 100],
+    "loop": ["loop"], "pair": ["pair"], "less important": ["slow_down", 0, "nice"],
+    "one processor": ["slow_down", 0, "processor"], "who": ["ids"], "variables": ["variables"], "descriptors": ["descriptors", 100],
     "memory": ["memory", 50 << 20], "own descriptors": ["folder", "/proc/self/fd"],
     "renaming": ["rename", "{STATE}/mine", "{STATE}/yours"],
 }
@@ -174,10 +183,11 @@ def test_r133_what_is_declared_is_allowed_and_nothing_beside_it(play):
         "network": ["tcp", "{TCP}"], "datagrams": ["udp", "{UDP}"], "listen": ["listen"],
         "file": ["read", "{OUTSIDE}"], "memory": ["write", shared], "variables": ["variables"],
         "key": ["read", "{KEY}"], "write": ["write", "{OUTSIDE}"], "list of sockets": ["netlink", 4],
+        "messages": ["old_messages"], "semaphores": ["old_semaphores"], "datagrams of a pair": ["datagram", "{MAILBOX}"],
         "state of another": ["read", "{PRIVATE}"], "server": ["unix", "{RUN}/control.sock"]}, permissions)
     Path(shared).unlink(missing_ok=True)
     answers = told["told"]
-    got = {"network", "datagrams", "listen", "memory", "variables", "file"}
+    got = {"network", "datagrams", "listen", "memory", "messages", "semaphores", "datagrams of a pair", "variables", "file"}
     if told["who"] == "ordinary":  # With a user of its own it cannot even get to the folder of the sockets.
         got.add("server")
     assert {name for name, answer in answers.items() if "got" in answer} == got

@@ -43,7 +43,8 @@ _KINDS = (
     Kind("kubernetes", "Talk to a Kubernetes cluster: read the kubeconfig or the service account's token, and use the "
          "network.", FILES),
     Kind("unix-sockets", "Open Unix sockets that other programs listen on, such as a database's.", SYSTEM_CALLS),
-    Kind("shared-memory", "Use named shared memory and semaphores (/dev/shm), as multiprocessing does.", FILES),
+    Kind("shared-memory", "Use named shared memory and semaphores (/dev/shm), as multiprocessing does, "
+         "and memory, semaphores and messages of System V.", FILES),
     Kind("processes", "Start other programs, such as git.", NONE,
          "what a component starts is confined as it is itself, so nothing more is kept from it"),
     Kind("secrets:NAME", "Get the secret setting NAME, which `config_schema` marks `writeOnly`.", SETTINGS),

@@ -6,6 +6,7 @@ the permissions of the hostile extension.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import socket
@@ -34,6 +35,10 @@ def main() -> None:
     for listener in (control, tcp, other):
         listener.listen()
         threading.Thread(target=_greet, args=(listener,), daemon=True).start()
+    mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    mailbox.bind(str(root / "mailbox"))
+    (root / "mailbox").chmod(0o777)
+    old_memory = _old_memory()
     isolation = Isolation(
         protected=(home, runtime), users=OwnUsers(home, 61184, 61300) if users == "own" else None,
         limits=Limits(memory=2 << 30, open_files=256, processes=200, file_size=1 << 20))
@@ -46,7 +51,7 @@ def main() -> None:
         pid = next(info.pid for info in host.components())
         facts = {**files, "HOME": str(home), "RUN": str(runtime), "SERVER": os.getpid(), "VICTIM": pid,
                  "TCP": tcp.getsockname()[1], "OTHER": other.getsockname()[1],
-                 "UDP": udp.getsockname()[1],
+                 "UDP": udp.getsockname()[1], "MAILBOX": str(root / "mailbox"), "OLD_MEMORY": old_memory,
                  "SOCKET": str(next(runtime.glob("p-*.sock"))), "STATE": str(home / "extensions/state/hostile")}
         permissions = [permission.format(**facts) for permission in permissions]
         hostile = _component("hostile", home, root, {"attempts": _filled(json.loads(attempts), facts)}, permissions)
@@ -60,6 +65,16 @@ def main() -> None:
             "judged": {name: isolation.judge(name) for name in permissions}}))
     finally:
         host.shutdown()
+        ctypes.CDLL(None).shmctl(old_memory, 0, None)  # IPC_RMID
+
+
+def _old_memory() -> int:
+    """Memory of System V, as another program of this user may have it; everybody of the user may attach to it."""
+    libc = ctypes.CDLL(None)
+    libc.shmat.restype = ctypes.c_void_p
+    number = int(libc.shmget(0, 4096, 0o600))
+    ctypes.memmove(libc.shmat(number, None, 0), b"canary", 6)
+    return number
 
 
 def _make_files(root: Path, home: Path) -> dict[str, str]:
