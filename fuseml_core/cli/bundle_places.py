@@ -92,7 +92,7 @@ def build_bundle(folder: Path, *, dev: bool, wheels: Wheels | None = None) -> Bu
 
     cache = _cache("wheels")
     built = build_from(folder, dev=dev, wheels=WheelCache(cache), vendored=vendored_wheels(folder, wheels))
-    refuse_errors(built)
+    refuse_errors(built, folder)
     return built
 
 

@@ -12,6 +12,7 @@ import pytest
 from fuseml_oci.bundles import build, open_layout, write
 from fuseml_oci.bundles.lint import RULES, Severity, lint_bundle, lint_source, refuse_errors
 from fuseml_oci.bundles.scaffold import KINDS, create
+from fuseml_oci.bundles.wheels import normalise
 from fuseml_oci.digests import digest_bytes
 from fuseml_sdk.errors import InvalidInput
 
@@ -174,6 +175,7 @@ SPOILED = {
     "B208": (_file("files/tool-1.0.tar.gz", b"x"), "source distribution"),
     "B209": (_file("files/run.sh", b"#!/bin/sh\r\necho\r\n"), "carriage return"),
     "B210": (_file("runnables/other.json", '{"name": "other", "description": "x", "command": ["{python}"]}'), "other"),
+    "B211": (_file("files/count.py", "import os\n\nprint('counting'\n"), "files/count.py:3 SyntaxError: '(' was never"),
     "B301": (lambda s: s.plugin(requires=("requests>=2",)), "requests"),
     "B303": (lambda s: s.plugin(tag="cp312-cp312-manylinux_2_17_x86_64"), "Python 3.11 on linux-x86_64"),
     "B304": (lambda s: s.plugin(python=">=3.13"), "excludes 3.11, 3.12"),
@@ -184,6 +186,8 @@ SPOILED = {
                         s.write("plugin/src/p/__init__.py", ""), s.tables.append('[environment]\nwheels = ["plugin"]')),
              "pins"),
     "B309": (_table('[environment]\npython = "<3"'), "accepts none"),
+    "B310": (lambda s: s.plugin(files={"good.py": PLUGIN + "def describe(self:\n"}), "good.py:4 SyntaxError"),
+    "B311": (lambda s: s.plugin(files={"good.py": "class Plugins:\n    plugin = 1\n"}), "good.py defines no 'plugin'"),
     "B401": (_file("files/key.pem", "-----BEGIN " + "PRIVATE KEY-----\n"), "a private key"),
     "B402": (_file("files/conf.py", 'password = "hunter2hunter2"\n'), "fixed password"),
     "B403": (_file("files/.pypirc", "[pypi]\n"), "credentials"),
@@ -341,3 +345,53 @@ def _cached(root: Path):
         return normalise(name, data)
 
     return make
+
+
+def in_source(source: Source, text: str, plugin: str = "good:Good"):
+    """Lint a source with a project folder whose module has this text; its wheel is made by hand."""
+    source.write("code/src/good.py", text)
+    source.write("build-constraints.txt", PIN)
+    source.carry(wheel("fuseml_sdk", "0.1.0", files={"fuseml_sdk/__init__.py": ""}), component=False)
+    source.tables[-1] = source.tables[-1].replace("wheels = [", 'wheels = ["code", ')
+    source.tables.append(f'[[components]]\nfamily = "store"\nname = "good"\nplugin = "{plugin}"')
+
+    def make(path, **_options):
+        return normalise(*(wheel(files={"good.py": text}) if path.is_dir() else (path.name, path.read_bytes())))
+
+    report, _ = source.lint(make=make)
+    return [(finding.rule.id, finding.where, finding.message, finding.fix) for finding in report.findings
+            if finding.rule.severity is Severity.ERROR]
+
+
+def test_r168_mistakes_are_told_by_the_place_in_the_source_and_nothing_is_executed(source, tmp_path):
+    trace = tmp_path / "executed"
+    runs = f"open({str(trace)!r}, 'w')\nclass Good:\n    pass\n"
+    assert in_source(source, f"{runs}def hook(:\n") == [
+        ("B310", "code/src/good.py:4", "SyntaxError: invalid syntax", RULES["B310"].fix)]
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(("text", "plugin", "said"), [
+    ("class Good:\n    pass\n", "good:Godo", [("B311", "code/src/good.py defines no 'Godo'", 'Write plugin = "good:Good".')]),
+    ("class Good:\n    Inner = 1\n", "good:Inner", [(
+        "B311", "code/src/good.py defines no 'Inner'",
+        "Define Inner in code/src/good.py, or correct `plugin` in extension.toml.")]),
+    ("class Good:\n    Inner = 1\n", "good:Good.Inner", []),
+    ("class Good:\n    pass\n", "goood:Good", [(
+        "B007", "extension.toml: components: good: plugin: no wheel of the bundle holds the module of 'goood:Good'",
+        "Add its project folder to environment.wheels, or name the module 'good'.")]),
+    ("from elsewhere import *\n", "good:Good", []),
+    ("def __getattr__(name):\n    return 1\n", "good:Good", []),
+    ("try:\n    from elsewhere import x as Good\nexcept ImportError:\n    Good = None\n", "good:Good", [])])
+def test_r168_a_plugin_that_is_not_where_the_manifest_says_is_told(source, text, plugin, said):
+    assert [(id_, message, fix) for id_, _, message, fix in in_source(source, text, plugin)] == said
+
+
+def test_the_syntax_of_a_later_python_is_no_mistake(source):
+    """Neither in an extension that does not run on this Python nor in a runnable with another one."""
+    source.runnable["environment"] = {"python": "3.99"}
+    source.write("files/count.py", "later syntax\n")
+    source.carry(wheel(files={"good.py": "later syntax\n"}), wheel("fuseml_sdk", "0.1.0", files={
+        "fuseml_sdk/__init__.py": ""}), python=">=3.99")
+    report, _ = source.lint()
+    assert not {"B211", "B310", "B311"} & {finding.rule.id for finding in report.findings}

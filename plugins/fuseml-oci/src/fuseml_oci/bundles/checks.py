@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Iterable
 
@@ -55,8 +56,11 @@ def check_components(manifest: ExtensionManifest, wheels: list[Wheel], lock: str
     for component in plugins:
         path = component.plugin.partition(":")[0].replace(".", "/")
         if not {f"{path}.py", f"{path}/__init__.py"} & names:
+            near = difflib.get_close_matches(path, {name.removesuffix(".py").removesuffix("/__init__") for name in names
+                                                    if name.endswith(".py")}, 1)
             raise InvalidInput(f"{SOURCE}: components: {component.name}: plugin: no wheel of the bundle holds the "
-                               f"module of {component.plugin!r}", hint="Add its project folder to environment.wheels.")
+                               f"module of {component.plugin!r}", hint="Add its project folder to environment.wheels"
+                               + (f", or name the module {near[0].replace('/', '.')!r}." if near else "."))
     carried = {wheel.distribution for wheel in wheels}
     if plugins and "fuseml-sdk" not in carried and not re.search(r"(?m)^fuseml[-_.]sdk\b", lock):
         raise InvalidInput(f"{SOURCE}: environment: wheels: fuseml-sdk is missing, and the plugins need it",

@@ -13,7 +13,7 @@ from pathlib import Path
 from fuseml_oci.bundles.build import BuiltBundle, read_source_manifest
 from fuseml_oci.bundles.descriptor import BundleLayer
 from fuseml_oci.bundles.layout import Layout
-from fuseml_oci.bundles.lint import about, contents, distributions, publication, secrets
+from fuseml_oci.bundles.lint import about, contents, distributions, publication, secrets, syntax
 from fuseml_oci.bundles.lint.form import examine
 from fuseml_oci.bundles.lint.report import Report, report_of
 from fuseml_oci.bundles.lint.rules import RULES, Finding, Rule, Severity, run
@@ -27,7 +27,7 @@ from fuseml_sdk.manifest import LintException
 
 __all__ = ["RULES", "Finding", "Report", "Rule", "Severity", "Subject", "lint_bundle", "lint_source", "refuse_errors",
            "subject_of"]
-_MODULES = (about, contents, distributions, publication, secrets)  # importing them makes their rules known
+_MODULES = (about, contents, distributions, publication, secrets, syntax)  # importing them makes their rules known
 
 
 def lint_source(source: Path, *, make: Callable[..., Wheel] | None = None, vendored: Sequence[Path] = (),
@@ -73,14 +73,18 @@ def lint_bundle(bundle: BuiltBundle | Layout | PulledBundle, *, published: Seque
     return report_of(run(subject), bundle.descriptor.manifest.lint, complete=False)
 
 
-def refuse_errors(built: BuiltBundle) -> None:
+def refuse_errors(built: BuiltBundle, source: Path | None = None) -> None:
     """Run the rules of severity error on a bundle that was just built.
+
+    Args:
+        built: The bundle.
+        source: The folder it was built from, so that findings name its files.
 
     Raises:
         InvalidInput: With every finding and its fix.
     """
     errors = [id_ for id_, each in RULES.items() if each.severity is Severity.ERROR]
-    findings = list(run(_of_built(built), errors))
+    findings = list(run(_of_built(built).around(source=source), errors))
     if findings:
         first = findings[0]
         lines = [f"{found.rule.id} {found.where}: {found.message}" for found in findings]
