@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
 
 from fuseml_sdk.errors import Internal, PluginError
 from fuseml_sdk.testing import conformance
+from fuseml_sdk.testing.samples import Samples
 from fuseml_sdk.types import FileListing
 
 BUILDER = '''
@@ -100,3 +103,17 @@ def test_what_has_no_address_is_refused():
 
     with pytest.raises(PluginError, match="cannot be imported by another process"):
         conformance(Local)
+
+
+def test_a_job_that_its_agent_forgot_ends_when_the_kit_cleans_up(tmp_path):
+    folder = tmp_path / "job"
+    folder.mkdir()
+    _, *arguments = Samples().lasting().runnable.command
+    with subprocess.Popen([sys.executable, *arguments], cwd=folder, stderr=subprocess.PIPE) as job:
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                job.wait(1.5)
+            folder.rmdir()
+            assert job.wait(60) != 0
+        finally:
+            job.kill()

@@ -64,8 +64,11 @@ class Samples:
         return self.job(["{python}", "-c", "import sys; sys.exit(3)"])
 
     def lasting(self) -> Workload:
-        """A job that runs for minutes unless it is cancelled."""
-        return self.job(["{python}", "-c", "import time; time.sleep(600)"])
+        """A job that runs for minutes unless it is cancelled.
+
+        It ends, too, when its working directory is removed: an agent that forgets its jobs leaves none behind.
+        """
+        return self.job(["{python}", "-c", "import os, time; [(os.getcwd(), time.sleep(1)) for _ in range(600)]"])
 
     def codeset(self, folder: Path) -> Path | None:
         """A directory with a codeset that the builder recognises; None if the author offers none."""
