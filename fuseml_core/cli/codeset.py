@@ -84,7 +84,7 @@ def get(name: str, project: str | None, output: str) -> None:
     if output != "table":
         show_data({**found, "versions": versions}, output)
         return
-    show_item(found, output, COLUMNS)
+    show_item(found, output, [*COLUMNS, ("Type because", "detection")])
     echo("")
     show_list(versions, output, VERSIONS, empty="It has no versions yet.")
 
@@ -156,9 +156,26 @@ def say_version(version: dict[str, Any], pushed: Pushed, *, hint: bool, expects_
     echo(f"{artifact['short']}{'' if new else ' (unchanged: no new version)'}", err=err)
     if pushed.note:
         echo(f"  {pushed.note}", err=err)
-    decisions = version.get("decisions") or [] if new else []
+    _say_failures(artifact, err)
+    if version.get("retyped"):
+        why = (artifact.get("metadata") or {}).get("detection") or "a builder says so"
+        echo(f"  It is of type {artifact.get('type') or 'none'} now: {why}", err=err)
+    decisions = version.get("decisions") or [] if new or version.get("retyped") else []
     say_decisions(decisions, err=err)
     if new and not decisions and expects_pipeline:
         echo("  No active pipeline takes it. Add one: fuseml pipeline add TEMPLATE --input NAME='code://*'")
     if hint and any(decision.get("decision") == "fired" for decision in decisions):
         echo(f"  Watch: fuseml change watch {version['change']}")
+
+
+def _say_failures(artifact: dict[str, Any], err: bool) -> None:
+    """Print which builders could not look at what was pushed and why, and what it counts as meanwhile."""
+    failures = (artifact.get("metadata") or {}).get("detection_failures") or []
+    for failure in failures:
+        echo(f"  Warning: the builder {failure['builder']} could not look at it: {failure['error']}", err=err)
+        echo(f"    See: fuseml plugin logs {failure['builder']}", err=err)
+    if failures and artifact.get("type"):
+        echo(f"  Another builder recognised it: it is of type {artifact['type']}.", err=err)
+    elif failures:
+        echo("  It is registered without a type: only pipelines that ask for none take it. When the builder works, "
+             "push again.", err=err)

@@ -17,12 +17,21 @@ LATEST = "latest"
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What a registration did."""
+    """What a registration did.
+
+    Attributes:
+        version: What is registered.
+        new: It was not there before.
+        change: Change that it and what follows belongs to.
+        decisions: What triggers decided.
+        retyped: It was there before, with another type.
+    """
 
     version: Version
     new: bool
     change: str
     decisions: tuple[Decision, ...]
+    retyped: bool = False
 
 
 def new_change() -> str:
@@ -115,9 +124,18 @@ def come_back(
 
 
 def retype(
-    tx: Transaction, version: Version, type_: str | None, metadata: dict[str, object], branch: str
+    tx: Transaction, version: Version, type_: str | None, metadata: dict[str, object], branch: str, change: str = ""
 ) -> list[Decision]:
-    """Store a newly detected type of a codeset version and let triggers meet it like a new version."""
+    """Store a newly detected type of a codeset version and let triggers meet it like a new version.
+
+    Args:
+        tx: An open transaction.
+        version: The version.
+        type_: What it is recognised to be now.
+        metadata: What is kept with it from now on.
+        branch: That it was pushed to.
+        change: Change that what follows belongs to; empty: a new one.
+    """
     if type_ == version.type and metadata == version.metadata:
         return []
     tx.pipelines.decide_alone()
@@ -126,7 +144,7 @@ def retype(
     assert typed is not None
     if type_ == version.type:
         return []
-    change = new_change()
+    change = change or new_change()
     event = tx.artifacts.add_event("artifact.typed", version.id, f"typed:{version.id}:{type_}", change, time.time())
     return meet(tx, typed, event, change, branch, branch) if event is not None else []
 

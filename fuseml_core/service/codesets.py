@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from fuseml_core.domain.addresses import Address
-from fuseml_core.domain.errors import Invalid, NotFound, Refused
+from fuseml_core.domain.errors import FusemlError, Invalid, NotFound, Refused
 from fuseml_core.domain.names import check_name
 from fuseml_core.domain.records import NewVersion, Version
 from fuseml_core.engine.registration import Registered, new_change, register, retype
 from fuseml_core.service.components import Components
-from fuseml_core.service.ports import Ledger
+from fuseml_core.service.ports import Ledger, Transaction
 from fuseml_core.service.projects import Projects
 from fuseml_sdk.errors import PluginError
 from fuseml_sdk.types import CODESET, ArtifactRef, RegisterRequest, StoreEvent
@@ -24,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 #: Bytes of the largest file that detection reads.
 MAX_READ = 256 * 1024
+#: What is kept with a version under these names tells how it was recognised last.
+FAILURES = "detection_failures"
+_TOLD = frozenset({"detection", "builder", FAILURES})
 #: Characters of the longest name of a branch.
 MAX_BRANCH = 255
 
@@ -133,8 +137,10 @@ class Codesets:
             )
             with self._ledger.read() as tx:
                 known = tx.artifacts.find(Address(CODESET, project, name, digest=digest))
+            # Where a builder could not look, it may by now: whoever pushes again asks for that.
+            again = bool(known and known[0].metadata.get(FAILURES))
             type_, detection = (
-                (known[0].type, dict(known[0].metadata)) if known else self.detect(project, name, digest)
+                (known[0].type, dict(known[0].metadata)) if known and not again else self.detect(project, name, digest)
             )
             new = NewVersion(
                 kind=CODESET,
@@ -151,34 +157,47 @@ class Codesets:
                 if tx.projects.get(project) is None:
                     raise NotFound(f"the project {project!r} was deleted meanwhile")
                 registered = register(tx, new, change=new_change(), branch=branch)
+                if again:
+                    registered = _retyped(tx, registered, type_, detection, branch)
         self._wake()
         return registered
 
     def detect(self, project: str, name: str, digest: str) -> tuple[str | None, dict[str, Any]]:
-        """Ask every builder what a codeset version is; the reason is kept in either case."""
+        """Ask every builder what a codeset version is.
+
+        A builder that fails is passed over: the code is of the type that another one recognises, or of none.
+
+        Returns:
+            The type, and what is kept with the version: `detection`, the reason in either case; `builder`, which
+            recognised it; `detection_failures`, the `builder` and `error` of each that could not look at it.
+        """
         ref = ArtifactRef(kind=CODESET, project=project, name=name, digest=digest)
         builders = self._components.builders()
         if not builders:
             return None, {"detection": "no installed extension has a builder"}
-        reasons = []
+        reasons: list[str] = []
+        failures: list[dict[str, str]] = []
         for title, builder in builders:
             try:
                 patterns = builder.describe().reads
                 listing = self._components.store(CODESET).files(ref, list(patterns), MAX_READ)
                 detection = builder.detect(listing)
-            except PluginError as error:
+            except (FusemlError, PluginError) as error:
                 log.warning(
                     "builder could not look at a codeset",
                     builder=title,
                     codeset=f"{project}/{name}",
                     error=str(error),
                 )
-                reasons.append(f"{title}: {error}")
+                reason = error.message.splitlines()[0] if error.message else type(error).__name__
+                failures.append({"builder": title, "error": reason})
+                reasons.append(f"{title} could not look at it: {reason}")
                 continue
             if detection.matches:
-                return detection.type, {**detection.metadata, "detection": detection.why, "builder": title}
+                found = {**detection.metadata, "detection": detection.why, "builder": title}
+                return detection.type, found | ({FAILURES: failures} if failures else {})
             reasons.append(f"{title}: {detection.why}")
-        return None, {"detection": "; ".join(reasons)}
+        return None, {"detection": "; ".join(reasons)} | ({FAILURES: failures} if failures else {})
 
     def redetect(self) -> None:
         """Look again at the current version of every codeset, because a builder was installed or upgraded."""
@@ -192,7 +211,7 @@ class Codesets:
                 continue
             type_, metadata = self.detect(version.project, version.name, version.digest)
             with self._ledger.begin() as tx:
-                retype(tx, version, type_, {**version.metadata, **metadata}, branch)
+                retype(tx, version, type_, _kept(version) | metadata, branch)
         self._wake()
 
     def observe(self, event: StoreEvent) -> None:
@@ -221,3 +240,21 @@ class Codesets:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
             yield
+
+
+def _kept(version: Version) -> dict[str, Any]:
+    """What is kept with a version, without what the last detection said."""
+    return {key: value for key, value in version.metadata.items() if key not in _TOLD}
+
+
+def _retyped(
+    tx: Transaction, registered: Registered, type_: str | None, detection: dict[str, Any], branch: str
+) -> Registered:
+    """A version that was pushed again, recognised anew; decisions are those that follow from its new type, if any."""
+    version, change = registered.version, new_change()
+    decisions = retype(tx, version, type_, _kept(version) | detection, branch, change)
+    now = tx.artifacts.get(version.id) or version
+    if now.type == version.type:
+        return replace(registered, version=now)
+    return replace(registered, version=now, decisions=tuple(decisions), retyped=True,
+                   change=change if decisions else registered.change)

@@ -144,6 +144,27 @@ def test_r130_plugins_are_upgraded_configured_and_rolled_back_under_load(room: P
 
 
 @pytest.mark.full
+def test_who_pushes_sees_why_a_builder_could_not_look_and_pushes_again(room: Project, lights: Fuseml):
+    room("pipeline", "add", "glowing", "--name", "glowing", "--input", "code=code://*")
+    dark = lights.home / "fz/extensions/state/lights/dark"
+    dark.touch()
+    room.write(**{"lamp.txt": "unseen"})
+    pushed = room("codeset", "push", str(room.folder), "--name", "lamp").out
+    assert "Warning: the builder lights/bulb could not look at it: it is too dark to see" in pushed
+    assert "fuseml plugin logs lights/bulb" in pushed
+    assert "registered without a type" in pushed
+    assert "glowing: started glowing/1" in pushed, "it takes anything"
+    assert "lights/bulb could not look at it: it is too dark to see" in room("codeset", "get", "lamp").out
+    dark.unlink()
+    again = room("codeset", "push", str(room.folder), "--name", "lamp").out
+    assert "Warning" not in again
+    assert "It is of type lamp now: seen by 0.1.0" in again
+    found = room.json("codeset", "get", "lamp")
+    assert (found["type"], "dark" in found["detection"]) == ("lamp", False)
+    assert "Warning" not in room("codeset", "push", str(room.folder), "--name", "lamp").out
+
+
+@pytest.mark.full
 def test_a_disabled_extension_finishes_its_work_and_is_not_offered(room: Project, lights: Fuseml):
     room("pipeline", "add", "glowing", "--name", "glowing", "--input", "code=code://*")
     run = begin(room)
@@ -174,7 +195,21 @@ def test_a_disabled_extension_finishes_its_work_and_is_not_offered(room: Project
 def test_safe_mode_shows_what_is_left_out_and_loses_nothing(room: Project, lights: Fuseml):
     room("pipeline", "add", "glowing", "--name", "glowing", "--input", "code=code://*")
     run = begin(room)
+    state = lights.home / "fz/extensions/state/lights"
+    (state / "stuck").touch()
+    left = lights("server", "stop", "--force", code=None)
+    assert left.code != 0
+    assert f"1 workload goes on: {run} shine (agent lights/lamp: the switch is stuck" in left.err
+    assert "fuseml server stop --force" in left.err
+    lamp, = (state / "lamps").iterdir()
+    assert '"running"' in lamp.read_text()
+    (state / "stuck").unlink()
+    lights("server", "start")
+    for process in ("launcher", "control", "data"):
+        lights.kill(process)
     lights("server", "stop", "--force")
+    assert '"cancelled"' in lamp.read_text(), "ended although no server ran any more"
+    assert "No server was running" in lights("server", "stop").out
     assert "without extensions" in lights("server", "start", "--no-extensions").out
     assert "safe mode" in lights("server", "status").out
     assert {p["state"] for p in lights.json("plugin", "list") if p["extension"] == "lights"} == {"safe mode"}

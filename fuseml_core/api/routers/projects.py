@@ -97,7 +97,11 @@ def delete_codeset(app: App, project: str, name: str) -> Response:
 
 @router.post("/projects/{project}/codesets/{name}/versions")
 def push_version(app: App, project: str, name: str, pushed: PushedVersion) -> dict[str, Any]:
-    """Register a pushed commit and let every pipeline look at it; registered already is fine."""
+    """Register a pushed commit and let every pipeline look at it; registered already is fine.
+
+    `retyped`: it was there already, and now that builders could look at it, it has another type.
+    """
     registered = app.codesets.push(project, name, pushed.commit, pushed.branch)
     return {"artifact": version_view(registered.version), "new": registered.new, "change": registered.change,
+            "retyped": registered.retyped,
             "decisions": [decision_view(d) for d in registered.decisions]}

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from fuseml_sdk import calls, hookimpl
-from fuseml_sdk.errors import NotFound
+from fuseml_sdk.errors import InvalidInput, NotFound
 from fuseml_sdk.types import (
     AgentDescription,
     BuilderDescription,
@@ -61,6 +61,8 @@ class Lamp:
 
     @hookimpl
     def agent_cancel(self, name, grace):
+        if (self.folder.parent / "stuck").exists():
+            raise InvalidInput("the switch is stuck", hint="Loosen it.")
         if self._status(name).state == "running":
             (self.folder / name).write_text(json.dumps({"state": "cancelled", "since": time.time()}))
         return self._status(name)
@@ -84,11 +86,17 @@ class Lamp:
 
 class Bulb:
     @hookimpl
+    def fuseml_configure(self, config, state_dir):
+        self.folder = Path(state_dir)
+
+    @hookimpl
     def builder_describe(self):
         return BuilderDescription(name="bulb", types=["lamp"], reads=["lamp.txt"], makes=["lamp"])
 
     @hookimpl
     def builder_detect(self, listing):
+        if (self.folder / "dark").exists():
+            raise InvalidInput("it is too dark to see", hint="Wait for the day.")
         there = any(file.path == "lamp.txt" for file in listing.files)
         return Detection(matches=there, type="lamp" if there else "", why=f"seen by {VERSION}")
 
