@@ -20,6 +20,8 @@ WHEN = "2026-01-01T00:00:00+00:00"
 class Commits(Samples):
     """Contents of a codeset are pushed with git, and registered by their commit."""
 
+    touch_state = True
+
     def artifact(self, plugin, folder, text, *, name="sample"):
         made = plugin.call("store_register", request=RegisterRequest(kind="codeset", project=PROJECT, name=name))
         (folder / "data.csv").write_text(text, encoding="utf-8")

@@ -66,6 +66,15 @@ def test_full_disk_fails_writes_and_ends_with_the_block(tmp_plugin, served_plugi
     assert served.call("builder_detect", listing=FileListing()).why == "written"
 
 
+def test_a_full_small_disk_is_really_full(tmp_plugin, small_disk, full_disk):
+    served = small_disk(tmp_plugin(BUILDER), 8 << 20)
+    with full_disk(served):
+        why = served.call("builder_detect", listing=FileListing()).why
+        assert why == "disk: No space left on device", served.written()
+    assert served.call("builder_detect", listing=FileListing()).why == "written"
+    assert list(served.state.iterdir()) == [served.state / "tmp"]
+
+
 def test_oom_leaves_no_memory(tmp_plugin, served_plugin, oom):
     served = served_plugin(tmp_plugin(BUILDER.replace('(self.state / "file").write_bytes(b"x" * 1_000_000)',
                                                       'bytearray(200 << 20)')))

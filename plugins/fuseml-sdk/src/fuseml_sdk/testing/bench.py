@@ -70,9 +70,10 @@ class Bench:
         return dict(self._config(folder) if callable(self._config) else self._config)
 
     @contextmanager
-    def fresh(self, config: Mapping[str, Any] | None = None) -> Iterator[ServedPlugin]:
-        """A plugin of the block's own over an empty state directory."""
-        served = self.start(self.folder(), config)
+    def fresh(self, config: Mapping[str, Any] | None = None, host: Host | None = None) -> Iterator[ServedPlugin]:
+        """A plugin of the block's own over an empty state directory, in the same host or another one."""
+        folder = self.folder()
+        served = (host or self.host).start(folder, self.config(folder) if config is None else config)
         try:
             yield served
         finally:

@@ -5,14 +5,17 @@ The first ones are done to a plugin that runs in a process of its own; the last 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import resource
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from fuseml_sdk.errors import Unsupported
-from fuseml_sdk.testing.hosts import SubprocessHost
+from fuseml_sdk.testing.hosts import Host, SubprocessHost
 from fuseml_sdk.testing.processes import PluginProcess
 from fuseml_sdk.testing.served import ServedPlugin
 
@@ -20,6 +23,7 @@ from fuseml_sdk.testing.served import ServedPlugin
 LAUNCHER = ("-m", "fuseml_sdk.testing.faulty")
 #: Variables that it reads.
 SLOW_START, BROKEN_IMPORT, GIL_HOG = "FUSEML_FAULT_SLOW_START", "FUSEML_FAULT_IMPORT", "FUSEML_FAULT_GIL"
+SMALL_DISK = "FUSEML_FAULT_DISK"
 
 
 def kill9(plugin: ServedPlugin) -> None:
@@ -42,11 +46,18 @@ def hang(plugin: ServedPlugin) -> Iterator[None]:
 
 @contextmanager
 def full_disk(plugin: ServedPlugin, room: int = 64 * 1024) -> Iterator[None]:
-    """Let no file that the process writes grow beyond `room` bytes inside the block; needs no special rights.
+    """Let the process write about `room` bytes and no more inside the block.
 
-    Writing more fails with an `OSError`, as on a full disk.
+    A state directory on a disk of its own (`faulty_host(…, disk=…)`) is filled: writing there fails with ENOSPC.
+    Elsewhere no file grows beyond a limit, which needs no special rights: writing more fails with EFBIG.
     """
-    with _limited(plugin, resource.RLIMIT_FSIZE, room):
+    disk = Path(f"/proc/{_process(plugin).pid}/root{plugin.state}")
+    own = disk.is_dir() and disk.stat().st_dev != plugin.state.stat().st_dev
+    with ExitStack() as stack:
+        if own:
+            stack.enter_context(_filled(disk, room))
+        # Twice as much, so that what is full is noticed before the limit.
+        stack.enter_context(_limited(plugin, resource.RLIMIT_FSIZE, 2 * room if own else room))
         yield
 
 
@@ -65,7 +76,7 @@ def gil_hog(plugin: ServedPlugin) -> None:
 
 
 def faulty_host(plugin: str, *, slow_start: float = 0.0, broken_import: str = "", gil_hog: float = 0.0,
-                ) -> SubprocessHost:
+                disk: int = 0) -> SubprocessHost:
     """A host that starts a plugin with a fault.
 
     Args:
@@ -73,9 +84,39 @@ def faulty_host(plugin: str, *, slow_start: float = 0.0, broken_import: str = ""
         slow_start: Seconds that pass before the plugin is imported, after its host may have sent calls.
         broken_import: Module that cannot be imported, whether it is installed or not.
         gil_hog: Seconds for which :func:`gil_hog` holds the interpreter.
+        disk: Bytes of a disk of its own for the state directory; see :func:`on_small_disk`.
     """
-    variables = {SLOW_START: str(slow_start), BROKEN_IMPORT: broken_import, GIL_HOG: str(gil_hog)}
+    variables = {SLOW_START: str(slow_start), BROKEN_IMPORT: broken_import, GIL_HOG: str(gil_hog),
+                 SMALL_DISK: str(disk)}
     return SubprocessHost(plugin, command=LAUNCHER, environment=variables)
+
+
+def on_small_disk(host: Host, size: int) -> Host:
+    """The host, with the state directory on a disk of its own if it starts a process on Linux that may mount one.
+
+    What the plugin writes there is in memory, seen by its process alone, and gone when that ends.
+
+    Args:
+        host: Any host.
+        size: Bytes of the disk.
+    """
+    if not isinstance(host, SubprocessHost):
+        return host
+    return replace(host, command=LAUNCHER, environment={**host.environment, SMALL_DISK: str(size)})
+
+
+@contextmanager
+def _filled(disk: Path, room: int) -> Iterator[None]:
+    """Fill a disk up to some bytes inside the block."""
+    filler = disk / ".fuseml-filler"
+    with filler.open("wb") as stream:
+        free = os.statvfs(disk)
+        os.posix_fallocate(stream.fileno(), 0, max(1, free.f_bavail * free.f_frsize - room))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # The disk is gone with its process.
+            filler.unlink()
 
 
 @contextmanager

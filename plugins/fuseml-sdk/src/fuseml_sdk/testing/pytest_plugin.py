@@ -106,7 +106,7 @@ def hang() -> Callable[..., Any]:
 
 @pytest.fixture
 def full_disk() -> Callable[..., Any]:
-    """Let a served plugin write no more while a block runs."""
+    """Let a served plugin write no more while a block runs: with ENOSPC if `small_disk` serves it, else with EFBIG."""
     from fuseml_sdk.testing import faults
 
     return faults.full_disk
@@ -143,6 +143,16 @@ def slow_start(serve_faulty: Callable[..., ServedPlugin]) -> Callable[..., Serve
 def broken_import(serve_faulty: Callable[..., ServedPlugin]) -> Callable[..., ServedPlugin]:
     """Serve a plugin in whose environment a module is broken: `broken_import(MyStore, "numpy")`."""
     return lambda plugin, module, config=None: serve_faulty(plugin, config, broken_import=module)
+
+
+@pytest.fixture
+def small_disk(serve_faulty: Callable[..., ServedPlugin]) -> Callable[..., ServedPlugin]:
+    """Serve a plugin whose state directory is a disk of its own, of some bytes: `small_disk(MyStore, 8 << 20)`.
+
+    Its contents are seen by the plugin alone. Linux mounts it for root, and for others where user namespaces are
+    allowed; elsewhere there is none, and the log says so.
+    """
+    return lambda plugin, size, config=None: serve_faulty(plugin, config, disk=size)
 
 
 @pytest.fixture

@@ -27,7 +27,14 @@ PROJECT = "conformance"
 
 
 class Samples:
-    """Samples for stores, agents and builders; override what your plugin wants otherwise."""
+    """Samples for stores, agents and builders; override what your plugin wants otherwise.
+
+    Attributes:
+        touch_state: Whether `artifact` works in the plugin's state directory, as a `git push` to a path in it does.
+            It then cannot be mounted for the plugin alone, and a full disk is a limit on the size of files.
+    """
+
+    touch_state = False
 
     def artifact(self, plugin: ServedPlugin, folder: Path, text: str, *, name: str = "sample") -> RegisterRequest:
         """Contents that the store can register. Equal texts must make equal contents.

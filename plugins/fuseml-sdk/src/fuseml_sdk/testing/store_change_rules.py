@@ -9,7 +9,7 @@ from pathlib import Path
 from fuseml_sdk.errors import InvalidInput, NotFound, PluginError, Unsupported
 from fuseml_sdk.testing.bench import Bench
 from fuseml_sdk.testing.expectations import at_once, brief, expect, until, within
-from fuseml_sdk.testing.faults import full_disk
+from fuseml_sdk.testing.faults import full_disk, on_small_disk
 from fuseml_sdk.testing.rules import NotApplicable, Rulebook, offers
 from fuseml_sdk.testing.store_rules import registered
 from fuseml_sdk.types import DescriptorChange, Location, StoreEvents
@@ -17,6 +17,8 @@ from fuseml_sdk.types import DescriptorChange, Location, StoreEvents
 BOOK = Rulebook("store")
 #: Bytes that do not fit on the full disk of the kit.
 _TOO_MUCH = 2 << 20
+#: Bytes of that disk; it is in memory, and full while it is looked at.
+_DISK = 32 << 20
 
 
 @BOOK.rule("ST21", "What was deleted is gone, and deleting it again says so.",
@@ -122,7 +124,7 @@ def _keeps_across_kill(bench: Bench) -> None:
            fix="Turn OSError into Retryable or Permanent with the reason, and remove what is half-written.",
            only=[offers("store_register")])
 def _survives_full_disk(bench: Bench) -> None:
-    with bench.fresh() as plugin:
+    with bench.fresh(host=None if bench.samples.touch_state else on_small_disk(bench.host, _DISK)) as plugin:
         made = registered(bench, "before", name="before", plugin=plugin)
         request = bench.samples.artifact(plugin, bench.folder(), "x" * _TOO_MUCH, name="large")
         try:
