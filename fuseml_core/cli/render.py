@@ -115,11 +115,35 @@ def cell(item: Mapping[str, Any], of: str | Callable[[Any], Any]) -> Cell:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return [f"{key}: {entry}" for key, entry in value.items()]
-    if isinstance(value, list | tuple):
-        return [str(entry) for entry in value]
-    return str(value)
+    return outline(value) if isinstance(value, Mapping | list | tuple) else str(value)
+
+
+def outline(value: Mapping[str, Any] | Sequence[Any]) -> list[str]:
+    """Lines that show nested data as YAML does: an entry each, what belongs to it indented below."""
+    named = isinstance(value, Mapping)
+    lines: list[str] = []
+    for head, entry in value.items() if isinstance(value, Mapping) else (("", each) for each in value):
+        start = f"{head}: " if named else ""
+        if isinstance(entry, list | tuple) and all(_is_plain(each) for each in entry):
+            lines.append(start + (", ".join(map(_scalar, entry)) or "-"))
+        elif isinstance(entry, Mapping | list | tuple) and entry:
+            below = outline(entry)
+            lines += [start.rstrip(), *(f"  {line}" for line in below)] if named else [
+                f"- {below[0]}", *(f"  {line}" for line in below[1:])]
+        else:
+            first, *more = _scalar(entry).split("\n")
+            lines += [start + first, *(f"  {line}" for line in more)]
+    return lines
+
+
+def _is_plain(value: Any) -> bool:
+    return not isinstance(value, Mapping | list | tuple) and "\n" not in str(value)
+
+
+def _scalar(value: Any) -> str:
+    if value is None or value in ("", [], {}):
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _lines(value: Cell) -> list[str]:

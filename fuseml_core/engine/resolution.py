@@ -34,6 +34,13 @@ def resolve(tx: Transaction, text: str, project: str) -> Version:
 
 def _missing(tx: Transaction, address: Address) -> NotFound:
     names = [row["name"] for row in tx.artifacts.names(address.kind, address.project)]
+    if address.kind == "runnable" and "/" in address.name and address.name not in names:
+        known = ", ".join(names[:10]) or "none yet"
+        return NotFound(
+            f"there is no runnable {address.name!r} in project {address.project!r} that a step could run or take",
+            hint=f"If {address.name} is an agent, builder or store of an extension (see: fuseml plugin list), it "
+            f"serves FuseML itself and is no input. Runnables there: {known}.",
+        )
     if address.name and address.name not in names:
         known = ", ".join(names[:10]) or "none"
         return NotFound(

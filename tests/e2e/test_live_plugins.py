@@ -83,6 +83,9 @@ def test_r133_r165_agents_and_builders_are_runnables_of_their_kind(room: Project
         assert room.json("runnable", "get", name)["address"] == agent["address"]
     assert "there is no runnable" in room("runnable", "get", "lights/none", code=3).err
     assert "agent" in room("runnable", "list").out
+    about = room("runnable", "get", "lights/lamp").out
+    assert re.search(r"^ +kinds: job, service$", about, re.MULTILINE)
+    assert "{'" not in about
     page = room.json("runnable", "list", "--limit", "1")
     assert len(page) == 1
     lights("extension", "upgrade", "lights")

@@ -102,3 +102,15 @@ def test_r165_runnables_are_listed_by_their_kind(client, workshop):
     kind = client.get("/artifacts?kind=codeset").json()["items"][0]["type"]
     assert names(kind="codeset", type=kind or "") == ["app"]
     assert names(kind="codeset", type="none-such") == []
+
+
+def test_r133_a_plugin_given_as_an_input_is_told_from_a_runnable(client):
+    """Its address looks like that of a runnable; the answer says what it is, in both places where it may be given."""
+    address = "runnable://fuseml/lights/lamp"
+    for answer in (client.get("/artifacts/resolve", params={"address": address}),
+                   client.post("/projects/p/pipelines", json={"template": "training", "name": "other",
+                                                              "inputs": {"code": address}})):
+        assert answer.status_code in (400, 404)
+    found = client.get("/artifacts/resolve", params={"address": address}).json()
+    assert "no runnable 'lights/lamp'" in found["detail"]
+    assert "serves FuseML itself and is no input" in found["hint"]

@@ -67,6 +67,15 @@ def test_cells() -> None:
         "1", "yes", "-", ["1", "2"], ["k: v"], "-", "-"]
 
 
+def test_nested_data_is_shown_as_an_outline() -> None:
+    item = {"m": {"kinds": ["job", "service"], "none": {}, "on": True, "in": {"a": 1, "b": {"c": None}},
+                  "steps": [{"name": "x", "of": ["y"]}, {"name": "z"}], "text": "one\ntwo"}}
+    assert cell(item, "m") == [
+        "kinds: job, service", "none: -", "on: true", "in:", "  a: 1", "  b:", "    c: -",
+        "steps:", "  - name: x", "    of: y", "  - name: z", "text: one", "  two"]
+    assert cell({"l": [{"a": 1, "b": 2}, "c"]}, "l") == ["- a: 1", "  b: 2", "c"]
+
+
 def test_json_and_yaml_are_the_full_form(capsys: pytest.CaptureFixture[str]) -> None:
     items = [{"address": "model://p/n@sha256:" + "0" * 64, "short": "model://p/0000000", "name": "ü"}]
     show_list(items, "json", [("Address", "short")])
