@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fuseml_core.cli.client import UnixConnection
+from fuseml_core.cli.development.printing import Output
 from fuseml_core.host.environment import child_environment
 from fuseml_core.host.listener import Listener
 from fuseml_core.host.spawn import spawn
@@ -24,6 +25,8 @@ from fuseml_sdk.serve.tracing import VARIABLE
 
 #: Seconds a plugin may take to answer for the first time, and to end when asked to.
 START_TIMEOUT, STOP_TIMEOUT = 120.0, 5.0
+#: The failure of a start that was not wanted any more, and seconds between two questions about that.
+GIVEN_UP, _LOOK = "it was not waited for", 0.05
 #: Seconds that calls in flight may take to finish when the code has changed.
 _HANDOVER = 0.3
 
@@ -53,13 +56,13 @@ class DevelopedPlugin:
         runtime: Private folder for the socket.
         trace: Which hooks are traced: 1 for all, or a glob.
         permissions: Kinds of the permissions that are declared: they decide which variables it gets.
-        show: Takes each line that the plugin writes.
+        output: Makes what takes the lines that a new process of the plugin writes.
     """
 
     def __init__(self, python: Path, plugin: str, *, state: Path, runtime: Path, trace: str,
-                 permissions: Iterable[str], show: Callable[[str], None]) -> None:
+                 permissions: Iterable[str], output: Callable[[], Output]) -> None:
         self._python, self._plugin, self._state = python, plugin, state
-        self._trace, self._permissions, self._show = trace, frozenset(permissions), show
+        self._trace, self._permissions, self._output = trace, frozenset(permissions), output
         runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._listener = Listener(runtime)
         self._process: _Process | None = None
@@ -74,22 +77,31 @@ class DevelopedPlugin:
         """Why the process is gone though nobody stopped it, such as `exit code 1`; empty while it runs."""
         return self._process.cause if self._process is not None and self._process.exited.is_set() else ""
 
-    def start(self, config: dict[str, Any]) -> Start:
+    def start(self, config: dict[str, Any], give_up: Callable[[float], bool] = lambda _: False) -> Start:
         """Start it, or start it anew; calls that come meanwhile wait at the socket.
 
         Args:
             config: Given to `fuseml_configure`.
+            give_up: Asked again and again, with the seconds so far, whether the start is not wanted any more.
         """
         before, began = self._process, time.monotonic()
         if before is not None:
             before.signal(signal.SIGTERM)
         self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
         process = self._process = _Process(self._command(), self._environment(), self._document(config),
-                                           self._listener, self._show)
+                                           self._listener, self._output())
         if before is not None and not before.exited.wait(_HANDOVER):
             before.signal(signal.SIGKILL)  # or calls would go on reaching the code of before the change
             before.exited.wait(STOP_TIMEOUT)
-        failure, hooks = self._describe(process)
+        found: list[tuple[str, tuple[str, ...]]] = []
+        asking = threading.Thread(target=lambda: found.append(self._describe(process)), daemon=True)
+        asking.start()
+        while asking.is_alive():
+            asking.join(_LOOK)
+            if asking.is_alive() and give_up(time.monotonic() - began):
+                process.signal(signal.SIGKILL)
+                return Start(time.monotonic() - began, GIVEN_UP)
+        failure, hooks = found[0] if found else ("its description is none", ())
         return Start(time.monotonic() - began, failure, hooks)
 
     def stop(self) -> None:
@@ -131,7 +143,7 @@ class _Process:
     """One run of the serve runtime; its descriptor 4 ends with this process, so it cannot be left behind."""
 
     def __init__(self, command: list[str], environment: dict[str, str], document: bytes, listener: Listener,
-                 show: Callable[[str], None]) -> None:
+                 output: Output) -> None:
         self.exited = threading.Event()
         self.cause = ""
         self._lock = threading.Lock()
@@ -151,9 +163,9 @@ class _Process:
         finally:
             os.close(output_write)
             os.close(life_read)
-        reader = threading.Thread(target=_forward, args=(output_read, show), daemon=True)
+        reader = threading.Thread(target=_forward, args=(output_read, output), daemon=True)
         reader.start()
-        threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
+        threading.Thread(target=self._watch, args=(reader, output), daemon=True).start()
 
     def at_exit(self, action: Callable[[], None]) -> None:
         """Do this when the process ends, or now if it has ended."""
@@ -174,7 +186,7 @@ class _Process:
             self.signal(signal.SIGKILL)
             self.exited.wait(STOP_TIMEOUT)
 
-    def _watch(self, reader: threading.Thread) -> None:
+    def _watch(self, reader: threading.Thread, output: Output) -> None:
         os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
         with self._lock:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -184,14 +196,15 @@ class _Process:
             self.exited.set()
         os.close(self._lifeline)
         reader.join(1.0)
+        output.ended()
         if self._at_exit is not None:
             self._at_exit()
 
 
-def _forward(descriptor: int, show: Callable[[str], None]) -> None:
+def _forward(descriptor: int, output: Output) -> None:
     with os.fdopen(descriptor, encoding="utf-8", errors="replace") as stream:
         for line in stream:
-            show(line.rstrip("\n"))
+            output.line(line.rstrip("\n"))
 
 
 def _cut(connection: http.client.HTTPConnection) -> None:

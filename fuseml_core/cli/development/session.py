@@ -6,14 +6,15 @@ import contextlib
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fuseml_core.cli.development.lease import Lease
 from fuseml_core.cli.development.printing import Printer
-from fuseml_core.cli.development.process import DevelopedPlugin
+from fuseml_core.cli.development.process import GIVEN_UP, DevelopedPlugin
 from fuseml_core.cli.development.watching import Watch
 from fuseml_core.cli.plugin_project import PluginProject, open_project
 from fuseml_core.domain.errors import FusemlError, Invalid
@@ -23,6 +24,8 @@ from fuseml_sdk.hookspecs import REQUIRED
 
 #: Folder of the project with the sockets of plugins under development, and with what they keep.
 PLACE = ".dev"
+#: Seconds after which a start is called slow; the first one compiles what the plugin imports.
+_SLOW = 5.0
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Session:
         with contextlib.ExitStack() as stack:
             self._make(python, stack)
             watch = Watch(self._watched())
-            self._start("ready")
+            self._start("ready", watch)
             held = self._lease(stack) if lease else None
             for entry in self.project.components:
                 self.printer.say(f"{entry.family} {entry.name} listens: curl --unix-socket "
@@ -74,7 +77,7 @@ class Session:
                 continue
             told = False
             self.printer.say(f"changed: {self._shown(changed)}")
-            self._start("ready again")
+            self._start("ready again", watch)
             if lease is not None:
                 lease.started_again(self._starts)
 
@@ -86,7 +89,7 @@ class Session:
             name = f"{entry.family} {entry.name}"
             plugin = DevelopedPlugin(python, entry.plugin, state=self.project.folder / PLACE / "state",
                                      runtime=from_environment().runtime_dir / "dev", trace=self.trace or "0",
-                                     permissions=kinds, show=self.printer.output_of(name))
+                                     permissions=kinds, output=partial(self.printer.output_of, name))
             stack.callback(plugin.stop)
             stack.enter_context(self._linked(entry.family, entry.name, plugin.path))
             self._plugins[name] = plugin
@@ -103,7 +106,7 @@ class Session:
         finally:
             link.unlink(missing_ok=True)
 
-    def _start(self, what: str) -> None:
+    def _start(self, what: str, watch: Watch) -> None:
         """Start every component with the settings of now. What is wrong with the project is shown, not raised."""
         self._starts += 1
         try:
@@ -117,7 +120,9 @@ class Session:
                 (e.family, e.name, e.plugin) for e in self.project.components]:
             self.printer.say("extension.toml has other components now: stop this and run it again", colour="yellow")
         for name, plugin in self._plugins.items():
-            start = plugin.start(settings)
+            start = plugin.start(settings, self._impatience(name, watch))
+            if start.failure == GIVEN_UP:
+                return  # the change starts everything again
             if start.failure:
                 self.printer.say(f"{name} does not work: {start.failure}", colour="red")
                 continue
@@ -126,6 +131,20 @@ class Session:
             if missing:
                 self.printer.say(f"{name} lacks {', '.join(missing)}, which servers call: write it, and mark it with "
                                  "@hookimpl", colour="yellow")
+
+    def _impatience(self, name: str, watch: Watch) -> Callable[[float], bool]:
+        """Tells that a plugin is slow to start, and gives up once it has changed meanwhile."""
+        tell_after = _SLOW
+
+        def ask(seconds: float) -> bool:
+            nonlocal tell_after
+            if seconds >= tell_after:
+                tell_after = 2 * seconds
+                self.printer.say(f"{name} does not answer yet after {seconds:.1f} s: it is being imported and "
+                                 "configured", colour="yellow")
+            return watch.changed
+
+        return ask
 
     def _settings(self, project: PluginProject) -> dict[str, Any]:
         """The settings of the file, as the server would check them."""

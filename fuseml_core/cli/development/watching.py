@@ -26,6 +26,11 @@ class Watch:
         self._paths = list(paths)
         self._seen = self._look()
 
+    @property
+    def changed(self) -> bool:
+        """Whether something has changed that was not waited for yet."""
+        return self._look() != self._seen
+
     def wait(self, stop: Callable[[], bool]) -> list[Path]:
         """Wait until files have changed and then been left alone for a moment.
 

@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -194,6 +196,40 @@ def test_r168_settings_come_from_a_file_and_secrets_stay_hidden(project, home):
         settings.write_text(f'token = "{SECRET}\n')
         terminal.wait_for("not started: .*cannot be read as TOML")
     assert SECRET not in terminal.text
+
+
+@pytest.mark.full
+@pytest.mark.timeout(300)
+def test_r168_what_hangs_is_shown_while_it_hangs(project, home):
+    """A call, one that ends with its process, and a start that is not waited for once the file has changed."""
+    code, gate = project / "src/shelf/__init__.py", home / "gate"
+    waits = f"while not os.path.exists({str(gate)!r}):\n            __import__('time').sleep(0.05)\n        "
+    with developing(project, home) as terminal:
+        terminal.wait_for("Waiting for changes")
+        with changed(code, "        found = sorted(", f"        {waits}found = sorted("):
+            terminal.wait_for("is ready again after")
+            call = threading.Thread(target=terminal.call, args=("store_search",), kwargs={"query": {}})
+            call.start()
+            terminal.wait_for(r"store_search +[\d.]+ s +still running")
+            terminal.wait_for(r"store_search +[\d.]+ s +still running")
+            gate.touch()
+            assert "still running" not in terminal.wait_for(r"store_search +\d{4,}\.\d ms +ok")
+            call.join(PATIENCE)
+            gate.unlink()
+            threading.Thread(target=_ignoring, args=(terminal.call, "store_search"), daemon=True).start()
+            terminal.wait_for(r"store_search +[\d.]+ s +still running")
+        terminal.wait_for(r"store_search +[\d.]+ s +ended with its process")
+        terminal.wait_for("is ready again after")
+        with changed(code, "import os\n", "import os, time; time.sleep(3600)\n"):
+            terminal.wait_for(r"store shelf does not answer yet after [\d.]+ s: it is being imported")
+        terminal.wait_for("changed: src/shelf/__init__.py")
+        terminal.wait_for("is ready again after")
+        assert terminal.call("store_describe")[0] == 200
+
+
+def _ignoring(call, hook: str) -> None:
+    with suppress(OSError, HTTPException):
+        call(hook, query={})
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes by /proc")

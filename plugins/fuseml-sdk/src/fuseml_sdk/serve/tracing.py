@@ -1,4 +1,4 @@
-"""`FUSEML_TRACE_HOOKS` in a plugin's own process: a line on standard error for each call of a hook.
+"""`FUSEML_TRACE_HOOKS` in a plugin's own process: lines on standard error for the begin and end of each call of a hook.
 
 Servers trace what they call by themselves; this shows an author every call, whoever makes it. `fuseml plugin dev` sets
 it. Arguments and results are not written, because they may hold secrets.
@@ -6,25 +6,28 @@ it. Arguments and results are not written, because they may hold secrets.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fuseml_sdk.serve.wire import Request, Response
 
 #: 1 for every hook, or a glob of their names such as `store_*`.
 VARIABLE = "FUSEML_TRACE_HOOKS"
-#: What a line begins with; a JSON object follows: at, hook, ms, outcome, call, message.
+#: What the line at the end of a call begins with; a JSON object follows: number, at, hook, ms, outcome, call, message.
 MARK = "fuseml-call "
+#: The same for its begin: number, at, hook, and wait, the seconds that it may do nothing but wait.
+BEGUN = "fuseml-call-begun "
 _PREFIX = "/hooks/"
 Respond = TypeVar("Respond", bound=Callable[..., Response])
 
 
 def traced(respond: Respond, wanted: str) -> Respond:
-    """Wrap what answers requests, so that each call of a wanted hook writes a line.
+    """Wrap what answers requests, so that each call of a wanted hook writes a line when it begins and when it ends.
 
     Args:
         respond: Takes the request first.
@@ -32,22 +35,36 @@ def traced(respond: Respond, wanted: str) -> Respond:
     """
     if wanted in ("", "0"):
         return respond
-    glob = "*" if wanted == "1" else wanted
+    glob, numbers = "*" if wanted == "1" else wanted, itertools.count(1)
 
     def answer(request: Request, *more: object, **named: object) -> Response:
         hook = request.path.rpartition(_PREFIX)[2]
         if _PREFIX not in request.path or not fnmatchcase(hook, glob):
             return respond(request, *more, **named)
-        at, started = time.time(), time.perf_counter()
+        at, started, number = time.time(), time.perf_counter(), next(numbers)
+        _write(BEGUN, {"number": number, "at": round(at, 3), "hook": hook, "wait": _wait(hook, request)})
         response = respond(request, *more, **named)
         seconds = time.perf_counter() - started
-        line = {"at": round(at, 3), "hook": hook, "ms": round(seconds * 1000, 2), **_outcome(response),
-                "call": request.headers.get("fuseml-call-id", "")}
-        sys.stderr.write(f"{MARK}{json.dumps(line)}\n")
-        sys.stderr.flush()
+        _write(MARK, {"number": number, "at": round(at, 3), "hook": hook, "ms": round(seconds * 1000, 2),
+                      **_outcome(response), "call": request.headers.get("fuseml-call-id", "")})
         return response
 
     return answer  # type: ignore[return-value]
+
+
+def _write(mark: str, line: dict[str, Any]) -> None:
+    sys.stderr.write(f"{mark}{json.dumps(line)}\n")
+    sys.stderr.flush()
+
+
+def _wait(hook: str, request: Request) -> float:
+    """How long a hook that follows events was asked to wait for one."""
+    if not hook.endswith("_events"):
+        return 0.0
+    try:
+        return float(json.loads(request.body).get("wait") or 0.0)
+    except (ValueError, TypeError, AttributeError):
+        return 0.0
 
 
 def _outcome(response: Response) -> dict[str, str]:
