@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fuseml_files.plugin import FileStore
 from fuseml_sdk.testing import conformance
 
 TestFileStore = conformance(FileStore)
+TestFileStoreAtAnAddress = pytest.mark.full(conformance(FileStore, hosts=["address"]))

@@ -41,4 +41,4 @@ def git(folder, *arguments):
     return done.stdout.strip()
 
 
-TestGitStore = conformance(GitStore, samples=Commits())
+TestGitStore = conformance(GitStore, samples=Commits(), hosts=["in-process", "subprocess", "asgi", "address"])

@@ -33,4 +33,4 @@ class Projects(Samples):
         return folder
 
 
-TestMlflowBuilder = conformance(MlflowBuilder, samples=Projects())
+TestMlflowBuilder = conformance(MlflowBuilder, samples=Projects(), hosts=["in-process", "subprocess", "asgi", "address"])

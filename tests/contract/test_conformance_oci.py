@@ -52,7 +52,7 @@ class Runnables(Samples):
 
 
 REGISTRIES = Registries()
-TestRunnableStore = conformance(RunnableStore, config=REGISTRIES.config, samples=Runnables())
+TestRunnableStore = conformance(RunnableStore, config=REGISTRIES.config, samples=Runnables(), hosts=["in-process", "subprocess", "asgi", "address"])
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -20,7 +20,7 @@ def config(folder):
     return {"sockets": str(SOCKETS / f"{abs(hash(folder)) % 10**8}")}
 
 
-TestProcessAgent = conformance(ProcessPlugin, config=config)
+TestProcessAgent = conformance(ProcessPlugin, config=config, hosts=["in-process", "subprocess", "asgi", "address"])
 
 
 @pytest.fixture(autouse=True, scope="module")

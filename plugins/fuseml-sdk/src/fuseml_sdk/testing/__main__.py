@@ -115,7 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--family", action="append", default=[], choices=[f for f in FAMILIES if f != "fuseml"],
                         help="check only rules of these families (and those for all); repeatable")
     parser.add_argument("--host", action="append", default=[], metavar="HOST",
-                        help="in-process, subprocess or asgi; repeatable; all by default")
+                        help="in-process, subprocess, asgi or address (on a TCP port, needs uvicorn); repeatable; "
+                        "by default all but address")
     parser.add_argument("--samples", metavar="MODULE:CLASS", help="what rules give to the plugin")
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="conformance.toml with exemptions")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write scorecard.json here")

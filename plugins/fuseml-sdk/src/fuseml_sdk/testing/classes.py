@@ -39,7 +39,8 @@ def conformance(plugin: object, *, config: Config | None = None, exempt: Mapping
         config: For `fuseml_configure`, or a function that makes it of the folder of a start.
         exempt: Rules that may fail, with reasons; added to those of the baseline. `RULE/host` exempts in one host.
         samples: What rules give to the plugin; see :class:`Samples`.
-        hosts: Names or objects of hosts; every one that exists by default.
+        hosts: Names (in-process, subprocess, asgi, address) or objects of hosts; by default all but `address`, which
+            serves the plugin on a TCP port and needs uvicorn.
         secrets: Names of settings whose values must never be seen in logs.
         families: What the plugin is; found out by default, needed with hosts at an address.
         baseline: File of exemptions; by default the `conformance.toml` nearest to the calling file.

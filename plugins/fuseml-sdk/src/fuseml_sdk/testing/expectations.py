@@ -43,7 +43,8 @@ def expect_same(said: str, first: object, second: object) -> None:
         first: The first answer.
         second: The second one.
     """
-    expect(first == second, f"{said} {brief(first)} and then {brief(second)}")
+    shown = [each if isinstance(each, str) else brief(each) for each in (first, second)]
+    expect(first == second, f"{said} {' and then '.join(shown)}")
 
 
 def until(holds: Callable[[], Any], seconds: float, seen: Callable[[], str]) -> Any:

@@ -23,7 +23,8 @@ from fuseml_sdk.testing.processes import PluginProcess, clean_environment
 from fuseml_sdk.testing.rules import Trait
 from fuseml_sdk.testing.served import ServedPlugin
 
-_START_SECONDS = 60.0
+#: Seconds in which a plugin has to answer, or to say why it does not.
+START_SECONDS = 60.0
 #: Seconds that a plugin gets to finish its calls in tests.
 DRAIN_SECONDS = 10.0
 
@@ -64,7 +65,7 @@ class InProcessHost:
         from fuseml_sdk.serve.application import Application
         from fuseml_sdk.serve.wire import Request
 
-        state = _state(folder)
+        state = state_of(folder)
         application = Application(self.plugin, Configuration(json.loads(json.dumps(dict(config))), str(state)))
 
         def respond(method: str, path: str, body: bytes | None, headers: Mapping[str, str],
@@ -88,7 +89,7 @@ class SubprocessHost:
 
     def start(self, folder: Path, config: Mapping[str, Any]) -> ServedPlugin:
         """See :class:`Host`."""
-        state = _state(folder)
+        state = state_of(folder)
         # A short path, because the address of a Unix socket has room for about a hundred characters.
         short = Path(tempfile.mkdtemp(prefix="fz-"))
         log = folder / "plugin.log"
@@ -132,11 +133,11 @@ class AddressHost:
     def start(self, folder: Path, config: Mapping[str, Any]) -> ServedPlugin:
         """See :class:`Host`; the configuration is not sent, for its owner has configured it."""
         del config
-        return ServedPlugin(self.name, HttpExchange(self.address, self.token), _state(folder))
+        return ServedPlugin(self.name, HttpExchange(self.address, self.token), state_of(folder))
 
 
 def default_hosts(plugin: str) -> tuple[Host, ...]:
-    """Every host that exists for a Python plugin; one whose object cannot be made again has only its own process."""
+    """Every host of a Python plugin that needs no web server; only `subprocess` if its object cannot be made again."""
     names = ("in-process", "subprocess", *_asgi()) if renewable(plugin) else ("subprocess",)
     return tuple(host_named(name, plugin) for name in names)
 
@@ -172,7 +173,10 @@ def host_named(name: str, plugin: str) -> Host:
     if name == "asgi" and _asgi():
         made: Host = importlib.import_module("fuseml_sdk.testing.asgi_host").AsgiHost(renewable(plugin) or plugin)
         return made
-    raise InvalidInput(f"there is no host {name!r}", hint="Hosts are in-process, subprocess and asgi.")
+    if name == "address":
+        served: Host = importlib.import_module("fuseml_sdk.testing.tcp_host").TcpHost(plugin)
+        return served
+    raise InvalidInput(f"there is no host {name!r}", hint="Hosts are in-process, subprocess, asgi and address.")
 
 
 def _asgi() -> tuple[str, ...]:
@@ -181,7 +185,8 @@ def _asgi() -> tuple[str, ...]:
     return ("asgi",) if found else ()
 
 
-def _state(folder: Path) -> Path:
+def state_of(folder: Path) -> Path:
+    """The state directory of a start over a folder."""
     state = folder / "state"
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     return state
@@ -190,7 +195,7 @@ def _state(folder: Path) -> Path:
 def _wait_for(served: ServedPlugin) -> None:
     """Wait until it answers: the kernel queues the question until it does."""
     process = served.process
-    until = time.monotonic() + _START_SECONDS
+    until = time.monotonic() + START_SECONDS
     while process is not None and process.poll() is None and time.monotonic() < until:
         try:
             served.exchange("GET", "/healthz", None, {}, 1.0)
