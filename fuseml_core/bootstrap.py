@@ -40,6 +40,7 @@ from fuseml_core.engine.reconciler import Reconciler
 from fuseml_core.engine.serving import Serving
 from fuseml_core.engine.watcher import StoreWatcher
 from fuseml_core.host import PluginHost, discover, first_party
+from fuseml_core.host.groups import ControlGroups
 from fuseml_core.host.isolation import Isolation
 from fuseml_core.host.limits import Limits
 from fuseml_core.host.own_users import OwnUsers
@@ -50,6 +51,7 @@ from fuseml_core.service.contracts import Contracts
 from fuseml_core.service.development import Development
 from fuseml_core.service.extensions import ExtensionCatalog, Extensions, ExtensionSettings
 from fuseml_core.service.extensions.care import ExtensionCare
+from fuseml_core.service.extensions.limits import LimitPolicy
 from fuseml_core.service.extensions.resting import Resting
 from fuseml_core.service.extensions.runnables import PluginRunnables
 from fuseml_core.service.extensions.store import BundleStore
@@ -83,7 +85,7 @@ def bootstrap(settings: Settings) -> UseCases:
     database = open_database(settings.database_url)
     ledger, records = SqlLedger(database), SqlExtensions(database)
     host = _plugin_host(settings)
-    configured = ExtensionSettings(records, SqlExtensionSettings(database))
+    configured = ExtensionSettings(records, SqlExtensionSettings(database), _limit_policy(settings))
     resting, routes = Resting(SqlDisabled(database), safe_mode=settings.no_extensions), Routes()
     plugins = HostedPlugins(host, configured.variables, routes, records.list, resting.of)
     gateway = DataProcess(settings)
@@ -98,7 +100,7 @@ def bootstrap(settings: Settings) -> UseCases:
     catalogs = _catalogs(settings)
     bundles, lock = _bundles(settings, records, catalogs), SqlChangeLock(database)
     components = HostedComponents(host, settings.path("extensions", "state"), configured.values, routes, resting.of,
-                                  BundleStore(settings.path("extensions", "store")).path)
+                                  BundleStore(settings.path("extensions", "store")).path, configured.limits.of)
     extensions = _extensions(settings, SqlGenerations(database), ledger, records=records, lock=lock, bundles=bundles,
                              settings=configured, host=components, resting=resting,
                              followers={"redetect": codesets.redetect})
@@ -145,6 +147,7 @@ class _Life:
     def start(self) -> None:
         migrate(self.database)
         establish(self.settings.home)
+        self.host.isolation.clean()
         for component in built_in(self.settings):
             self.host.add(component)
         self.extensions.load_installed()
@@ -171,9 +174,18 @@ def _plugin_host(settings: Settings) -> PluginHost:
 
 
 def _isolation(settings: Settings) -> Isolation:
-    limits = Limits(settings.plugin_memory, settings.plugin_files, settings.plugin_processes, settings.plugin_file_size)
     users = OwnUsers(settings.home, *settings.plugin_uids) if settings.plugin_uids else None
-    return Isolation(protected=(settings.home, settings.runtime_dir), limits=limits, users=users)
+    groups = ControlGroups(settings.runtime_dir.name, settings.path("run", "control-groups"))
+    return Isolation(protected=(settings.home, settings.runtime_dir), limits=Limits(**_limit_policy(settings).default),
+                     users=users, groups=groups)
+
+
+def _limit_policy(settings: Settings) -> LimitPolicy:
+    """Limits by their names in manifests, and the variables behind those that nothing exceeds."""
+    names = {"memory": "memory", "open_files": "files", "processes": "processes", "file_size": "file_size"}
+    return LimitPolicy({limit: getattr(settings, f"plugin_{name}") for limit, name in names.items()},
+                       {limit: getattr(settings, f"plugin_max_{name}") for limit, name in names.items()},
+                       {limit: f"FUSEML_PLUGIN_MAX_{name.upper()}" for limit, name in names.items()})
 
 
 def _log_by_standard_library() -> None:

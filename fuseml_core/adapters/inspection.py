@@ -16,10 +16,13 @@ from fuseml_core.domain.extensions import InstalledExtension, Rest
 from fuseml_core.host import Component, ComponentInfo, PluginHost
 from fuseml_core.service.extensions.plan import judge_of, judged
 from fuseml_sdk.errors import PluginError
+from fuseml_sdk.manifest import show_limit
 from fuseml_sdk.permissions import asked_for
 
 #: States that a component may be in, for the metrics.
 _STATES = ("idle", "starting", "ready", "failed", "stopped", "disabled", "safe mode", "leaving")
+#: Seconds that a plugin may take to say what it is when people look.
+_PATIENCE = 5.0
 
 
 class HostInspection:
@@ -37,7 +40,7 @@ class HostInspection:
                  resting: Callable[[str], Rest | None], logs: Path) -> None:
         self._host, self._routes, self._installed = host, routes, installed
         self._resting, self._logs = resting, logs
-        self._kinds: dict[str, list[str]] = {}
+        self._asked: dict[str, tuple[Component, dict[str, Any]]] = {}
 
     def plugins(self) -> list[dict[str, Any]]:
         """Every plugin by name; see `Plugins.list`."""
@@ -56,7 +59,7 @@ class HostInspection:
         extension = next((e for e in self._installed() if e.digest == plugin["digest"]), None)
         info = self._info(plugin["id"])
         view = plugin | {"permissions": self._permissions(extension), "contract": None, "hooks": [], "crashes": [],
-                         "limits": {}, "enforced": [], "idle_since": None, "log": self._log(plugin),
+                         "limits": [], "enforced": [], "idle_since": None, "log": self._log(plugin),
                          "described": self._described(plugin, extension), "statistics": self.statistics(plugin)}
         if info is None:
             return view
@@ -65,7 +68,19 @@ class HostInspection:
         return view | {
             "contract": contract, "hooks": list(contract["hooks"]) if contract else [], "idle_since": info.idle_since,
             "crashes": [asdict(crash) for crash in info.crashes], "enforced": list(info.enforced),
-            "limits": {name: value for name, value in asdict(info.component.limits).items() if value}}
+            "limits": self._limits(info.component)}
+
+    def _limits(self, component: Component) -> list[dict[str, Any]]:
+        """What a process may use, and whether the machine holds it to that; of a plugin that the server starts."""
+        if component.hosting != "subprocess":
+            return []
+        isolation = self._host.isolation
+        found = []
+        for name, value in isolation.limits(component).stated().items():
+            enforced, how = isolation.judge_limit(name, component)
+            found.append({"name": name, "value": value, "shown": show_limit(name, value), "enforced": enforced,
+                          "how": how})
+        return found
 
     def calls(self, plugin: dict[str, Any] | None) -> list[dict[str, Any]]:
         """The last calls, oldest first; see `Plugins.calls`."""
@@ -124,25 +139,31 @@ class HostInspection:
         component = info.component
         routed = not component.digest or component.id in self._routes.ids()
         described = (extension.described if extension else {}).get(f"{component.family}/{component.name}") or {}
+        if not component.digest:
+            described = self._ask(component) or {}
         kinds = list(described.get("kinds") or described.get("types") or [])
-        # Only what runs already is asked: a list must not start processes.
         return {
             "name": route_name(component), "family": component.family, "extension": component.extension,
             "version": component.version, "digest": component.digest, "hosting": component.hosting,
             "address": component.address or None, "state": info.state, "in_force": routed, "pid": info.pid,
             "restarts": info.restarts,
             "last_crash": info.last_crash, "calls": info.calls, "in_flight": info.in_flight,
-            "kinds": self._built_in(component) if component.hosting == "in-process" else kinds, "id": component.id}
+            "kinds": kinds, "id": component.id}
 
-    def _built_in(self, component: Component) -> list[str]:
-        """What a built-in plugin keeps, runs or recognises, asked once: looking must not fill the trace of calls."""
-        if component.id not in self._kinds:
+    def _ask(self, component: Component) -> dict[str, Any] | None:
+        """What a built-in plugin, or one that its author runs, says of itself; None if it says nothing.
+
+        Each is asked once, for looking must not fill the trace of calls. Plugins of extensions said it when they were
+        installed: a list must not start processes.
+        """
+        known = self._asked.get(component.id)
+        if known is None or known[0] is not component:
             try:
-                described = self._host.call(component.id, f"{component.family}_describe", {}, 10.0).model_dump()
+                described = self._host.call(component.id, f"{component.family}_describe", {}, _PATIENCE)
             except (PluginError, NotFound):
-                return []
-            self._kinds[component.id] = list(described.get("kinds") or described.get("types") or [])
-        return self._kinds[component.id]
+                return None
+            self._asked[component.id] = known = component, described.model_dump(mode="json")
+        return known[1]
 
     def _permissions(self, extension: InstalledExtension | None) -> list[dict[str, Any]]:
         """What the extension asks for, its secrets included, and whether this machine holds the plugin to it."""
@@ -165,11 +186,8 @@ class HostInspection:
     def _described(self, plugin: dict[str, Any], extension: InstalledExtension | None) -> dict[str, Any] | None:
         if extension is not None:
             return extension.described.get(f"{plugin['family']}/{str(plugin['name']).rpartition('/')[2]}")
-        if plugin["hosting"] != "in-process":
-            return None
-        described = self._host.call(plugin["id"], f"{plugin['family']}_describe", {}, 10.0)
-        found: dict[str, Any] = described.model_dump(mode="json")
-        return found
+        info = self._info(plugin["id"])
+        return self._ask(info.component) if info is not None and not info.component.digest else None
 
 
 def _asleep(extension: InstalledExtension, entry: dict[str, Any], rest: Rest | None) -> dict[str, Any]:

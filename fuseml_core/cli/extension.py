@@ -10,7 +10,7 @@ import click
 
 from fuseml_core.cli.cells import moment
 from fuseml_core.cli.context import connect
-from fuseml_core.cli.extension_plan import enforcement
+from fuseml_core.cli.extension_plan import enforcement, limit_line
 from fuseml_core.cli.pairs import Pair, as_mapping
 from fuseml_core.cli.render import Column, echo, output_option, show_data, show_item, show_list
 
@@ -50,6 +50,12 @@ def _schema(schema: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _scorecard(item: dict[str, Any]) -> list[str]:
+    from fuseml_core.cli.extension_scorecard import lines
+
+    return lines(item)
+
+
 def _generation(item: dict[str, Any]) -> str:
     asked = "asked for" if item.get("requested") else f"needed by {', '.join(item.get('dependents') or [])}"
     return f"{item.get('generation')}; this version since {item.get('since')}, {asked}"
@@ -68,8 +74,10 @@ ITEM: list[Column] = [
     ("Settings", _settings), ("Settings there are", lambda item: _schema(item.get("config_schema") or {})),
     ("Permissions", lambda item: [f"{p['name']} ({enforcement(p)}): {p['reason']}"
                                   for p in item.get("permissions") or []]),
+    ("Limits", lambda item: [limit_line(limit) for limit in item.get("limits") or []]),
     ("Trusted because", lambda item: (item.get("trust") or {}).get("reason")),
     ("Signed by", lambda item: (item.get("trust") or {}).get("signers")),
+    ("Scorecard", _scorecard),
     ("Channel", "channel"), ("Generation", _generation),
     ("Needed by", "dependents"), ("Versions here", "versions"), ("Advice", "advice"), ("Trouble", "trouble"),
 ]
@@ -141,11 +149,13 @@ def info(name: str, output: str) -> None:
 
     Of an extension that is not installed, what this server's registry or a marketplace says about it.
     """
+    from fuseml_core.cli.extension_scorecard import scorecards
     from fuseml_core.domain.errors import NotFound
 
     client = connect()
     try:
-        show_item(client.get("extensions", name), output, ITEM)
+        found = client.get("extensions", name)
+        show_item({**found, "scorecards": scorecards(client, found)}, output, ITEM)
     except NotFound as missing:
         from fuseml_core.cli.marketplace import OFFER
 
@@ -162,10 +172,13 @@ def info(name: str, output: str) -> None:
 @click.option("--secret", "secrets", multiple=True, metavar="KEY",
               help="Set KEY to a line that is asked for, or read from standard input. Repeatable.")
 @click.option("--unset", "unset", multiple=True, metavar="KEY", help="Drop the value of KEY. Repeatable.")
+@click.option("--limit", "limits", multiple=True, type=Pair(), metavar="LIMIT=VALUE",
+              help="Limit each of its components to so much memory (512Mi), open_files, processes or file_size; an "
+                   "empty VALUE leaves it to the manifest again. Repeatable.")
 @output_option
-def configure(name: str, settings: tuple[tuple[str, str], ...], secrets: tuple[str, ...], unset: tuple[str, ...],
-              output: str) -> None:
-    """Change settings of the extension NAME while the server runs; without any, show them.
+def configure(*, name: str, settings: tuple[tuple[str, str], ...], secrets: tuple[str, ...], unset: tuple[str, ...],
+              limits: tuple[tuple[str, str], ...], output: str) -> None:
+    """Change settings and limits of the extension NAME while the server runs; without any, show them.
 
     Secrets are not taken as KEY=VALUE, because everybody on the machine can read the arguments of a process.
     """
@@ -176,8 +189,9 @@ def configure(name: str, settings: tuple[tuple[str, str], ...], secrets: tuple[s
         if key in known["secrets"]:
             raise click.UsageError(f"{key} is a secret: write --secret {key} and give its value when asked.")
     values |= {key: ask(key) for key in secrets}
-    if values or unset:
-        body = {"set": values, "unset": list(unset)}
+    bounds = as_mapping(limits, "The limit")
+    if values or unset or bounds:
+        body = {"set": values, "unset": list(unset), "limits": bounds}
         known = client.put("extensions", name, "config", body=body, timeout=_PATIENCE)
     if output != "table":
         show_data(known, output)
@@ -187,6 +201,10 @@ def configure(name: str, settings: tuple[tuple[str, str], ...], secrets: tuple[s
     free = sorted(set(known["schema"].get("properties") or {}) - set(known["settings"]))
     if free:
         echo(f"Not set: {', '.join(free)}")
+    for limit, value in known["limits"].items():
+        echo(f"limit {limit}: {value}")
+    for warning in known["warnings"]:
+        echo(f"note: {warning}", err=True)
 
 
 def ask(key: str) -> str:

@@ -6,6 +6,9 @@ from typing import Any
 
 from fuseml_core.cli.render import echo, show_data
 
+#: Who says what a limit is.
+_ORIGINS = {"manifest": "", "server": " by default", "administrator": " as configured", "most": ", the most here"}
+
 
 def show_plan(result: dict[str, Any], output: str) -> None:
     """Show what a change would do, or has done.
@@ -49,6 +52,7 @@ def _lines(change: dict[str, Any]) -> list[str]:
     lines += [f"component {component}" for component in change["components"]]
     lines += [f"+ permission {p['name']} ({enforcement(p)}): {p['reason']}" for p in change["permissions"]["added"]]
     lines += [f"- permission {p['name']}" for p in change["permissions"]["removed"]]
+    lines += [f"limit of {limit_line(limit)}" for limit in change["limits"] if limit["from"] != "server"]
     lines += [f"needs {d['name']} {d.get('range') or '*'}" for d in change["dependencies"]]
     trust = change["trust"] or {}
     if trust.get("overridden"):
@@ -70,6 +74,15 @@ def enforcement(permission: dict[str, Any]) -> str:
     if permission.get("enforced"):
         return f"enforced {how}" if how.startswith("by ") else f"enforced: {how}" if how else "enforced"
     return f"declared only: {how}" if how else "declared only"
+
+
+def limit_line(limit: dict[str, Any]) -> str:
+    """A limit of a component: what it is, who says so, and whether the machine of the server enforces it.
+
+    Args:
+        limit: With `component`, `name`, `shown`, `from`, `enforced` and `how`.
+    """
+    return f"{limit['component']}: {limit['name']} {limit['shown']}{_ORIGINS[limit['from']]} ({enforcement(limit)})"
 
 
 def _size(size: int) -> str:

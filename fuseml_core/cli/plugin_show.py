@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fuseml_core.cli.cells import moment, size
+from fuseml_core.cli.cells import moment
 from fuseml_core.cli.context import connect
 from fuseml_core.cli.extension_plan import enforcement
 from fuseml_core.cli.render import Column, echo, output_option, show_data, show_item, show_list
@@ -61,8 +61,7 @@ def _crashes(item: dict[str, Any]) -> list[str]:
 
 
 def _limits(item: dict[str, Any]) -> list[str]:
-    return [f"{name}: {size(value) if name in ('memory', 'file_size') else value}"
-            for name, value in (item.get("limits") or {}).items()]
+    return [f"{limit['name']} {limit['shown']} ({enforcement(limit)})" for limit in item.get("limits") or []]
 
 
 ITEM: list[Column] = [

@@ -4,10 +4,10 @@ It is a script of the standard library alone, started by the server's own interp
 an extension runs before the confinement is in force, and so that it costs a few milliseconds. What it is told to put
 in force it puts in force, or it ends: what a machine cannot do is decided, and reported, by the host.
 
-Arguments, in this order of effect whatever their order is: `umask=OCTAL`, `limit=NUMBER:VALUE` (setrlimit),
-`oom-score=N` (how readily the kernel ends it when memory is short), `drop-capabilities`, `user=UID:GID,GID…`,
-`read=PATH`, `write=PATH`, `device=PATH`, `connect=PORT`, `landlock=ABI:FLAGS` (`n` TCP, `s` scopes), `seccomp=HEX` (a
-BPF program), `--`, then the command.
+Arguments, in this order of effect whatever their order is: `group=FOLDER` (of a control group, to be joined),
+`umask=OCTAL`, `limit=NUMBER:VALUE` (setrlimit), `oom-score=N` (how readily the kernel ends it when memory is short),
+`drop-capabilities`, `user=UID:GID,GID…`, `read=PATH`, `write=PATH`, `device=PATH`, `connect=PORT`,
+`landlock=ABI:FLAGS` (`n` TCP, `s` scopes), `seccomp=HEX` (a BPF program), `--`, then the command.
 See landlock(7), seccomp(2), prctl(2), capabilities(7), proc_pid_oom_score_adj(5).
 """
 
@@ -46,6 +46,9 @@ def main(arguments: list[str]) -> int:
     told = [(name, value) for name, _, value in (argument.partition("=") for argument in arguments[:split])]
     command = arguments[split + 1:]
     try:
+        for folder in _every(told, "group"):
+            with open(f"{folder}/cgroup.procs", "w") as file:  # noqa: PTH123
+                file.write("0")
         _limits(told)
         for value in _every(told, "oom-score"):
             with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123  # pathlib costs milliseconds here

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,8 @@ from fuseml_core.host import airlock
 from fuseml_core.host.components import Component
 from fuseml_core.host.environment import child_environment
 from fuseml_core.host.folders import HostFolders
-from fuseml_core.host.limits import Limits
+from fuseml_core.host.groups import ControlGroups, Events, Group
+from fuseml_core.host.limits import Enforcement, Limits
 from fuseml_core.host.machine import Machine, probe
 from fuseml_core.host.own_users import OwnUsers, User, take
 from fuseml_core.host.readable import Files, files_of
@@ -49,14 +49,26 @@ class Confined:
         command: The launcher and what it becomes.
         environment: All variables.
         temporary: Its private folder for temporary files.
+        group: Its control group; None if it has none.
+        events: What had happened in the group when it was closed; None without one.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], temporary: Path) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], temporary: Path,
+                 group: Group | None = None) -> None:
         self.command, self.environment, self.temporary = list(command), dict(environment), temporary
+        self.group, self.events = group, None if group is None else Events()
+
+    @property
+    def was_starved(self) -> bool:
+        """Whether the kernel had ended something in its group for want of memory when it was closed."""
+        return self.events is not None and self.events.killed > 0
 
     def close(self) -> None:
-        """Remove its temporary files; its processes have ended."""
+        """Remove its temporary files and its group; its processes have ended."""
         shutil.rmtree(self.temporary, ignore_errors=True)
+        if self.group is not None:
+            self.events = self.group.events()
+            self.group.close()
 
 
 class Isolation:
@@ -66,28 +78,29 @@ class Isolation:
         protected: Folders of the server that no permission opens: FUSEML_HOME and that of the sockets.
         limits: Resource limits of a component that sets none of its own; 0 means none.
         users: Gives extensions users of their own; None never does.
+        groups: Makes control groups; None never does.
         machine: What the machine can do; asked by default.
     """
 
     def __init__(self, *, protected: Sequence[Path] = (), limits: Limits | None = None, users: OwnUsers | None = None,
-                 machine: Machine | None = None) -> None:
+                 groups: ControlGroups | None = None, machine: Machine | None = None) -> None:
         self._protected = tuple(protected)
         self._limits = limits or Limits()
         self._users = users
         self._machine = machine or probe()
+        self._enforcement = Enforcement(linux=self._machine.linux, groups=groups)
 
     # -- what is in force ------------------------------------------------------------------------------------------
 
     def measures(self) -> list[Measure]:
         """What every plugin process is subject to on this machine, and what not and why."""
-        machine = self._machine
+        machine, own = self._machine, self._own_user()
         abi = machine.landlock
-        limits = ", ".join(f"{name} {value}" for name, value in self._shown(self._limits)) or "only no core dumps"
         older = f"this kernel's Landlock is of version {abi}"
         return [
             Measure("environment", True, "an allowlist of variables; HOME and TMPDIR are private"),
             Measure("private files", True, "what it makes is its user's alone (umask 077)"),
-            Measure("limits", True, limits),
+            Measure("limits", True, self._enforcement.describe(self._limits, own_user=own.enforced)),
             Measure("no new privileges", machine.linux, "set-user-id programs give it nothing" if machine.linux else
                     machine.landlock_why),
             Measure("files", abi > 0, f"Landlock {abi}: its own, its environment and the system's alone" if abi else
@@ -101,7 +114,7 @@ class Isolation:
                     machine.landlock_why or f"{older}; version 4 (Linux 6.7) knows ports"),
             Measure("signals", abi >= 6, "it can signal its own processes alone" if abi >= 6 else
                     machine.landlock_why or f"{older}; version 6 (Linux 6.12) knows signals"),
-            self._own_user(),
+            own,
         ]
 
     def enforced(self, component: Component) -> tuple[str, ...]:
@@ -139,6 +152,24 @@ class Isolation:
             return True, f"refused: {refused}"
         return (True, "by Landlock") if machine.landlock else (False, machine.landlock_why)
 
+    def limits(self, component: Component) -> Limits:
+        """What the processes of a component may use: its own limits, and the common ones where it has none."""
+        return component.limits.over(self._limits)
+
+    def judge_limit(self, name: str, component: Component | None = None) -> tuple[bool, str]:
+        """Whether a limit is enforced here, and by what or why not; see :meth:`Enforcement.judge`.
+
+        Args:
+            name: Such as `memory`.
+            component: Which one; None: one of an extension that is not loaded.
+        """
+        own = self.user(component) is not None if component is not None else self._own_user().enforced
+        return self._enforcement.judge(name, own_user=own)
+
+    def blame(self, component: Component, confined: Confined, cause: str, code: int) -> str:
+        """Which limit an ended process met; see :meth:`Enforcement.blame`."""
+        return self._enforcement.blame(self.limits(component), confined.events, cause, code)
+
     def _files_refused(self, permission: Permission) -> str:
         probe_component = Component(id="", extension="", version="", digest="", family="store", name="", plugin="",
                                     hosting="subprocess", config={}, state_dir=Path("/nonexistent"))
@@ -150,6 +181,10 @@ class Isolation:
             return Measure("own user", False, "the server is not root, so it cannot give processes other users"
                            if not self._machine.root else "this host gives out no users")
         return Measure("own user", *self._users.usable())
+
+    def clean(self) -> None:
+        """At start: remove control groups that a server which was killed left behind."""
+        self._enforcement.clean()
 
     # -- starting --------------------------------------------------------------------------------------------------
 
@@ -185,12 +220,14 @@ class Isolation:
             # They may have been another user's until now.
             for path in (component.state_dir, *own):
                 take(path, user or User(0, os.getegid()))
-        told = ["umask=077", *self._limit_arguments(component, user),
+        limits = self.limits(component)
+        group = self._enforcement.group(limits)
+        told = ["umask=077", *self._enforcement.arguments(limits, group, own_user=user is not None),
                 *self._machine_arguments(permissions, files, user)]
         forms = {permission.kind.form for permission in permissions}
         environment = child_environment(environ, component.state_dir, temporary, forms)
         launcher = [sys.executable, "-I", "-S", airlock.__file__, *told, "--", *command]
-        return Confined(launcher, environment, temporary)
+        return Confined(launcher, environment, temporary, group)
 
     def _machine_arguments(self, permissions: tuple[Permission, ...], files: Files, user: User | None) -> list[str]:
         machine, forms = self._machine, {permission.kind.form for permission in permissions}
@@ -208,23 +245,6 @@ class Isolation:
         if machine.architecture:
             told.append(f"seccomp={program(machine.architecture, permissions).hex()}")
         return told
-
-    def _limit_arguments(self, component: Component, user: User | None) -> list[str]:
-        wanted, common = component.limits, self._limits
-        values = {
-            resource.RLIMIT_CORE: 0,
-            resource.RLIMIT_NOFILE: wanted.open_files or common.open_files or None,
-            resource.RLIMIT_AS: wanted.memory or common.memory or None,
-            resource.RLIMIT_FSIZE: wanted.file_size or common.file_size or None,
-            # The kernel counts all processes of the user, so the number means something for a user of its own alone.
-            resource.RLIMIT_NPROC: (wanted.processes or common.processes or None) if user is not None else None,
-        }
-        return [f"limit={number}:{value}" for number, value in values.items() if value is not None]
-
-    def _shown(self, limits: Limits) -> list[tuple[str, str]]:
-        named = (("memory", limits.memory), ("file size", limits.file_size), ("open files", limits.open_files))
-        return [(name, f"{value / (1 << 30):.1f} GiB" if value > 1 << 20 else str(value))
-                for name, value in named if value]
 
     def user(self, component: Component) -> User | None:
         """The user of its own that a component runs as; None if it runs as the server's."""

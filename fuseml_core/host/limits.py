@@ -74,6 +74,11 @@ class Enforcement:
             return True, "by rlimit, with all processes of the extension's user"
         return False, f"{why}, and the extension has no user of its own"
 
+    def clean(self) -> None:
+        """Remove control groups that a server which was killed left behind."""
+        if self._groups is not None:
+            self._groups.clean()
+
     def group(self, limits: Limits) -> Group | None:
         """The control group for one process; None if there is none.
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from fuseml_core.host.components import Component
@@ -19,6 +20,7 @@ from fuseml_core.host.crashes import CrashReport, KernelKills, cause_of
 from fuseml_core.host.isolation import Isolation
 from fuseml_core.host.output import OutputCapture
 from fuseml_core.host.spawn import spawn
+from fuseml_core.host.streams import UnixStream
 from fuseml_core.host.transport import Answer, ConnectionPool, Lost
 
 #: The host decides how long a drain takes; the process itself would wait this many seconds.
@@ -60,8 +62,9 @@ class PluginProcess:
         self._status = 0
         self._started = time.monotonic()
         self._lifetime = 0.0
-        self._pool = ConnectionPool(path)
+        self._pool = ConnectionPool(partial(UnixStream, path))
         self.exited = threading.Event()
+        self._isolation = isolation
         self._confined = isolation.confine(component, ["-m", "fuseml_sdk.serve", component.plugin], environ)
         self._launch(component, listener, log)
         self._kills = KernelKills(self.pid)
@@ -149,8 +152,10 @@ class PluginProcess:
         calls = [*serving.values(), *(about for at, *about in list(self._lost) if now - at < _RECENT)]
         output = tuple(self._output.tail(_SHOWN_LINES))
         cause, detail = cause_of(os.waitstatus_to_exitcode(self._status), output,
-                                 killed_by_kernel=self._starved)
+                                 killed_by_kernel=self._starved or (not self._killed and self._confined.was_starved))
         component = self._component
+        blamed = self._isolation.blame(component, self._confined, cause, os.waitstatus_to_exitcode(self._status))
+        detail = "; ".join(filter(None, (detail, blamed)))
         return CrashReport(
             at=time.time(), cause=cause, detail=detail, output=output, ran_for=round(self._lifetime, 3),
             hook=", ".join(dict.fromkeys(hook for hook, _ in calls if hook != "describe")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from fuseml_core.adapters.routes import Routes
 from fuseml_core.domain.errors import Conflict, Failed, NotFound
 from fuseml_core.domain.extensions import InstalledExtension, Rest
 from fuseml_core.host.components import Component, ComponentInfo
+from fuseml_core.host.limits import Limits
 from fuseml_core.host.plugin_host import PluginHost
 from fuseml_core.service.extensions.schema import SettingsSchema
 from fuseml_sdk.errors import PluginError
@@ -41,11 +42,14 @@ class HostedComponents:
         routes: Where names lead.
         resting: Why nothing of an extension may be loaded now; None when it may.
         bundle: Where the unpacked bundle with a digest lies; its components may read it.
+        limits: What a component may use, by the name of its extension and what the manifest says of it.
     """
 
     def __init__(self, host: PluginHost, state: Path, config: Callable[[InstalledExtension], dict[str, Any]],
                  routes: Routes | None = None, resting: Callable[[str], Rest | None] = lambda _name: None,
-                 bundle: Callable[[str], Path] | None = None) -> None:
+                 bundle: Callable[[str], Path] | None = None,
+                 limits: Callable[[str, Mapping[str, Any]], dict[str, int]] = lambda _name, _entry: {}) -> None:
+        self._limits = limits
         self._host, self._state, self._config, self._bundle = host, state, config, bundle
         self._routes, self._resting = routes or Routes(), resting
 
@@ -114,6 +118,10 @@ class HostedComponents:
         """Whether this machine enforces a permission, and by what or why not; see :meth:`Isolation.judge`."""
         return self._host.isolation.judge(permission)
 
+    def judge_limit(self, name: str) -> tuple[bool, str]:
+        """Whether this machine holds components to a limit, and by what; see :meth:`Isolation.judge_limit`."""
+        return self._host.isolation.judge_limit(name)
+
     def isolation(self) -> list[dict[str, Any]]:
         """What keeps plugin processes in their place here: `name`, `enforced` and `reason` of each measure."""
         return [asdict(measure) for measure in self._host.isolation.measures()]
@@ -169,6 +177,7 @@ class HostedComponents:
                 version=extension.version, digest=extension.digest, family=entry["family"], name=entry["name"],
                 plugin=entry.get("plugin") or "", hosting="address" if address else "subprocess", config=config,
                 state_dir=self._state / extension.name, python=Path(extension.python) if extension.python else None,
+                limits=Limits() if address else Limits(**self._limits(extension.name, entry)),
                 permissions=permissions, readable=readable, secrets=secrets, address=filled(address, extension, config),
                 token=filled(entry.get("token") or "", extension, config, missing=""))
 

@@ -26,6 +26,7 @@ from fuseml_sdk.environments import find_python, find_uv, inspect_python
 from fuseml_sdk.environments.index import IndexSettings
 from fuseml_sdk.environments.tool import run_uv
 from fuseml_sdk.errors import PluginError
+from fuseml_sdk.manifest import LEAST
 
 #: Free bytes below which the disk is worth a warning, and below which work fails.
 _LITTLE, _TOO_LITTLE = 2 << 30, 256 << 20
@@ -77,7 +78,7 @@ def examinations(patient: Patient) -> list[Examination]:
         Examination("advice", made.advice),
         Examination("generations", made.generations), Examination("bundles", made.bundles),
         Examination("environments", made.environments), Examination("components", made.components),
-        Examination("isolation", made.isolation),
+        Examination("isolation", made.isolation), Examination("limits", made.limits),
         Examination("leftovers", made.leftovers, made.repair_leftovers),
     ]
 
@@ -304,6 +305,16 @@ class Examiner:
             return Check("isolation", _OK, said)
         return Check("isolation", _WARNING, said, "Install extensions from authors that you trust with your files, or "
                      "run the server on Linux 6.12 or newer.")
+
+    def limits(self) -> Check:
+        """Which limits of components this machine enforces, and by what."""
+        judged = {name: self._patient.host.judge_limit(name) for name in LEAST}
+        said = "; ".join(f"{name} {how}" if enforced else f"{name} not: {how}"
+                         for name, (enforced, how) in judged.items())
+        if all(enforced for enforced, _ in judged.values()):
+            return Check("limits", _OK, said)
+        return Check("limits", _WARNING, said, "Run the server as root, or as a service of systemd with Delegate=yes "
+                     "and DelegateSubgroup=server.")
 
     def leftovers(self) -> Check:
         """What interrupted work left behind, and what nothing needs."""

@@ -56,10 +56,12 @@ class Rollback(Choice):
 
 
 class SettingsChange(BaseModel):
-    """Settings to set, typed or as text, and settings to unset."""
+    """Settings to set, typed or as text, settings to unset, and limits."""
 
     set: dict[str, Any] = Field(default_factory=dict, description="key to value; text becomes what the schema says")
     unset: list[str] = Field(default_factory=list, description="keys that shall have no value any more")
+    limits: dict[str, str | int | None] = Field(default_factory=dict, description="limit to number or quantity such "
+                                                "as 512Mi; null drops what was set")
 
 
 @router.get("/extensions")
@@ -124,7 +126,7 @@ def get_config(request: Request, name: str) -> dict[str, Any]:
 @router.put("/extensions/{name}/config")
 def configure_extension(request: Request, name: str, change: SettingsChange) -> dict[str, Any]:
     """Change settings; answers like GET once the extension works with them."""
-    return _extensions(request).configure(name, change.set, change.unset)
+    return _extensions(request).configure(name, change.set, change.unset, change.limits)
 
 
 @router.post("/extensions/{name}/disable")

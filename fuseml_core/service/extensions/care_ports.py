@@ -145,7 +145,8 @@ class Leftover:
     """Something on disk that nothing needs.
 
     Attributes:
-        kind: `bundle`, `environment`, `layer`, `wheel`, `workload`, `runnable`, `content`, `transfer`, `generation`.
+        kind: `bundle`, `environment`, `layer`, `wheel`, `workload`, `runnable`, `content`, `transfer`, `generation`,
+            `scratch`, `state`.
         name: What it is called: a digest, a workload, a file.
         why: Why nothing needs it, one clause.
         bytes: What removing it frees, as far as that is known.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -23,10 +23,11 @@ class Collector:
 
     Args:
         sources: Kinds of leftovers by name, in the order in which they are removed: what needs others goes first.
+        on_request: Kinds that are looked for only when they are named, because they cannot be made again.
     """
 
-    def __init__(self, sources: Mapping[str, Leftovers]) -> None:
-        self._sources, self._lock = sources, threading.Lock()
+    def __init__(self, sources: Mapping[str, Leftovers], on_request: Collection[str] = ()) -> None:
+        self._sources, self._on_request, self._lock = sources, frozenset(on_request), threading.Lock()
 
     def collect(self, *, dry_run: bool, older_than: float, only: Sequence[str] = (),
                 progress: Progress | None = None) -> dict[str, Any]:
@@ -35,7 +36,7 @@ class Collector:
         Args:
             dry_run: Only tell.
             older_than: Seconds since the last use that something must have lain there.
-            only: Kinds; all by default.
+            only: Kinds; by default all but those on request.
             progress: Told what is being done.
 
         Returns:
@@ -54,7 +55,7 @@ class Collector:
         errors: list[str] = []
         with self._lock:
             for kind, source in self._sources.items():
-                if not only or kind in only:
+                if kind in only or (not only and kind not in self._on_request):
                     say(f"looking for {kind}s that nothing needs")
                     self._collect(kind, source, older_than, dry_run, found, errors)
         return {"dry_run": dry_run, "leftovers": found, "bytes": sum(entry["bytes"] for entry in found),

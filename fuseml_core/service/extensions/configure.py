@@ -24,8 +24,9 @@ class Configurator:
     def __init__(self, settings: ExtensionSettings, host: ComponentHost, records: InstalledExtensions) -> None:
         self._settings, self._host, self._records = settings, host, records
 
-    def configure(self, name: str, values: Mapping[str, Any], unset: Collection[str] = ()) -> None:
-        """Set and unset settings, and give them to the extension's components; all of it or nothing.
+    def configure(self, name: str, values: Mapping[str, Any], unset: Collection[str] = (),
+                  limits: Mapping[str, Any] | None = None) -> None:
+        """Set and unset settings and limits, and give them to the extension's components; all of it or nothing.
 
         Components with the new settings are started and checked beside those in force, which take calls until then.
 
@@ -33,10 +34,11 @@ class Configurator:
             name: Of the extension.
             values: By key; text becomes what the schema asks for.
             unset: Keys to drop; those that have no value are passed over.
+            limits: By name; see :meth:`ExtensionLimits.changed`.
 
         Raises:
             NotFound: The extension is not installed.
-            Invalid: A setting is unknown, or its value breaks the schema.
+            Invalid: A setting or limit is unknown, or its value cannot be used.
             Failed: A component does not work with the settings; nothing was changed.
         """
         extension = self._settings.installed(name)
@@ -47,14 +49,18 @@ class Configurator:
             schema.typed(key, None)
         changed = {key: _text_only(key, schema.typed(key, value)) for key, value in values.items()}
         after = {key: value for key, value in (before | changed).items() if key not in unset}
-        schema.check(schema.usable(after)[0])
-        if after == before:
+        if values or unset or not limits:
+            schema.check(schema.usable(after)[0])
+        bounds = self._settings.limits
+        allowed = bounds.changed(name, limits or {})
+        if after == before and allowed == bounds.set_for(name):
             return
         try:
-            with self._settings.tried({extension.digest: after}, whole=True):
+            with self._settings.tried({extension.digest: after}, whole=True), bounds.tried(name, allowed):
                 self._host.prepare(extension)
                 described = self._host.check(extension)
             self._settings.store(name, changed, unset)
+            bounds.store(name, allowed)
         except BaseException as error:
             self._host.discard(extension)
             if not isinstance(error, FusemlError):

@@ -177,7 +177,7 @@ class Extensions:
                 forget: bool = False) -> dict[str, Any]:
         say = progress or (lambda _text: None)
         if options.dry_run:
-            return {"plan": plan(say).view(self._host.judge), "generation": None, "extensions": []}
+            return {"plan": plan(say).view(self._host.judge, self._limits), "generation": None, "extensions": []}
         with self._lock.alone(what, _PATIENCE, say):
             planned = plan(say)
             _tell(planned, say)
@@ -189,8 +189,11 @@ class Extensions:
                 if record.name in changed and self._resting.of(record.name) is not None:
                     self._switching.load(record)  # the agents that have workloads go on in the new version
         self._watch.begin()
-        return {"plan": planned.view(self._host.judge), "generation": made.number,
+        return {"plan": planned.view(self._host.judge, self._limits), "generation": made.number,
                 "extensions": [self._showing.show(record) for record in self._records.list() if record.name in changed]}
+
+    def _limits(self, manifest: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
+        return self._settings.limits.view(manifest, self._host.judge_limit)
 
     def _take_back(self, number: int, why: str) -> None:
         """Roll a generation back whose components did not stay up."""
@@ -219,14 +222,15 @@ class Extensions:
         """The settings of an extension and which there are; see :meth:`ExtensionSettings.show`."""
         return self._settings.show(name)
 
-    def configure(self, name: str, values: Mapping[str, Any], unset: Collection[str] = ()) -> dict[str, Any]:
-        """Change settings; see :meth:`Configurator.configure`. Waits while another change runs.
+    def configure(self, name: str, values: Mapping[str, Any], unset: Collection[str] = (),
+                  limits: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Change settings and limits; see :meth:`Configurator.configure`. Waits while another change runs.
 
         Returns:
             The settings as :meth:`config` shows them.
         """
         with self._lock.alone(f"configure {name}", _PATIENCE, lambda _text: None):
-            self._configurator.configure(name, values, unset)
+            self._configurator.configure(name, values, unset, limits)
         return self._settings.show(name)
 
     # -- looking ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from fuseml_sdk.versions import parse_version
 
 #: Whether a permission is enforced on this machine, and by what or why not.
 Judge = Callable[[str], tuple[bool, str]]
+#: The limits of the components of a manifest, for people and programs.
+LimitsOf = Callable[[Mapping[str, Any]], Sequence[dict[str, Any]]]
 
 
 class Action(StrEnum):
@@ -65,11 +67,12 @@ class PlannedChange:
         """Of the new version; empty when it is removed."""
         return dict(self.descriptor.get("manifest") or {})
 
-    def view(self, judge: Judge) -> dict[str, Any]:
+    def view(self, judge: Judge, limits: LimitsOf) -> dict[str, Any]:
         """For people and programs.
 
         Args:
             judge: Says of a permission whether it is enforced here.
+            limits: Says what components may use.
         """
         gone, come = _permissions(self.old.manifest if self.old else {}), _permissions(self.manifest)
         judge = judge_of(self.manifest, judge)
@@ -85,6 +88,7 @@ class PlannedChange:
             "dependencies": list(self.manifest.get("dependencies") or []),
             "environment": _environment(self.descriptor, self.old),
             "components": [_component(c) for c in self.manifest.get("components") or []],
+            "limits": list(limits(self.manifest)),
             "trust": trust_view(trust) if trust else None,
         }
 
@@ -110,10 +114,10 @@ class Plan:
     warnings: Sequence[str] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def view(self, judge: Judge) -> dict[str, Any]:
+    def view(self, judge: Judge, limits: LimitsOf) -> dict[str, Any]:
         """For people and programs: `cause`, `base`, `changes`, `warnings`, `download_bytes` and the new `members`."""
         return {
-            "cause": self.cause, "base": self.base, "changes": [change.view(judge) for change in self.changes],
+            "cause": self.cause, "base": self.base, "changes": [change.view(judge, limits) for change in self.changes],
             "warnings": list(self.warnings), "download_bytes": sum(change.download for change in self.changes),
             "members": [{"name": m.name, "version": m.version, "digest": m.digest, "requested": m.requested}
                         for m in self.members],

@@ -145,6 +145,7 @@ class Planner:
     def _change(self, found: FoundBundle, old: InstalledExtension | None, kept: InstalledExtension | None,
                 member: Member | None, options: Options, wanted_by: Sequence[str]) -> PlannedChange:
         _check_permissions(found)
+        self._settings.limits.check(found.descriptor.get("manifest") or {})
         trust = self.trust(found, options)
         at_hand = kept is not None and self._is_whole(kept)
         missing = set(self._bundles.missing(found)) if not self._store.has(found.digest) else set()

@@ -400,6 +400,10 @@ class ComponentHost(Protocol):
         """
         ...
 
+    def judge_limit(self, name: str) -> tuple[bool, str]:
+        """Whether this machine holds components to a limit, and by what or why not."""
+        ...
+
     def isolation(self) -> list[dict[str, Any]]:
         """What keeps plugin processes in their place here: `name`, `enforced` and `reason` of each measure."""
         ...

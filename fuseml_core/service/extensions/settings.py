@@ -10,9 +10,11 @@ from typing import Any
 
 from fuseml_core.domain.errors import Invalid, NotFound
 from fuseml_core.domain.extensions import InstalledExtension
+from fuseml_core.service.extensions.limits import ExtensionLimits, LimitPolicy, without_limits
 from fuseml_core.service.extensions.plan import PlannedChange
 from fuseml_core.service.extensions.ports import InstalledExtensions, StoredSettings
 from fuseml_core.service.extensions.schema import SettingsSchema
+from fuseml_sdk.manifest import show_limit
 
 #: Variables by which a workload is told other things; a setting never takes their place.
 _TAKEN = ("FUSEML_INPUT_", "FUSEML_OUTPUT_", "FUSEML_PARAMETER_", "FUSEML_SERVICE_")
@@ -26,10 +28,16 @@ class ExtensionSettings:
     Args:
         records: Rows of installed extensions.
         stored: Rows of settings.
+        policy: What the server says about limits.
+
+    Attributes:
+        limits: What the components may use.
     """
 
-    def __init__(self, records: InstalledExtensions, stored: StoredSettings) -> None:
+    def __init__(self, records: InstalledExtensions, stored: StoredSettings,
+                 policy: LimitPolicy | None = None) -> None:
         self._records, self._stored = records, stored
+        self.limits = ExtensionLimits(stored, policy or LimitPolicy())
         self._tried: dict[str, Mapping[str, Any]] = {}
         self._whole = False
 
@@ -48,8 +56,8 @@ class ExtensionSettings:
         """What the components of a version are configured with, secrets included."""
         tried = self._tried.get(extension.digest)
         if tried is None:
-            return schema_of(extension).usable(self._stored.get(extension.name))[0]
-        unchanged = {} if self._whole else self._stored.get(extension.name)
+            return schema_of(extension).usable(self.all(extension.name))[0]
+        unchanged = {} if self._whole else self.all(extension.name)
         return schema_of(extension).usable(unchanged | dict(tried))[0]
 
     @contextmanager
@@ -77,7 +85,7 @@ class ExtensionSettings:
                 for change in changes if given.get(change.name)}
 
     def foresee(self, change: PlannedChange, given: Mapping[str, Any]) -> list[str]:
-        """What becomes of the settings when another version comes into force, one sentence each.
+        """What becomes of settings and limits when another version comes into force, one sentence each.
 
         Args:
             change: The version.
@@ -88,10 +96,13 @@ class ExtensionSettings:
         """
         if not change.manifest:
             return []
+        return [*self.limits.warnings(change.manifest), *self._foresee_settings(change, given)]
+
+    def _foresee_settings(self, change: PlannedChange, given: Mapping[str, Any]) -> list[str]:
         schema = _schema(change)
         if change.old is None and not given and not schema.properties:
             return []
-        taken, ignored = schema.usable(self._stored.get(change.name))
+        taken, ignored = schema.usable(self.all(change.name))
         try:
             schema.check(taken | {key: schema.typed(key, value) for key, value in given.items()})
         except Invalid as error:
@@ -105,7 +116,7 @@ class ExtensionSettings:
 
     def all(self, name: str) -> dict[str, Any]:
         """Everything that is stored, secrets and ignored settings included."""
-        return self._stored.get(name)
+        return without_limits(self._stored.get(name))
 
     def variables(self, name: str) -> dict[str, str]:
         """The settings as variables `FUSEML_<EXTENSION>_<KEY>`, secrets included; lists and tables as JSON.
@@ -127,17 +138,19 @@ class ExtensionSettings:
         """The settings of an extension, for people and programs.
 
         Returns:
-            `extension`, `settings` (secrets as `***`), `secrets` (their keys), `schema`, and `ignored`: why this
-            version does not take a setting that is stored.
+            `extension`, `settings` (secrets as `***`), `secrets` (their keys), `schema`, `ignored`: why this version
+            does not take a setting that is stored; `limits` that are set, as text, and `warnings` about them.
 
         Raises:
             NotFound: It is not installed.
         """
         record = self.installed(name)
         schema = schema_of(record)
-        taken, ignored = schema.usable(self._stored.get(name))
+        taken, ignored = schema.usable(self.all(name))
         return {"extension": name, "settings": schema.shown(taken), "secrets": sorted(schema.secrets),
-                "schema": dict(record.manifest.get("config_schema") or {}), "ignored": ignored}
+                "schema": dict(record.manifest.get("config_schema") or {}), "ignored": ignored,
+                "limits": {limit: show_limit(limit, value) for limit, value in self.limits.set_for(name).items()},
+                "warnings": self.limits.warnings(record.manifest)}
 
     def store(self, name: str, values: Mapping[str, Any], unset: Collection[str]) -> None:
         """Set and unset settings, unchecked."""

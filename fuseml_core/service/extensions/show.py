@@ -39,7 +39,8 @@ class Showing:
         Returns:
             `name`, `version`, `digest`, `summary`, `state` (`active`, `disabled`, `safe mode`, `leaving`, `retired`),
             `disabled_since`, `installed_at`, `source`, `components`, `runnables`, `templates`, `permissions`,
-            `dependencies`, `settings` (secrets as `***`), `requested`, `channel`, `trust`.
+            `limits` (see :meth:`ExtensionLimits.view`), `dependencies`, `settings` (secrets as `***`), `requested`,
+            `channel`, `trust`.
         """
         rest = self._resting.of(record.name) if record.state is ExtensionState.ACTIVE else None
         manifest = record.manifest
@@ -53,6 +54,7 @@ class Showing:
             "templates": [f"{record.name}/{template['name']}" for template in record.descriptor.get("templates") or []],
             "permissions": [judged(permission, judge_of(manifest, self._host.judge))
                             for permission in asked_for(manifest)],
+            "limits": self._settings.limits.view(manifest, self._host.judge_limit),
             "dependencies": record.dependencies,
             "settings": self._settings.shown(record),
             "requested": member.requested if member else True,

@@ -6,6 +6,7 @@ See https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quant
 from __future__ import annotations
 
 import re
+
 from fuseml_sdk.errors import InvalidInput
 
 #: For JSON Schema; a number, and a unit of powers of 1024 or of 1000.
