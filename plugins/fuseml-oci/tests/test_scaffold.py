@@ -54,8 +54,11 @@ def test_class_names_do_not_say_the_family_twice(name, family, wanted):
 
 
 @pytest.mark.parametrize(("name", "said"), [
-    ("json", "would hide the Python module"), ("fuseml-sdk", "would hide"), ("pydantic", "would hide"),
-    ("My_Store", "not a name"), ("../up", "not a name"), ("a--b", "not a name"), ("class", "keyword"), ("9x", "Begin")])
+    ("json", "would hide the Python module 'json' (Choose another name, such as store-json.)"),
+    ("test", "would hide"), ("fuseml-sdk", "would hide"), ("pydantic", "would hide"), ("packaging", "would hide"),
+    ("My_Störe", "such as my-store."), ("../up", "such as up."), ("a--b", "such as a-b."), ("日本", "at most 63."),
+    ("", "at most 63."), ("x" * 64, f"'{'x' * 63}…' is not a name"), ("x" * 5000, f"such as {'x' * 63}."),
+    ("class", "take no keyword, such as store-class."), ("9x", "Begin with a letter, and take no keyword, such as")])
 def test_names_that_cannot_be_used_are_refused_and_nothing_is_written(tmp_path, name, said):
     with pytest.raises(InvalidInput) as raised:
         scaffold.create(tmp_path / "x", name, "store")

@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
+import unicodedata
 import zipfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -29,6 +30,13 @@ _USE = {
     "agent": "$ fuseml plugin info {name}",
     "builder": "$ fuseml codeset push FOLDER",
 }
+#: Characters of a name; files, folders and tables show it.
+_LONGEST = 63
+#: Modules that are in the environment of a plugin or of its tests, `test` being Python's own.
+_TAKEN = frozenset({
+    "annotated_types", "fuseml", "fuseml_core", "fuseml_oci", "fuseml_registry", "fuseml_sdk", "iniconfig", "packaging",
+    "pip", "pluggy", "pydantic", "pydantic_core", "pygments", "pytest", "test", "tests", "typing_extensions",
+    "typing_inspection"})
 #: Files of an installed distribution that its wheel did not have.
 _INSTALLERS = frozenset({"INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
 
@@ -100,16 +108,33 @@ def installed_wheel(name: str) -> Wheel:
 
 def _module(name: str, kind: str) -> str:
     """The Python module of an extension, which must be importable and nobody else's."""
-    if not NAME.match(name):
-        raise InvalidInput(f"{name!r} is not a name", hint="Use lower-case letters, digits and single hyphens.")
+    if not NAME.match(name) or len(name) > _LONGEST:
+        shown = f"{name[:_LONGEST]}…" if len(name) > _LONGEST else name
+        raise InvalidInput(f"{shown!r} is not a name", hint=f"Use lower-case letters, digits and single hyphens, at "
+                           f"most {_LONGEST}{_suggested(_spelt(name))}.")
     module = name.replace("-", "_")
     if not module.isidentifier() or keyword.iskeyword(module):
         raise InvalidInput(f"{name!r} would make a Python module {module!r}, which cannot be imported",
-                           hint="Begin with a letter, and take no keyword.")
-    taken = sys.stdlib_module_names | {"fuseml_sdk", "pluggy", "pydantic", "pytest", "tests"}
-    if kind != "runnable" and module in taken:
-        raise InvalidInput(f"{name!r} would hide the Python module {module!r}", hint="Choose another name.")
+                           hint=f"Begin with a letter, and take no keyword{_suggested(_prefixed(name, kind))}.")
+    if kind != "runnable" and module in sys.stdlib_module_names | _TAKEN:
+        raise InvalidInput(f"{name!r} would hide the Python module {module!r}",
+                           hint=f"Choose another name{_suggested(_prefixed(name, kind))}.")
     return module
+
+
+def _suggested(name: str) -> str:
+    return f", such as {name}" if NAME.match(name) else ""
+
+
+def _spelt(name: str) -> str:
+    """The nearest that can be a name; empty if nothing is left of it."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_LONGEST].rstrip("-")
+
+
+def _prefixed(name: str, kind: str) -> str:
+    """A name that nobody has: with what it is for in front."""
+    return f"{'my' if kind == 'runnable' else kind}-{name}"[:_LONGEST]
 
 
 def _fill(source: Path, folder: Path, words: dict[str, str]) -> None:
