@@ -167,6 +167,11 @@ def test_r168_the_page_about_debugging_works(place):
     place.section(page, "Watch it")
     with place.second_terminal("fuseml plugin dev shelf") as terminal:
         terminal.wait_for("the local server uses it as shelf/shelf")
+        mine, = (entry for entry in place.fuseml.json("plugin", "list") if entry["extension"] == "shelf")
+        assert (mine["name"], mine["family"], mine["version"]) == ("shelf/shelf", "store", "0.1.0-dev")
+        assert mine["kinds"], "what it keeps, as of any other store"
+        about = place.fuseml("plugin", "info", "shelf").out
+        assert "Says of itself:" in about
         said = place.section(page, "Ask it yourself")
         assert '"store_register"' in said
         assert "not-found" in said

@@ -44,6 +44,14 @@ def test_r134_the_pages_commands_work_and_the_scorecard_is_shown(numbers, tmp_pa
     scorecards = [each["scorecard"] for each in shown["attachments"] if each["label"] == "Scorecard"]
     assert [(each["level"], each["failed"]) for each in scorecards] == [("platinum", 0)]
 
+    run(numbers, "fuseml extension install notes-store", tmp_path)
+    about = numbers("extension", "info", "notes-store").out
+    assert re.search(r"Scorecard: +platinum: \d+ rules passed, 0 failed, \d+ exempt; (not )?signed by ", about)
+    page = re.search(rf"{base}packages/extensions/notes-store/\S+", about)[0]
+    with urllib.request.urlopen(page, timeout=30) as answer:
+        assert "Scorecard" in answer.read().decode()
+    numbers("extension", "uninstall", "notes-store")
+
     other = {**card, "wheels": dict.fromkeys(card["wheels"], f"sha256:{'0' * 64}")}
     (tmp_path / "other.json").write_text(json.dumps(other))
     refused = numbers("bundle", "attach", pushed["reference"], str(tmp_path / "other.json"), "--type", "scorecard",
