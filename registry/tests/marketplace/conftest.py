@@ -70,10 +70,11 @@ class Market:
         return self.push(build(folder), repository)
 
     def push_raw(self, repository: str, manifest: Mapping[str, Any], *, readme: bytes | None = None,
-                 icon: bytes | None = None, tag: str = "", **descriptor: Any) -> Reference:
+                 icon: bytes | None = None, wheel: bytes | None = None, tag: str = "", **descriptor: Any) -> Reference:
         """Push a bundle as somebody would who does not use our tools: nothing is checked on the way."""
         blobs, layers, annotations = {}, [], []
-        for kind, title, media_type, data in (("readme", "README.md", "text/markdown", readme),
+        for kind, title, media_type, data in (("wheel", "thing-1.0-py3-none-any.whl", media.EXTENSION_WHEEL, wheel),
+                                              ("readme", "README.md", "text/markdown", readme),
                                               ("icon", "icon.svg", "image/svg+xml", icon)):
             if data is not None:
                 digest = digest_bytes(data)

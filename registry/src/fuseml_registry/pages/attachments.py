@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from fuseml_oci.bundles.descriptor import ExtensionDescriptor
 from fuseml_oci.bundles.scorecards import PREDICATE as SCORECARD
-from fuseml_oci.bundles.scorecards import summary
+from fuseml_oci.bundles.scorecards import check_scorecard, summary
 from fuseml_oci.descriptor import Descriptor, read_descriptor, read_object
 from fuseml_registry.pages.source import StorageSource
 from fuseml_sdk.errors import InvalidInput, NotFound, PluginError
@@ -39,20 +40,22 @@ _LABELS = (
 )
 
 
-def attachments(source: StorageSource, digest: str, signers: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+def attachments(source: StorageSource, digest: str, signers: Mapping[str, list[str]],
+                bundle: ExtensionDescriptor | None = None) -> list[dict[str, Any]]:
     """Describe what refers to a bundle.
 
     Args:
         source: The bundle's repository.
         digest: Of the bundle.
         signers: Digest of each attestation that known keys signed to their names.
+        bundle: What the bundle says about itself, to tell scorecards of other wheels.
     """
-    listed = [found for entry in source.referrers(digest)[:MAX_LISTED] if (found := describe(source, entry))]
+    listed = [found for entry in source.referrers(digest)[:MAX_LISTED] if (found := describe(source, entry, bundle))]
     return sorted(({**entry, "signed_by": signers.get(entry["digest"], [])} for entry in listed),
                   key=lambda entry: (entry["label"], entry["digest"]))
 
 
-def describe(source: StorageSource, entry: Descriptor) -> dict[str, Any]:
+def describe(source: StorageSource, entry: Descriptor, bundle: ExtensionDescriptor | None = None) -> dict[str, Any]:
     """Describe one of them; empty if it cannot be read."""
     try:
         layers = read_object(source.manifest(entry.digest), "the attachment").get("layers")
@@ -62,7 +65,7 @@ def describe(source: StorageSource, entry: Descriptor) -> dict[str, Any]:
     predicate = next((found for name in _PREDICATES if (found := entry.annotations.get(name))), "")
     kind, label = kind_of([predicate, entry.artifact_type, *(file.media_type for file in files[:MAX_FILES])])
     return {
-        "scorecard": _scorecard(source, files) if predicate == SCORECARD else None,
+        "scorecard": _scorecard(source, files, bundle) if predicate == SCORECARD else None,
         "digest": entry.digest, "type": entry.artifact_type or entry.media_type, "kind": kind, "label": label,
         "predicate_type": predicate, "signed_by": [], "created_at": entry.annotations.get(_CREATED, "")[:40],
         "size": sum(file.size for file in files),
@@ -71,8 +74,9 @@ def describe(source: StorageSource, entry: Descriptor) -> dict[str, Any]:
     }
 
 
-def _scorecard(source: StorageSource, files: list[Descriptor]) -> dict[str, Any] | None:
-    """What a scorecard says in short; None if it cannot be read."""
+def _scorecard(source: StorageSource, files: list[Descriptor],
+               bundle: ExtensionDescriptor | None) -> dict[str, Any] | None:
+    """What a scorecard says in short, and why it is not about the bundle (`misfit`); None if it cannot be read."""
     for file in files[:1]:
         if file.size <= MAX_DOCUMENT:
             try:
@@ -80,8 +84,19 @@ def _scorecard(source: StorageSource, files: list[Descriptor]) -> dict[str, Any]
             except (PluginError, ValueError, RecursionError):
                 continue
             said = _statement(value) if isinstance(value, dict) else {}
-            return summary(said["predicate"]) if isinstance(said.get("predicate"), dict) else None
+            card = said.get("predicate")
+            return {**summary(card), "misfit": _misfit(card, bundle)} if isinstance(card, dict) else None
     return None
+
+
+def _misfit(card: dict[str, Any], bundle: ExtensionDescriptor | None) -> str:
+    """Why a scorecard is not about the wheels of the bundle; empty if it is, or if the bundle is not known."""
+    try:
+        if bundle is not None:
+            check_scorecard(card, bundle)
+    except InvalidInput as error:
+        return error.message
+    return ""
 
 
 def kind_of(types: list[str]) -> tuple[str, str]:

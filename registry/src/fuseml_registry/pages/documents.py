@@ -15,6 +15,7 @@ from fuseml_registry.pages.holdings import Bundle, Holdings, Version, ordered
 from fuseml_registry.pages.keys import KnownKey
 from fuseml_registry.pages.links import Links, is_foreign
 from fuseml_registry.pages.query import Found
+from fuseml_registry.pages.rating import rate
 from fuseml_registry.pages.source import StorageSource
 from fuseml_registry.pages.text import moment_text
 from fuseml_sdk.errors import NotFound
@@ -83,6 +84,8 @@ class Documents:
         source = StorageSource(self.holdings, repository)
         known = [*keys.known_keys(self.keys), *endorsed(listed)]
         needs = self._needs(bundle, listed)
+        signatures = self._signatures(source, bundle.digest, known)
+        attached = attachments(source, bundle.digest, keys.attesters(source, bundle.digest, known), descriptor)
         fit = fit_with_dependencies(manifest, needs["requires_fuseml"],
                                     [(need["name"], need["range"]) for need in needs["dependencies"]],
                                     self.engine, lambda name: self._versions_of(repository, name))
@@ -103,8 +106,8 @@ class Documents:
             "history": _history(listed, chosen)[:contents.LIMIT],
             "versions": self.versions(repository)[:SHOWN_VERSIONS],
             "version_count": len(ordered(self.holdings.tags(repository))),
-            "signatures": self._signatures(source, bundle.digest, known),
-            "attachments": attachments(source, bundle.digest, keys.attesters(source, bundle.digest, known)),
+            "signatures": signatures, "attachments": attached,
+            "rating": rate(attached, [each["name"] for each in signatures["good"]]),
             "icon": bundle.layer("icon") is not None, "readme": bundle.layer("readme") is not None,
             "url": links.absolute(links.version(repository, chosen)),
         }
