@@ -6,7 +6,6 @@ is away, to say so at once, and to be there when it is back.
 
 from __future__ import annotations
 
-import http.client
 import ssl
 import threading
 import time
@@ -241,11 +240,7 @@ class AddressHosting:
                 return
             self._endpoint = endpoint(self.component.address, extension=self.component.extension,
                                       token=self.component.token, ca_bundle=self._ca_bundle)
-            self._pool = ConnectionPool(self._connection)
-
-    def _connection(self) -> http.client.HTTPConnection:
-        assert self._endpoint is not None
-        return self._endpoint.connect()
+            self._pool = ConnectionPool(self._endpoint.connect)
 
     def _note_away(self, reason: str) -> None:
         """Remember that the endpoint is gone, once for all calls that find it out; the next one connects again."""

@@ -7,18 +7,21 @@ it is sent, and reading headers takes it longer than the whole rest of a call.
 from __future__ import annotations
 
 import re
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fuseml_core.host.streams import Stream
 from fuseml_sdk.errors import Internal
 
 #: Most bytes of the head of an answer, and of its body.
 MAX_HEAD, MAX_ANSWER = 64 * 1024, 64 * 1024 * 1024
-_PIECE = 256 * 1024
+_PIECE = 64 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |$)")
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,12}")
+#: The head of nearly every answer: a result, as our own runtime writes it.
+_RESULT = re.compile(rb"HTTP/1\.1 200 OK\r\ncontent-type: ([!-~]+)\r\ncontent-length: (\d{1,7})\r\n"
+                     rb"(?:fuseml-call-id: [!-~]*\r\n)?\r\n")
 
 
 class Lost(Exception):
@@ -36,23 +39,22 @@ class Answer:
 
 def encode(method: str, path: str, host: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
     """The bytes of a request; headers are our own and hold no line breaks."""
-    lines = [f"{method} {path} HTTP/1.1", f"host: {host}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if body is not None:
-        lines.append(f"content-length: {len(body)}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b"")
+        lines += f"content-length: {len(body)}\r\n"
+    return f"{method} {path} HTTP/1.1\r\nhost: {host}\r\n{lines}\r\n".encode("latin-1") + (body or b"")
 
 
 class Receiver:
     """Reads one answer.
 
     Args:
-        connection: Where the request was sent.
+        stream: Where the request was sent.
         until: When to give up, in seconds of `time.monotonic()`; None for never.
     """
 
-    def __init__(self, connection: socket.socket, until: float | None) -> None:
-        self._connection = connection
+    def __init__(self, stream: Stream, until: float | None) -> None:
+        self._stream = stream
         self._until = until
         self._buffer = bytearray()
 
@@ -67,6 +69,10 @@ class Receiver:
             Lost: The connection ended first.
             Internal: It is no HTTP, or larger than the limits.
         """
+        self._more()
+        result = _RESULT.match(self._buffer)
+        if result is not None and len(self._buffer) - result.end() == int(result[2]):
+            return Answer(200, result[1].decode("ascii"), bytes(self._buffer[result.end():])), True
         status, headers = self._head()
         while 100 <= status < 200:
             status, headers = self._head()
@@ -147,13 +153,11 @@ class Receiver:
         self._buffer += piece
 
     def _piece(self) -> bytes:
-        if self._until is not None:
-            left = self._until - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self._connection.settimeout(left)
+        left = None if self._until is None else self._until - time.monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError
         try:
-            return self._connection.recv(_PIECE)
+            return self._stream.receive(_PIECE, left)
         except TimeoutError:
             raise
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +71,7 @@ class Component:
         """Takes its secrets out of texts."""
         return Masking([*(self.config.get(name) for name in self.secrets), self.token])
 
-    @property
+    @cached_property
     def title(self) -> str:
         """How people read it in errors and logs, such as `extension mlflow 0.1.0 (builder mlflow)`."""
         return f"extension {self.extension} {self.version} ({self.family} {self.name})"

@@ -6,12 +6,12 @@ import http.client
 import ipaddress
 import re
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from fuseml_core.host.transport import UnixConnection
+from fuseml_core.host.streams import Connect, TcpStream, UnixStream
 from fuseml_sdk.errors import Permanent
 
 #: A Unix socket address has room for 108 bytes on Linux (104 on macOS), the closing NUL included.
@@ -30,12 +30,12 @@ class Endpoint:
     Attributes:
         text: As people wrote it.
         prefix: Comes before every path; empty or `/like/this`.
-        connect: Makes a connection that is not connected yet.
+        connect: Makes a connection.
     """
 
     text: str
     prefix: str
-    connect: Callable[[], http.client.HTTPConnection]
+    connect: Connect
 
 
 def endpoint(address: str, *, extension: str, token: str = "", ca_bundle: str = "") -> Endpoint:
@@ -61,7 +61,7 @@ def endpoint(address: str, *, extension: str, token: str = "", ca_bundle: str = 
         if not address.startswith("unix:/") or len(bytes(path)) > _SOCKET_PATH_LIMIT:
             raise Permanent(f"{address} is not the address of a socket of at most {_SOCKET_PATH_LIMIT} bytes",
                             hint=_FORMS)
-        return Endpoint(address, "", lambda: UnixConnection(path))
+        return Endpoint(address, "", partial(UnixStream, path))
     return _over_tcp(address, token, ca_bundle)
 
 
@@ -75,13 +75,14 @@ def _over_tcp(address: str, token: str, ca_bundle: str) -> Endpoint:
         if token and not _is_loopback(host):
             raise Permanent(f"the token would travel to {address} for everybody to read",
                             hint="Use https, or leave the setting of the token empty.")
-        return Endpoint(address, prefix, lambda: http.client.HTTPConnection(host, port))
+        return Endpoint(address, prefix, lambda seconds: TcpStream(http.client.HTTPConnection(host, port), seconds))
     try:
         context = ssl.create_default_context(cafile=ca_bundle or None)
     except (OSError, ssl.SSLError) as error:
         raise Permanent(f"the certificate authorities in {ca_bundle} cannot be read: {error}",
                         hint="Correct FUSEML_CA_BUNDLE.") from None
-    return Endpoint(address, prefix, lambda: http.client.HTTPSConnection(host, port, context=context))
+    return Endpoint(address, prefix, lambda seconds: TcpStream(
+        http.client.HTTPSConnection(host, port, context=context), seconds))
 
 
 def _split(address: str) -> SplitResult:

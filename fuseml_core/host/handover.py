@@ -30,6 +30,14 @@ _TELLING = frozenset({"store_locate", "store_register", "store_get", "store_upda
                       "agent_status", "agent_events", "agent_cancel"})
 
 
+def crosses(hook: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether a call of a hook hands over anything, so that it must be made within :func:`handed_over`."""
+    if hook == "store_register":
+        request = arguments.get("request")
+        return isinstance(request, RegisterRequest) and request.source is not None
+    return hook in ("agent_submit", "agent_collect")
+
+
 @contextlib.contextmanager
 def handed_over(component: Component, hook: str, arguments: dict[str, Any],
                 user_of: Callable[[Component], User | None]) -> Iterator[dict[str, Any]]:
@@ -177,6 +185,8 @@ def _link_or_copy(source: str, target: str) -> None:
 
 def _local(uri: str) -> Path | None:
     """The path of an address of a file on this machine."""
+    if not uri:
+        return None
     parts = urlsplit(uri)
     if parts.scheme.rpartition("+")[2] != "file" or parts.netloc not in ("", "localhost") or not parts.path:
         return None

@@ -16,11 +16,11 @@ import pluggy
 from fuseml_core.host.backoff import RestartPolicy
 from fuseml_core.host.components import Component, ComponentInfo, State
 from fuseml_core.host.lanes import IN_A_ROW, QUICK
-from fuseml_core.host.workers import Workers
 from fuseml_sdk import calls, loading, negotiation, problems
 from fuseml_sdk.contract import Operation, operations
 from fuseml_sdk.errors import Cancelled, NotReady, PluginError
 from fuseml_sdk.negotiation import Agreement
+from fuseml_sdk.serve.workers import Workers
 
 #: With this variable set to 1 every call is written to JSON and read back, as it would be on the wire.
 STRICT_VARIABLE = "FUSEML_STRICT_HOSTING"

@@ -137,11 +137,8 @@ class PluginHost:
 
     def info(self, identifier: str) -> ComponentInfo:
         """The state of one component. Raises `NotFound` if there is none of this id."""
-        with self._lock:
-            entry = self._entries.get(identifier)
-        if entry is None:
-            raise _unknown(identifier)
-        return self._completed(entry[0].info(), entry[1])
+        entry = self._entry(identifier)
+        return self._completed(entry.hosting.info(), entry.gate)
 
     def components(self) -> list[ComponentInfo]:
         """The state of every component, by id."""
@@ -288,8 +285,7 @@ class PluginHost:
         return partial(self.call, identifier)
 
     def _entry(self, identifier: str) -> _Entry:
-        with self._lock:
-            entry = self._entries.get(identifier)
+        entry = self._entries.get(identifier)  # one step of the interpreter, which needs no lock
         if entry is None:
             raise _unknown(identifier)
         return entry

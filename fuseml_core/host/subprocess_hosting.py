@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from fuseml_core.host import handshake
 from fuseml_core.host.backoff import RestartPolicy
 from fuseml_core.host.components import Component, ComponentInfo, State
 from fuseml_core.host.crashes import CrashLog, CrashReport
-from fuseml_core.host.handover import check_locations, handed_over
+from fuseml_core.host.handover import check_locations, crosses, handed_over
 from fuseml_core.host.isolation import Isolation
 from fuseml_core.host.listener import Listener
 from fuseml_core.host.process import PluginProcess
@@ -68,6 +68,7 @@ class SubprocessHosting:
         self._lock = threading.Lock()
         self._listener: Listener | None = None
         self._manager: pluggy.PluginManager | None = None
+        self._callers: dict[str, Callable[..., Any]] = {}
         self._agreement: Agreement | None = None
         self._process: PluginProcess | None = None
         self._starting: Future[PluginProcess] | None = None
@@ -84,12 +85,16 @@ class SubprocessHosting:
         Raises:
             PluginError: What the plugin raised, or what happened to its process.
         """
-        self._running(call)
-        assert self._manager is not None
-        users = self._isolation.user
-        with calls.serving(call), handed_over(self.component, operation.hook, arguments, users) as given:
-            result = loading.call(self._manager, operation.hook, given)
-        check_locations(self.component, operation.hook, result)
+        hook = operation.hook
+        caller = self._callers.get(hook) or self._caller(hook, call)
+        with calls.serving(call):
+            if crosses(hook, arguments):
+                self._running(call)  # Nothing is handed over to what cannot be started.
+                with handed_over(self.component, hook, arguments, self._isolation.user) as given:
+                    result = caller(**given)
+            else:
+                result = caller(**arguments)
+        check_locations(self.component, hook, result)
         return result
 
     def info(self) -> ComponentInfo:
@@ -135,6 +140,13 @@ class SubprocessHosting:
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
+    def _caller(self, hook: str, call: calls.Call) -> Callable[..., Any]:
+        """The way to call a hook, looked up once; what a plugin offers shows at its first start."""
+        self._running(call)
+        assert self._manager is not None
+        found = self._callers[hook] = loading.caller(self._manager, hook)
+        return found
+
     def _exchange(self, operation: Operation, arguments: dict[str, Any]) -> Any:
         """What the proxy's hooks do: send, and once more if the process went away and that is safe."""
         body = operation.encode_arguments(arguments)
@@ -177,6 +189,9 @@ class SubprocessHosting:
 
     def _running(self, call: calls.Call) -> PluginProcess:
         """The process, ready; started if need be. Raises why there is none."""
+        process = self._process
+        if process is not None and self._starting is None and not self._stopped.is_set():
+            return process  # If it ends at this moment, the request will tell.
         with self._lock:
             if self._stopped.is_set():
                 raise NotReady(f"{self.component.title} is stopped")

@@ -1,17 +1,15 @@
-"""HTTP with a small pool of kept connections, over a Unix socket or any other kind of connection."""
+"""HTTP with a small pool of kept connections."""
 
 from __future__ import annotations
 
-import http.client
-import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from fuseml_core.host.answers import Answer, Lost, Receiver, encode
+from fuseml_core.host.streams import Connect, Stream
 
-__all__ = ["Answer", "ConnectionPool", "Lost", "UnixConnection", "Unsent"]
+__all__ = ["Answer", "ConnectionPool", "Lost", "Unsent"]
 
 #: Idle connections kept open.
 KEPT = 32
@@ -21,32 +19,19 @@ class Unsent(Exception):
     """The request never reached the other side whole, so it was not acted upon."""
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """An HTTP connection to a Unix socket; not connected yet."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("plugin")
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect, within the timeout."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 class ConnectionPool:
     """Connections to one plugin. Closing it ends requests that still wait.
 
     Args:
-        target: The Unix socket, or what makes connections that are not connected yet.
+        connect: Makes a connection.
     """
 
-    def __init__(self, target: Path | Callable[[], http.client.HTTPConnection]) -> None:
-        self._make = (lambda: UnixConnection(target)) if isinstance(target, Path) else target
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
         self._lock = threading.Lock()
-        self._idle: list[http.client.HTTPConnection] = []
-        self._busy: set[http.client.HTTPConnection] = set()
+        self._open: set[Stream] = set()
+        # Taking one and giving it back are one step of the interpreter each, and need no lock.
+        self._idle: list[Stream] = []
         self._closed = False
 
     def request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str],
@@ -68,92 +53,75 @@ class ConnectionPool:
         """
         until = None if timeout is None else time.monotonic() + timeout
         while True:
-            connection, fresh = self._take(timeout)
+            stream, fresh = self._take(timeout)
             try:
-                connection.sock.sendall(encode(method, path, _host(connection), headers, body))
+                stream.send(encode(method, path, stream.host, headers, body), timeout)
             except TimeoutError:
-                self._discard(connection)
+                self._discard(stream)
                 raise
             except OSError as error:
-                self._discard(connection)
+                self._discard(stream)
                 if fresh:
                     raise Unsent(str(error)) from None
                 continue  # A kept connection that the other side has closed meanwhile.
             except BaseException:
-                self._discard(connection)
+                self._discard(stream)
                 raise
-            return self._receive(connection, until)
+            return self._receive(stream, until)
 
     def close(self) -> None:
         """Refuse new requests and end those that wait: the process is gone."""
         with self._lock:
             self._closed = True
-            for connection in self._busy:
-                _hang_up(connection)  # Its own thread wakes up and closes it.
-            for connection in self._idle:
-                connection.close()
-            self._idle.clear()
+            for stream in self._open:
+                stream.hang_up()
+        self._close_idle()
 
-    def _receive(self, connection: http.client.HTTPConnection, until: float | None) -> Answer:
+    def _receive(self, stream: Stream, until: float | None) -> Answer:
         try:
-            answer, keep = Receiver(connection.sock, until).receive()
+            answer, keep = Receiver(stream, until).receive()
         except BaseException:
-            self._discard(connection)  # The other side sees that we have given up.
+            self._discard(stream)  # The other side sees that we have given up.
             raise
-        self._give_back(connection, keep=keep)
+        if keep and len(self._idle) < KEPT:
+            self._idle.append(stream)
+            if self._closed:
+                self._close_idle()
+        else:
+            self._discard(stream)
         return answer
 
-    def _take(self, timeout: float | None) -> tuple[http.client.HTTPConnection, bool]:
-        with self._lock:
-            if self._closed:
-                raise Unsent("the process has ended")
-            connection = self._idle.pop() if self._idle else None
-            if connection is not None:
-                self._busy.add(connection)
-        if connection is not None:
-            connection.sock.settimeout(timeout)
-            return connection, False
-        return self._connect(timeout), True
-
-    def _connect(self, timeout: float | None) -> http.client.HTTPConnection:
-        connection = self._make()
-        connection.timeout = timeout
+    def _take(self, timeout: float | None) -> tuple[Stream, bool]:
+        if self._closed:
+            raise Unsent("the process has ended")
         try:
-            connection.connect()
+            return self._idle.pop(), False
+        except IndexError:
+            return self._fresh(timeout), True
+
+    def _fresh(self, timeout: float | None) -> Stream:
+        try:
+            stream = self._connect(timeout)
+        except TimeoutError:
+            raise
         except OSError as error:
-            connection.close()
-            if isinstance(error, TimeoutError):
-                raise
             raise Unsent(str(error)) from None
         with self._lock:
-            if self._closed:
-                connection.close()
-                raise Unsent("the process has ended")
-            self._busy.add(connection)
-        return connection
+            if not self._closed:
+                self._open.add(stream)
+                return stream
+        stream.close()
+        raise Unsent("the process has ended")
 
-    def _give_back(self, connection: http.client.HTTPConnection, *, keep: bool) -> None:
-        with self._lock:
-            self._busy.discard(connection)
-            if keep and not self._closed and len(self._idle) < KEPT:
-                self._idle.append(connection)
+    def _close_idle(self) -> None:
+        while self._idle:
+            try:
+                stream = self._idle.pop()
+            except IndexError:  # somebody else took the last one
                 return
-        connection.close()
+            self._discard(stream)
 
-    def _discard(self, connection: http.client.HTTPConnection) -> None:
+    def _discard(self, stream: Stream) -> None:
         with self._lock:
-            self._busy.discard(connection)
-        connection.close()
-
-
-def _host(connection: http.client.HTTPConnection) -> str:
-    name = f"[{connection.host}]" if ":" in connection.host else connection.host
-    return name if connection.port == connection.default_port else f"{name}:{connection.port}"
-
-
-def _hang_up(connection: http.client.HTTPConnection) -> None:
-    # Shut down and not closed: another thread may be waiting on this descriptor, and must wake up.
-    try:
-        connection.sock.shutdown(socket.SHUT_RDWR)
-    except (OSError, AttributeError):
-        return
+            self._open.discard(stream)
+        stream.close()

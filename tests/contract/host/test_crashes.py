@@ -379,9 +379,10 @@ def test_a_server_that_speaks_another_protocol_is_refused(host, component, runti
 
         thread = threading.Thread(target=answer)
         thread.start()
+        from fuseml_core.host.streams import UnixStream
         from fuseml_core.host.transport import ConnectionPool
 
-        pool = ConnectionPool(path)
+        pool = ConnectionPool(lambda seconds: UnixStream(path, seconds))
         with pytest.raises(errors.Permanent, match=r"speaks protocol 7, this server speaks protocol 1 \(SDK"):
             hosting._handshake(pool)
         thread.join(10)

@@ -17,6 +17,7 @@ from fuseml_core.host import Component, PluginHost
 from fuseml_core.host.crashes import CrashLog, CrashReport
 from fuseml_core.host.endpoints import endpoint
 from fuseml_core.host.output import OutputCapture
+from fuseml_core.host.streams import UnixStream
 from fuseml_core.host.transport import ConnectionPool
 from fuseml_core.launcher.process import FactFormatter
 from fuseml_core.service.development import Developed, DevelopedComponent
@@ -85,7 +86,7 @@ def test_r133_answers_that_cannot_be_read_leave_no_connection_open(tmp_path):
         served.listen()
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
-        pool = ConnectionPool(path)
+        pool = ConnectionPool(lambda seconds: UnixStream(path, seconds))
         for _ in range(3):
             with pytest.raises(Internal, match="at most"):
                 pool.request("GET", "/", None, {}, 30)

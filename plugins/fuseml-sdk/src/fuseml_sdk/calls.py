@@ -5,7 +5,8 @@ Plugins read it with :func:`current` to stop in time or to pass the trace on; ho
 
 from __future__ import annotations
 
-import secrets
+import os
+import random
 import threading
 import time
 from contextvars import ContextVar
@@ -13,6 +14,11 @@ from contextvars import ContextVar
 from fuseml_sdk.errors import Cancelled
 
 _lazy = threading.Lock()
+# Ids must be unlikely to meet, not hard to guess: seeded by the operating system, and by nobody who wants the same
+# numbers again, as programs for machine learning do.
+_random = random.Random()  # noqa: S311
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
 
 
 class Call:
@@ -42,7 +48,7 @@ class Call:
         """Names this call in the logs of both sides."""
         if not self._id:
             with _lazy:
-                self._id = self._id or secrets.token_hex(8)
+                self._id = self._id or f"{_random.getrandbits(64):016x}"
         return self._id
 
     @property

@@ -67,8 +67,7 @@ class Response:
 class Requests:
     """Reads the requests that come over one connection, one after the other.
 
-    What has arrived whole is read with one call of the operating system and no limit of time to set before: the
-    thread of a connection waits for most of its life, and hosts send small requests in one piece.
+    Hosts send small requests in one piece; one that has arrived whole is read with one call of the operating system.
 
     Args:
         connection: Blocking, without a timeout.
@@ -79,25 +78,50 @@ class Requests:
         self._buffer = b""
         self._until = 0.0
 
-    def next(self) -> Request | None:
-        """Wait without limit for the first byte, then read one request.
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has been read that was not given out."""
+        return not self._buffer
 
-        Returns:
-            The request, or None when the client has closed the connection.
+    def poll(self) -> bool:
+        """Read what has arrived, without waiting. Returns false when the client has closed the connection."""
+        try:
+            piece = self._connection.recv(_PIECE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        self._buffer = self._buffer + piece if self._buffer else piece
+        return bool(piece)
+
+    def whole(self) -> Request | None:
+        """The next request, if all of it has been read; otherwise everything stays as it is.
+
+        Raises:
+            BadRequest: It is malformed or larger than the limits; :meth:`next` will say the same.
+        """
+        found = _END.search(self._buffer)
+        if found is None or found.start() > MAX_HEAD:
+            return None
+        method, path, headers = _head(self._buffer[:found.start()].decode("latin-1"))
+        end = found.end() + _length(headers)
+        if len(self._buffer) < end:
+            return None
+        body, self._buffer = self._buffer[found.end():end], self._buffer[end:]
+        return Request(method, path, headers, body)
+
+    def next(self) -> Request:
+        """The next request, of which something has been read already; waits for the rest.
 
         Raises:
             BadRequest: It is malformed or larger than the limits.
             OSError: The connection broke or stalled.
         """
-        self._until = 0.0
-        if not self._buffer:
-            self._buffer = self._connection.recv(_PIECE)
-            if not self._buffer:
-                return None
+        request = self.whole()
+        if request is not None:
+            return request
+        self._until = time.monotonic() + TRANSFER_TIMEOUT
         method, path, headers = _head(self._upto_the_body())
         body = self._exactly(_length(headers))
-        if self._until:
-            self._connection.settimeout(None)
+        self._connection.settimeout(None)
         return Request(method, path, headers, body)
 
     def _upto_the_body(self) -> str:
@@ -121,11 +145,10 @@ class Requests:
         return body
 
     def _more(self, where: str) -> bytes:
-        now = time.monotonic()
-        self._until = self._until or now + TRANSFER_TIMEOUT
-        if now >= self._until:
+        left = self._until - time.monotonic()
+        if left <= 0:
             raise TimeoutError("the request did not arrive in time")
-        self._connection.settimeout(self._until - now)
+        self._connection.settimeout(left)
         piece = self._connection.recv(_PIECE)
         if not piece:
             raise BadRequest(400, f"the request ends within its {where}")

@@ -1,4 +1,4 @@
-"""Threads that run hooks of the server's own plugins, so that a caller can leave one that hangs."""
+"""Threads that run hooks and are used again; in a server they let a caller leave a hook that hangs."""
 
 from __future__ import annotations
 
