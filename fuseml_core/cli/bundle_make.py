@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,8 @@ def new(name: str, directory: Path | None, output: str) -> None:
         return
     echo(f"Made {folder}:")
     echo("\n".join(f"  {path}" for path in made))
-    echo(f"\nCheck it:    fuseml bundle lint {folder}\nTry it:      fuseml bundle push {folder} --dev")
+    typed = shlex.quote(str(folder))
+    echo(f"\nCheck it:    fuseml bundle lint {typed}\nTry it:      fuseml bundle push {typed} --dev")
 
 
 @click.command("lint")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -27,9 +28,9 @@ def new(family: str, name: str, directory: Path | None, output: str) -> None:
     if output != "table":
         show_data({"folder": str(folder), "family": family, "files": made}, output)
         return
-    module = name.replace("-", "_")
+    module, typed = name.replace("-", "_"), shlex.quote(str(folder))
     echo(f"Made {folder}; what you change is src/{module}/__init__.py:")
     echo("\n".join(f"  {path}" for path in made))
-    echo(f"\nRun it while you write:  fuseml plugin dev {folder}")
-    echo(f"Test it:                 fuseml plugin test {folder}")
-    echo(f"Try it at the server:    fuseml bundle push {folder} --dev")
+    echo(f"\nRun it while you write:  fuseml plugin dev {typed}")
+    echo(f"Test it:                 fuseml plugin test {typed}")
+    echo(f"Try it at the server:    fuseml bundle push {typed} --dev")
