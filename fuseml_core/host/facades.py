@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fuseml_core.host.reports import bounded
 from fuseml_sdk.types import (
     AgentDescription,
     ArtifactDescriptor,
@@ -123,17 +124,17 @@ class AgentFacade(Facade):
     def submit(self, workload: Workload, *, timeout: float | None = None) -> WorkloadStatus:
         """Start a job or a service."""
         result: WorkloadStatus = self._call("agent_submit", {"workload": workload}, timeout)
-        return result
+        return bounded(result)
 
     def status(self, names: list[str], *, timeout: float | None = None) -> list[WorkloadStatus]:
         """The state of each workload, in the same order."""
         result: list[WorkloadStatus] = self._call("agent_status", {"names": names}, timeout)
-        return result
+        return [bounded(each) for each in result]
 
     def events(self, cursor: str, wait: float, *, timeout: float | None = None) -> WorkloadEvents:
         """Statuses that changed since `cursor`, waiting up to `wait` seconds."""
         result: WorkloadEvents = self._call("agent_events", {"cursor": cursor, "wait": wait}, timeout)
-        return result
+        return result.model_copy(update={"statuses": [bounded(each) for each in result.statuses]})
 
     def logs(self, name: str, cursor: str, limit: int, *, timeout: float | None = None) -> LogChunk:
         """A piece of a workload's output."""
@@ -143,7 +144,7 @@ class AgentFacade(Facade):
     def cancel(self, name: str, grace: float, *, timeout: float | None = None) -> WorkloadStatus:
         """Stop a workload: ask, then force after `grace` seconds."""
         result: WorkloadStatus = self._call("agent_cancel", {"name": name, "grace": grace}, timeout)
-        return result
+        return bounded(result)
 
     def collect(self, name: str, *, timeout: float | None = None) -> bool:
         """Forget an ended workload; False if it was gone already."""

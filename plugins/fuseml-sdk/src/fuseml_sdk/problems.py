@@ -11,6 +11,8 @@ from fuseml_sdk.errors import BY_TYPE, Internal, PluginError
 
 #: Media type of a problem document.
 MEDIA_TYPE = "application/problem+json"
+#: Characters of a message or a hint that are read; whoever says more than a page puts it into a log.
+MOST_TEXT = 20_000
 
 
 def to_problem(error: BaseException) -> dict[str, Any]:
@@ -33,8 +35,8 @@ def from_problem(document: Any) -> PluginError:
     cls = BY_TYPE.get(str(document.get("type", "")).rsplit("/", 1)[-1], Internal)
     # JSON can carry halves of surrogate pairs, which nobody could write down again.
     details = json.loads(json.dumps(document.get("details"), ensure_ascii=False).encode(errors="replace"))
-    return cls(str(document.get("detail") or document.get("title") or "no reason given"),
-               hint=str(document.get("hint") or ""), details=details if isinstance(details, dict) else None)
+    return cls(str(document.get("detail") or document.get("title") or "no reason given")[:MOST_TEXT],
+               hint=str(document.get("hint") or "")[:MOST_TEXT], details=details if isinstance(details, dict) else None)
 
 
 def unexpected(error: BaseException) -> Internal:
