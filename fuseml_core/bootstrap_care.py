@@ -27,6 +27,7 @@ from fuseml_core.adapters.extensions.leftovers import (
     UnusedWheels,
 )
 from fuseml_core.adapters.extensions.package_locks import RegistryPackageLocks
+from fuseml_core.adapters.extensions.state_leftovers import AbandonedFolders
 from fuseml_core.adapters.extensions.workload_leftovers import (
     EndedWorkloads,
     UnusedContents,
@@ -121,7 +122,7 @@ def make_care(parts: Parts) -> ExtensionCare:
     sources = _sources(parts, store)
 
     def collector(keep: int | None) -> Collector:
-        return Collector(sources(keep or settings.extension_generations))
+        return Collector(sources(keep or settings.extension_generations), on_request=["state"])
 
     tools = VerificationTools(parts.records, generations, parts.lock, parts.bundles, UvEnvironments(settings),
                               parts.host, store, DiskInspection())
@@ -158,7 +159,7 @@ def _catalogs_of(parts: Parts) -> Callable[[FoundBundle], Mapping[str, Reference
 def _sources(parts: Parts, store: BundleStore) -> Callable[[int], Mapping[str, Leftovers]]:
     """The kinds of leftovers, in the order in which they are removed: what needs others goes first."""
     settings, usage, work = parts.settings, SqlUsage(parts.database), parts.settings.path("work")
-    generations = SqlGenerations(parts.database)
+    generations, states = SqlGenerations(parts.database), settings.path("extensions", "state")
 
     def pinned(digest: str) -> bool:
         return parts.pinned(digest) or digest.partition(":")[2] in busy_digests(work)
@@ -176,6 +177,8 @@ def _sources(parts: Parts, store: BundleStore) -> Callable[[int], Mapping[str, L
             "wheel": UnusedWheels(settings.path("wheels"), store, lambda: _wheels_of_imports(parts)),
             "transfer": OldTransfers(parts.lock, settings.path("extensions", "transfers"),
                                      settings.path("extensions", "imports")),
+            "scratch": AbandonedFolders(states, parts.records, parts.lock, hosts=True),
+            "state": AbandonedFolders(states, parts.records, parts.lock, hosts=False),
         }
 
     return sources

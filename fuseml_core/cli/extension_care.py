@@ -133,6 +133,8 @@ def gc(dry_run: bool, keep: int | None, older_than: float, only: tuple[str, ...]
     runnable     copies of runnables that are registered no more
     content      contents of models and datasets of deleted projects
     layer, wheel, transfer   downloads
+    scratch      temporary files of extensions that are not installed
+    state        only with --only state: what such extensions kept
     """  # noqa: D301  click reads the character \b
     body = {"dry_run": dry_run, "older_than": older_than, "only": list(only), "keep": keep}
     done = follow("extension-collection", body=body, quiet=output != "table")

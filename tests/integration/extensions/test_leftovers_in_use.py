@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fuseml_core.adapters.extensions.leftovers import OldTransfers, UnusedLayers, UnusedWheels
+from fuseml_core.adapters.extensions.state_leftovers import AbandonedFolders
 from fuseml_core.adapters.sql.change_lock import SqlChangeLock
 from fuseml_core.adapters.sql.database import open_database
 from fuseml_core.adapters.sql.extensions import SqlExtensions
@@ -71,6 +72,26 @@ def test_an_archive_on_its_way_and_wheels_just_imported_stay(engine, tmp_path):
         [found] = source.find(0.0)
         assert source.remove(found)
         assert not old.exists()
+
+
+def test_folders_of_an_extension_that_comes_back_stay(engine, tmp_path):
+    records, lock = SqlExtensions(engine), SqlChangeLock(engine)
+    scratch, state = (AbandonedFolders(tmp_path, records, lock, hosts=hosts) for hosts in (True, False))
+    for name in ("alpha", ".alpha", "beta", ".beta"):
+        written(tmp_path / name / "byte-code")
+    assert scratch.find(3600.0) == []
+    beta, other = scratch.find(0.0)[1], state.find(0.0)
+    assert [(each.kind, each.name) for each in (beta, *other)] == [
+        ("scratch", "beta"), ("state", "alpha"), ("state", "beta")]
+    digest, place = f"sha256:{'2' * 64}", "oci://a.example/alpha"
+    record = InstalledExtension("alpha", "1.0.0", digest, place, {"manifest": {"name": "alpha"}, "layers": []},
+                                str(tmp_path), ExtensionState.ACTIVE, time.time())
+    member = Member("alpha", "1.0.0", digest, place, True, TrustDecision(True))
+    SqlGenerations(engine).switch(Switch("install alpha", [member], 0, [record]))
+    assert [source.remove(each) for source, each in ((state, other[0]), (scratch, beta), (state, other[1]))] == [
+        False, True, True]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [".alpha", "alpha"]
+    assert [each.name for each in (*scratch.find(0.0), *state.find(0.0))] == []
 
 
 class OneArchive:
