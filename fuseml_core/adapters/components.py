@@ -95,6 +95,10 @@ class HostedPlugins:
         return [(route_name(i), BuilderFacade(self._caller("builder", i)))
                 for i in self._of("builder")]
 
+    def resting_builders(self) -> Sequence[tuple[str, Rest]]:
+        """Builders that are installed and not loaded now, and why they rest."""
+        return list(self._asleep("builder"))
+
     def variables(self, extension: str) -> dict[str, str]:
         """The settings of an extension for workloads; see `Components`."""
         return self._variables(extension)

@@ -173,7 +173,7 @@ def _say_failures(artifact: dict[str, Any], err: bool) -> None:
     failures = (artifact.get("metadata") or {}).get("detection_failures") or []
     for failure in failures:
         echo(f"  Warning: the builder {failure['builder']} could not look at it: {failure['error']}", err=err)
-        echo(f"    See: fuseml plugin logs {failure['builder']}", err=err)
+        echo(f"    {failure['hint']}", err=err)
     if failures and artifact.get("type"):
         echo(f"  Another builder recognised it: it is of type {artifact['type']}.", err=err)
     elif failures:

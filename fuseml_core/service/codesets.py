@@ -169,11 +169,11 @@ class Codesets:
 
         Returns:
             The type, and what is kept with the version: `detection`, the reason in either case; `builder`, which
-            recognised it; `detection_failures`, the `builder` and `error` of each that could not look at it.
+            recognised it; `detection_failures`, the `builder`, `error` and `hint` of each that could not look at it.
         """
         ref = ArtifactRef(kind=CODESET, project=project, name=name, digest=digest)
-        builders = self._components.builders()
-        if not builders:
+        builders, resting = self._components.builders(), self._components.resting_builders()
+        if not builders and not resting:
             return None, {"detection": "no installed extension has a builder"}
         reasons: list[str] = []
         failures: list[dict[str, str]] = []
@@ -190,13 +190,14 @@ class Codesets:
                     error=str(error),
                 )
                 reason = error.message.splitlines()[0] if error.message else type(error).__name__
-                failures.append({"builder": title, "error": reason})
-                reasons.append(f"{title} could not look at it: {reason}")
+                failures.append({"builder": title, "error": reason, "hint": f"See: fuseml plugin logs {title}"})
                 continue
             if detection.matches:
                 found = {**detection.metadata, "detection": detection.why, "builder": title}
                 return detection.type, found | ({FAILURES: failures} if failures else {})
             reasons.append(f"{title}: {detection.why}")
+        failures += [{"builder": title, "error": rest.reason, "hint": rest.hint} for title, rest in resting]
+        reasons += [f"{failure['builder']} could not look at it: {failure['error']}" for failure in failures]
         return None, {"detection": "; ".join(reasons)} | ({FAILURES: failures} if failures else {})
 
     def redetect(self) -> None:

@@ -149,6 +149,10 @@ class Components(Protocol):
         """All builders by name."""
         ...
 
+    def resting_builders(self) -> Sequence[tuple[str, Rest]]:
+        """Builders that are installed and not loaded now, and why."""
+        ...
+
     def variables(self, extension: str) -> dict[str, str]:
         """The settings of an extension as environment variables, for workloads that run what it made.
 

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -161,10 +162,24 @@ def test_who_pushes_sees_why_a_builder_could_not_look_and_pushes_again(room: Pro
     dark.unlink()
     again = room("codeset", "push", str(room.folder), "--name", "lamp").out
     assert "Warning" not in again
-    assert "It is of type lamp now: seen by 0.1.0" in again
     found = room.json("codeset", "get", "lamp")
     assert (found["type"], "dark" in found["detection"]) == ("lamp", False)
     assert "Warning" not in room("codeset", "push", str(room.folder), "--name", "lamp").out
+
+    os.kill(lights.json("plugin", "info", "lights/bulb")["pid"], signal.SIGKILL)
+    check = lights.wait_for(lambda: _unless_ok(_components(lights)), 60, "the crash")
+    assert "fuseml plugin info lights/bulb, fuseml plugin logs lights/bulb" in check["fix"]
+    assert "signal SIGKILL" in lights("plugin", "info", "lights/bulb").out
+    lights("plugin", "restart", "lights/bulb")
+    assert _components(lights)["state"] == "ok"
+
+
+def _components(lights: Fuseml) -> dict:
+    return lights("extension", "doctor", "components", "-o", "json", code=None).json["checks"][0]
+
+
+def _unless_ok(check: dict) -> dict | None:
+    return None if check["state"] == "ok" else check
 
 
 @pytest.mark.full

@@ -114,6 +114,14 @@ class Changer:
             except Exception:
                 log.exception("%s, after: %s", kind, cause)
 
+    def follow_now(self, cause: str) -> None:
+        """Do all that may have to follow where something came back without a change; what fails is logged."""
+        for kind, act in self._followers.items():
+            try:
+                act()
+            except Exception:
+                log.exception("%s, after: %s", kind, cause)
+
     def _prepare(self, change: PlannedChange, progress: Progress, offline: bool) -> _Prepared:
         if change.found is None:
             assert change.kept is not None

@@ -171,6 +171,7 @@ class Extensions:
         say = progress or (lambda _text: None)
         with self._lock.alone(f"enable {name}", _PATIENCE, say):
             self._switching.enable(name, say)
+        self._changer.follow_now(f"enable {name}")
         return self.get(name)
 
     def _change(self, what: str, plan: Callable[[Progress], Plan], options: Options, progress: Progress | None, *,

@@ -162,6 +162,7 @@ class MemoryComponents:
         self.settings: dict[str, dict[str, str]] = {}
         self.known_builders: list[Any] = [("mlflow/mlflow", MLflowBuilder())]
         self.others: dict[str, MemoryStore] = {}
+        self.resting: list[Any] = []
 
     def store(self, kind, name=""):
         if name:
@@ -189,6 +190,9 @@ class MemoryComponents:
 
     def resting_agents(self):
         return []
+
+    def resting_builders(self):
+        return self.resting
 
     def watched(self):
         return self.stores()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from fuseml_core.domain.errors import Conflict, Invalid
+from fuseml_core.domain.extensions import Rest
 from fuseml_core.domain.records import NewVersion
 from fuseml_core.engine.creation import RunMode
 from fuseml_core.engine.registration import new_change, register
+from fuseml_sdk.errors import InvalidInput
 
 TREE = {"MLproject": "m1", "train.py": "t1", "README.md": "r1"}
 
@@ -251,3 +253,38 @@ def test_r83_the_reason_compares_with_the_last_run_of_the_same_code(workshop):
 
     whys = [workshop.runs.get("p", "training-pipeline", n)["steps"][1]["why"] for n in (2, 3)]
     assert whys == ["runs for the first time", "code changed (train.py)"]
+
+
+def test_r181_a_builder_that_could_not_look_is_named_and_looks_again_at_the_next_push(workshop):
+    """The push succeeds without a type; pushed again it is recognised, and what follows from that is told."""
+    workshop.pipelines.add("p", "training", "training", {"code": "code://*"}, {})
+    builder = workshop.components.known_builders[0][1]
+    detect = builder.detect
+
+    def refuse(_listing):
+        raise InvalidInput("it is dark")
+
+    builder.detect = refuse
+    first = workshop.push("app", TREE, "1")
+    assert (first.version.type, first.new, first.retyped) == (None, True, False)
+    told, = first.version.metadata["detection_failures"]
+    assert told == {"builder": "mlflow/mlflow", "error": "it is dark", "hint": "See: fuseml plugin logs mlflow/mlflow"}
+    assert [d.decision for d in first.decisions] == ["suppressed"]
+
+    builder.detect = detect
+    again = workshop.push("app", TREE, "1")
+    assert (again.version.type, again.new, again.retyped) == ("mlflow-project", False, True)
+    assert "detection_failures" not in again.version.metadata
+    assert [d.decision for d in again.decisions] == ["fired"]
+    assert not workshop.push("app", TREE, "1").retyped
+
+
+def test_r181_a_builder_that_rests_is_named_with_what_to_do(workshop):
+    """Of a disabled extension nobody is asked; looking again, as enabling does, makes up for it."""
+    workshop.components.known_builders, kept = [], workshop.components.known_builders
+    workshop.components.resting = [("mlflow/mlflow", Rest("disabled", "it is disabled", "Enable it."))]
+    pushed = workshop.push("app", TREE, "1")
+    assert pushed.version.metadata["detection"] == "mlflow/mlflow could not look at it: it is disabled"
+    workshop.components.known_builders, workshop.components.resting = kept, []
+    workshop.codesets.redetect()
+    assert workshop.codesets.get("p", "app")["type"] == "mlflow-project"
