@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 _leaked = []
 
@@ -81,3 +83,26 @@ def starves_always(_):
     """The same each time."""
     while len(_leaked) < 256:
         _leaked.append(b"\1" * (8 << 20))
+
+
+def changes_its_own_files(state):
+    """Its code, its environment, its interpreter: whatever of it the next start needs; `changes` says how that went."""
+    environment, code = Path(sys.prefix), Path(__file__)
+    (packages,) = (environment / "lib").glob("python*/site-packages")
+    attempts = {
+        "change its code": lambda: code.write_text(f"{code.read_text()}\n# changed\n"),
+        "cut off its code": lambda: os.truncate(code.with_name("raw_plugin.py"), 0),
+        "remove its code": lambda: code.with_name("keeping_extension.py").unlink(),
+        "plant compiled code": lambda: (code.parent / "__pycache__" / "planted.pyc").write_bytes(b"planted"),
+        "plant a module in its environment": lambda: (packages / "sitecustomize.py").write_text("raise SystemExit(9)"),
+        "change the settings of its environment": lambda: (environment / "pyvenv.cfg").write_text("home = /nowhere\n"),
+        "move its interpreter away": lambda: Path(sys.executable).rename(environment / "bin" / "gone"),
+    }
+    told = {}
+    for name, attempt in attempts.items():
+        try:
+            attempt()
+            told[name] = "done"
+        except OSError as error:
+            told[name] = type(error).__name__
+    (state / "changes").write_text(json.dumps(told))
