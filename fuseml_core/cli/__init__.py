@@ -20,7 +20,11 @@ def main(argv: list[str] | None = None) -> int:
 
         sys.stdout.write(f"fuseml {__version__}\n")
         return 0
-    from fuseml_core.cli.errors import guarded
-    from fuseml_core.cli.root import fuseml
+    try:
+        from fuseml_core.cli.errors import guarded
+        from fuseml_core.cli.root import fuseml
+    except KeyboardInterrupt:  # imports take a tenth of a second, and longer the first time
+        sys.stderr.write("Stopped.\n")
+        return 130  # fuseml_core.cli.errors.INTERRUPTED
 
     return guarded(fuseml, arguments or ["--help"])

@@ -76,6 +76,12 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_where_nothing_can_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match=f"nothing can be written to {tmp_path}/file/deep: Not a directory"):
+        scaffold.create(tmp_path / "file/deep/thing", "thing", "store")
+
+
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "thing").mkdir()
     (tmp_path / "thing/mine.txt").write_text("mine")

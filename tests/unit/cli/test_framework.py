@@ -12,6 +12,7 @@ import click
 import pytest
 
 from fuseml_core import __version__
+from fuseml_core.cli import main
 from fuseml_core.cli.commands import COMMANDS
 from fuseml_core.cli.errors import guarded
 from fuseml_core.cli.root import fuseml
@@ -144,6 +145,18 @@ def test_ctrl_c_ends_with_130(interrupt: type[BaseException], capsys: pytest.Cap
 
     assert guarded(stopped, []) == 130
     assert capsys.readouterr().err.strip() == "Stopped."
+
+
+def test_ctrl_c_before_anything_is_imported_ends_the_same_way(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Interrupting:
+        def find_spec(self, *_arguments: object) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "fuseml_core.cli.root")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting()])
+    assert main(["project", "list"]) == 130
+    assert capsys.readouterr().err == "Stopped.\n"
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["project", "nonsense"], ["project", "create"],

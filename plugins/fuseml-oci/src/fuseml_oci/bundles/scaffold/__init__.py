@@ -53,7 +53,7 @@ def create(folder: Path, name: str, kind: str = "runnable") -> list[Path]:
         The files, sorted.
 
     Raises:
-        InvalidInput: The name cannot be one, or there is something in the folder.
+        InvalidInput: The name cannot be one, there is something in the folder, or it cannot be made.
     """
     module = _module(name, kind)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -62,8 +62,7 @@ def create(folder: Path, name: str, kind: str = "runnable") -> list[Path]:
     sdk = installed_wheel("fuseml-sdk") if plugin else None
     words = {"@NAME@": name, "@MODULE@": module, "@CLASS@": class_name(name, kind),
              "@SDK@": sdk.filename if sdk else "", "@USE@": _USE[kind].format(name=name)}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as temporary:
+    with _beside(folder, name) as temporary:
         half = Path(temporary, name)
         half.mkdir()
         for source in ("common", *(("plugin",) if plugin else ()), kind):
@@ -73,6 +72,16 @@ def create(folder: Path, name: str, kind: str = "runnable") -> list[Path]:
             (half / "wheels" / sdk.filename).write_bytes(sdk.data)
         half.replace(folder)  # an empty folder may be there; one that has been filled meanwhile may not
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _beside(folder: Path, name: str) -> tempfile.TemporaryDirectory[str]:
+    """Where the files are made before they appear in the folder."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent)
+    except OSError as error:
+        raise InvalidInput(f"nothing can be written to {folder.parent.absolute()}: {error.strerror}",
+                           hint="Choose another --directory.") from None
 
 
 def class_name(name: str, family: str) -> str:
