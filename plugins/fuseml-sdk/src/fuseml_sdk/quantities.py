@@ -11,7 +11,7 @@ from fuseml_sdk.errors import InvalidInput
 
 #: For JSON Schema; a number, and a unit of powers of 1024 or of 1000.
 PATTERN = r"^\d{1,18}(\.\d{1,9})?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
-_QUANTITY = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)(Ki|Mi|Gi|Ti|k|M|G|T)?")
+_QUANTITY = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)(Ki|Mi|Gi|Ti|k|M|G|T)?", re.ASCII)
 _UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40,
           "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
