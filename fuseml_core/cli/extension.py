@@ -196,9 +196,10 @@ def configure(*, name: str, settings: tuple[tuple[str, str], ...], secrets: tupl
     if output != "table":
         show_data(known, output)
         return
-    for line in _settings(known) or [f"No setting of {name} has a value."]:
+    declared = known["schema"].get("properties") or {}
+    for line in _settings(known) or [f"No setting of {name} has a value." if declared else f"{name} has no settings."]:
         echo(line)
-    free = sorted(set(known["schema"].get("properties") or {}) - set(known["settings"]))
+    free = sorted(set(declared) - set(known["settings"]))
     if free:
         echo(f"Not set: {', '.join(free)}")
     for limit, value in known["limits"].items():

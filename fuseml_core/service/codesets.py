@@ -190,7 +190,8 @@ class Codesets:
                     error=str(error),
                 )
                 reason = error.message.splitlines()[0] if error.message else type(error).__name__
-                failures.append({"builder": title, "error": reason, "hint": f"See: fuseml plugin logs {title}"})
+                hint = " ".join([*error.hint.split(), "See:", "fuseml", "plugin", "logs", title])
+                failures.append({"builder": title, "error": reason, "hint": hint})
                 continue
             if detection.matches:
                 found = {**detection.metadata, "detection": detection.why, "builder": title}
