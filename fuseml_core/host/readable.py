@@ -62,8 +62,10 @@ def files_of(component: Component, permissions: Iterable[Permission], environ: M
     Returns:
         Existing paths, symbolic links as they are named and what they lead to.
     """
-    read = [*map(Path, _SYSTEM), *(Path("/etc", name) for name in _ETC), *map(Path, _KERNEL),
-            *_interpreter(component.python), *component.readable, *_search_path(environ, protected)]
+    # Debian keeps the `sitecustomize` of its interpreters in /etc/python3.x.
+    etc = [*(Path("/etc", name) for name in _ETC), *Path("/etc").glob("python3*")]
+    read = [*map(Path, _SYSTEM), *etc, *map(Path, _KERNEL), *_interpreter(component.python),
+            *component.readable, *_search_path(environ, protected)]
     write, refused, forms = [component.state_dir, *own], {}, set()
     for permission in permissions:
         forms.add(permission.kind.form)

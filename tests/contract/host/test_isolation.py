@@ -65,7 +65,7 @@ NEEDED = {
     "its bundle": ["read", "{BUNDLE}"], "its state": ["write", "{STATE}/mine"], "modes": ["mode", "{STATE}/private"],
     "temporary": ["temporary"], "modules": ["folder", "/usr/lib"], "names": ["read", "/etc/passwd"], "about itself": ["status"], "chance": ["read", "/dev/urandom"],
     "programs": ["program", "/bin/echo", "hello"], "children": ["elsewhere", "echo", "hello"], "threads": ["threads"],
-    "loop": ["loop"], "pair": ["pair"], "less important": ["slow_down", 0, "nice"],
+    "loop": ["loop"], "interpreter": ["interpreter"], "pair": ["pair"], "less important": ["slow_down", 0, "nice"],
     "one processor": ["slow_down", 0, "processor"], "who": ["ids"], "variables": ["variables"], "descriptors": ["descriptors", 100],
     "memory": ["memory", 50 << 20], "own descriptors": ["folder", "/proc/self/fd"],
     "renaming": ["rename", "{STATE}/mine", "{STATE}/yours"],
@@ -165,6 +165,7 @@ def test_r133_what_an_extension_needs_goes_on_working(play):
     assert refused == {}
     got = {name: answer["got"] for name, answer in told["told"].items()}
     assert got["modes"] == "0o600"
+    assert got["interpreter"] == "", "it finds whatever it reads by itself, such as a sitecustomize in /etc"
     assert got["temporary"].startswith(got["variables"]["TMPDIR"])
     assert got["about itself"]["NoNewPrivs"] == "1"
     assert int(got["about itself"]["CapEff"], 16) == 0

@@ -9,6 +9,7 @@ import os
 import resource
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -107,6 +108,11 @@ def descriptors(count):
 
 def program(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+
+def interpreter():
+    """What the interpreter complains about when it starts."""
+    return subprocess.run([sys.executable, "-I", "-c", ""], capture_output=True, text=True, check=True, timeout=30).stderr
 
 
 def elsewhere(*command):
