@@ -15,7 +15,7 @@ from typing import Any
 from fuseml_core.cli.development.lease import Lease
 from fuseml_core.cli.development.printing import Printer
 from fuseml_core.cli.development.process import GIVEN_UP, DevelopedPlugin
-from fuseml_core.cli.development.watching import Watch
+from fuseml_core.cli.development.watching import BUSY, QUIET, Watch
 from fuseml_core.cli.plugin_project import PluginProject, open_project
 from fuseml_core.domain.errors import FusemlError, Invalid
 from fuseml_core.settings import from_environment
@@ -45,6 +45,7 @@ class Session:
     printer: Printer
     _plugins: dict[str, DevelopedPlugin] = field(default_factory=dict)
     _starts: int = 0
+    _overtaken: bool = False
 
     def run(self, lease: bool) -> None:
         """Develop until interrupted; nothing that it started runs afterwards.
@@ -70,7 +71,7 @@ class Session:
             def gone(told: bool = told) -> bool:
                 return not told and any(plugin.ended for plugin in self._plugins.values())
 
-            changed = watch.wait(gone)
+            changed = watch.wait(gone, BUSY if self._overtaken else QUIET)
             if not changed:
                 told = True
                 self._tell_ended()
@@ -121,7 +122,8 @@ class Session:
             self.printer.say("extension.toml has other components now: stop this and run it again", colour="yellow")
         for name, plugin in self._plugins.items():
             start = plugin.start(settings, self._impatience(name, watch))
-            if start.failure == GIVEN_UP:
+            self._overtaken = start.failure == GIVEN_UP
+            if self._overtaken:
                 return  # the change starts everything again
             if start.failure:
                 self.printer.say(f"{name} does not work: {start.failure}", colour="red")

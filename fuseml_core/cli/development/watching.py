@@ -12,6 +12,9 @@ from pathlib import Path
 _NOT_SOURCE = frozenset({"__pycache__", "node_modules", "build", "dist", "wheels", "tests"})
 #: Seconds between two looks, and how much longer a look at many files makes the pause.
 _PAUSE, _SHARE = 0.05, 10.0
+#: Seconds without a change after which files are whole; the same while they are saved again and again, and for how long
+#: at most that is waited for.
+QUIET, BUSY, STORM = 0.025, 0.3, 3.0
 Seen = dict[Path, tuple[int, int]]
 
 
@@ -31,11 +34,12 @@ class Watch:
         """Whether something has changed that was not waited for yet."""
         return self._look() != self._seen
 
-    def wait(self, stop: Callable[[], bool]) -> list[Path]:
+    def wait(self, stop: Callable[[], bool], quiet: float = QUIET) -> list[Path]:
         """Wait until files have changed and then been left alone for a moment.
 
         Args:
             stop: Asked between two looks; when it says so, the waiting ends.
+            quiet: Seconds that they have to be left alone, at most :data:`STORM` in all.
 
         Returns:
             What was changed, added or removed; nothing when told to stop.
@@ -44,19 +48,20 @@ class Watch:
             started = time.monotonic()
             now = self._look()
             if now != self._seen:
-                return self._settled(now)
+                return self._settled(now, quiet)
             time.sleep(max(_PAUSE, (time.monotonic() - started) * _SHARE))
         return []
 
-    def _settled(self, now: Seen) -> list[Path]:
+    def _settled(self, now: Seen, quiet: float) -> list[Path]:
         """Editors write several files, or one in two steps: go on when two looks see the same."""
-        before = self._seen
+        before, end = self._seen, time.monotonic() + STORM
         while True:
-            time.sleep(_PAUSE / 2)
+            time.sleep(quiet)
             again = self._look()
-            if again == now:
+            if again == now or time.monotonic() > end:
                 break
             now = again
+        now = again
         self._seen = now
         changed = [path for path in before.keys() | now.keys() if before.get(path) != now.get(path)]
         for path in changed:
