@@ -111,8 +111,9 @@ def program(*command):
 
 
 def interpreter():
-    """What the interpreter complains about when it starts."""
-    return subprocess.run([sys.executable, "-I", "-c", ""], capture_output=True, text=True, check=True, timeout=30).stderr
+    """What the interpreter complains about when it starts with nothing compiled, as the first time."""
+    command = [sys.executable, "-I", "-B", "-X", f"pycache_prefix={tempfile.gettempdir()}", "-c", ""]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stderr
 
 
 def elsewhere(*command):
