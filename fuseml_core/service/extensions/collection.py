@@ -56,7 +56,7 @@ class Collector:
         with self._lock:
             for kind, source in self._sources.items():
                 if kind in only or (not only and kind not in self._on_request):
-                    say(f"looking for {kind}s that nothing needs")
+                    say(f"looking for what nothing needs: {kind}")
                     self._collect(kind, source, older_than, dry_run, found, errors)
         return {"dry_run": dry_run, "leftovers": found, "bytes": sum(entry["bytes"] for entry in found),
                 "freed": sum(entry["bytes"] for entry in found if entry["removed"]), "errors": errors}
@@ -69,7 +69,7 @@ class Collector:
             errors.append(f"{kind}: {error.message}")
             return
         except Exception as error:  # what the others find can still go, above all when the disk is full
-            log.exception("looking for %ss that nothing needs", kind)
+            log.exception("looking for what nothing needs: %s", kind)
             errors.append(f"{kind}: {error}")
             return
         for leftover in leftovers:
