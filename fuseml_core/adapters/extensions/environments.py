@@ -43,7 +43,7 @@ class UvEnvironments:
         text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
         wheels = [bundle / "wheels" / name for name in wanted.get("wheels") or []]
         count = sum(1 for line in text.splitlines() if line[:1].isalnum()) + len(wheels)
-        progress(f"building environment ({count} package{'' if count == 1 else 's'})")
+        progress(f"preparing environment ({count} package{'' if count == 1 else 's'})")
         with translated(f"the environment of {manifest['name']} {manifest['version']} cannot be built: "):
             python = self._python(str(wanted.get("python") or ""), manifest)
             index = replace(self._index, offline=True) if offline else self._index

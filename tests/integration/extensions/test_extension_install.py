@@ -29,7 +29,7 @@ def test_r40_r169_an_extension_is_installed_from_the_registry_answers_and_is_uni
     assert world.followed == ["redetect"]
     assert world.generations.work() == {}
     assert any(text.startswith("downloading 1 of ") for text in world.progress)
-    assert any(text.startswith("building environment (") for text in world.progress)
+    assert any(text.startswith("preparing environment (") for text in world.progress)
 
     record = world.records.get("greeter")
     builder = world.host.builder(component_id(record, "builder", "greeter"))
