@@ -15,6 +15,7 @@ from fuseml_core.domain.records import FINAL_STEP_STATES, Instance, InstanceStat
 from fuseml_core.engine.completion import Completion, interruption
 from fuseml_core.engine.ending import ENDED, Ending
 from fuseml_core.engine.progress import Progress
+from fuseml_core.engine.rhythm import Rhythm
 from fuseml_core.engine.serving import CANCEL_GRACE, Serving
 from fuseml_core.service.components import Agent, Components
 from fuseml_core.service.ports import Ledger
@@ -251,10 +252,12 @@ class Reconciler:
             self._listening.discard(name)
 
     def _hear_while_needed(self, name: str, agent: Agent) -> None:
-        cursor, pause = "", 1.0
+        cursor, pause, rhythm = "", 1.0, Rhythm(agent)
         while not self._stop.is_set() and name in self._needed:
             try:
+                rhythm.begin()
                 events = agent.events(cursor, EVENTS_WAIT)
+                news = bool(events.statuses) and events.cursor != cursor
                 cursor, pause = events.cursor, 1.0
             except (FusemlError, PluginError) as error:
                 log.warning("agent gives no events", agent=name, error=str(error))
@@ -267,6 +270,7 @@ class Reconciler:
                 with self._reporting:
                     self._reports.update({status.name: status for status in events.statuses})
                 self._wake.set()
+            self._stop.wait(rhythm.pause(news=news))
 
     def _quietly(self, act: Callable[[], object]) -> None:
         """One thing that goes wrong must not stop the others; it is logged and tried again at the next turn."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from fuseml_core.domain.errors import FusemlError, Unavailable
+from fuseml_core.engine.rhythm import Rhythm
 from fuseml_core.service.components import Components, Store
 from fuseml_core.service.ports import Ledger
 from fuseml_sdk.errors import InvalidInput, PluginError
@@ -58,11 +59,12 @@ class StoreWatcher:
                 thread.start()
 
     def _listen(self, name: str, store: Store) -> None:
-        source, pause = f"store/{name}", 1.0
+        source, pause, rhythm = f"store/{name}", 1.0, Rhythm(store)
         with self._ledger.read() as tx:
             cursor = tx.feed.cursor(source)
         while not self._stop.is_set():
             try:
+                rhythm.begin()
                 events = store.events(cursor, EVENTS_WAIT)
                 pause = 1.0
             except (FusemlError, PluginError) as error:
@@ -77,10 +79,12 @@ class StoreWatcher:
                 continue
             for event in events.events:
                 self._one(name, event)
-            if events.cursor != cursor:
+            news = events.cursor != cursor
+            if news:
                 cursor = events.cursor
                 with self._ledger.begin() as tx:
                     tx.feed.set_cursor(source, cursor)
+            self._stop.wait(rhythm.pause(news=news))
 
     def _one(self, name: str, event: StoreEvent) -> None:
         try:

@@ -7,7 +7,7 @@ import time
 
 from fuseml_core.engine.watcher import StoreWatcher
 from fuseml_sdk.errors import InvalidInput
-from fuseml_sdk.types import StoreEvent, StoreEvents, WorkloadEvents, WorkloadStatus
+from fuseml_sdk.types import AgentDescription, StoreDescription, StoreEvent, StoreEvents, WorkloadEvents, WorkloadStatus
 
 
 class ForgetfulStore:
@@ -15,6 +15,9 @@ class ForgetfulStore:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+
+    def describe(self):
+        return StoreDescription(name="forgetful", kinds=["model"], schemes=[], capabilities=["events"])
 
     def events(self, cursor, wait):
         self.asked.append(cursor)
@@ -50,6 +53,9 @@ def test_an_agent_is_heard_again_from_the_beginning(workshop):
 
     class Agent:
         """Loses its state after its first answer."""
+
+        def describe(self):
+            return AgentDescription(name="forgetful", kinds=["job"], environments=[], schemes=[])
 
         def events(self, cursor, wait):
             asked.append(cursor)
