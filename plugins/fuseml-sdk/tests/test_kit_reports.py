@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.testing import Exemptions, InProcessHost, Outcome, Suite, all_rules, read_baseline
+from fuseml_sdk.testing.hosts import host_named
 from fuseml_sdk.testing.reports import level_of, scorecard
 from fuseml_sdk.testing.schemas import misfits, published
 
@@ -85,12 +88,42 @@ def test_the_level_is_computed(outcomes, level):
 
 
 def test_the_scorecard_keeps_the_worst_of_all_hosts_and_the_lowest_level():
-    card = scorecard({"a:A": [outcome("CORE01", "passed"), outcome("CORE07", "passed"), outcome("CORE07", "failed", "asgi")],
-                      "b:B": [outcome("CORE01", "passed")]}, wheels={"a.whl": "sha256:1"})
+    first, second, other = (checked(hosts) for hosts in ("subprocess", "asgi", "subprocess"))
+    second.outcomes[:] = [replace(each, kind="failed", text="because") if each.rule.id == "CORE07" else each
+                          for each in second.outcomes]
+    card = scorecard([("a:A", first), ("a:A", second), ("b:B", other)], wheels={"a.whl": "sha256:1"})
     assert (card["level"], [each["level"] for each in card["plugins"]]) == ("bronze", ["bronze", "gold"])
-    assert [(each["id"], each["outcome"], each["reason"]) for each in card["checks"]] == [
-        ("CORE01", "passed", ""), ("CORE07", "failed", "because"), ("CORE01", "passed", "")]
+    found = {each["id"]: (each["outcome"], each["reason"], each["hosts"]) for each in card["checks"]
+             if each["plugin"] == "a:A"}
+    assert found["CORE01"] == ("passed", "", {"subprocess": "passed", "asgi": "passed"})
+    assert found["CORE07"] == ("failed", "because", {"subprocess": "passed", "asgi": "failed"})
     assert card["wheels"] == {"a.whl": "sha256:1"}
+
+
+def checked(host):
+    """A suite of a builder whose rules all passed in a host."""
+    suite = Suite([host_named(host, "kit_builder:Builder")], families=["builder"])
+    suite.outcomes += [outcome(rule.id, "passed", host) for rule, _ in suite.pairs()]
+    return suite
+
+
+@pytest.mark.parametrize(("left", "level"), [("CORE01", "none"), ("CORE07", "bronze"), ("CORE38", "silver")])
+def test_what_was_not_checked_is_not_reached(left, level):
+    suite = checked("subprocess")
+    suite.outcomes[:] = [each for each in suite.outcomes if each.rule.id != left]
+    about, = scorecard([("a:A", suite)])["plugins"]
+    assert (about["level"], about["unchecked"]) == (level, 1)
+
+
+def test_a_selection_of_tests_earns_no_level(tmp_path):
+    (tmp_path / "test_kit.py").write_text("from fuseml_sdk.testing import conformance\n"
+                                          "TestKit = conformance('kit_builder:Builder', hosts=['in-process'])\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "bu01", "--fuseml-scorecard", "card.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": str(KIT)})
+    assert done.returncode == 0, done.stdout
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert (card["level"], card["plugins"][0]["passed"]) == ("none", 1)
 
 
 def test_the_command_writes_reports_and_fails_with_the_plugin(tmp_path):

@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
 
     suite.run(told)
     plugin = options.plugin or options.address
-    document = scorecard({plugin: suite.outcomes}, extension=describe_project(Path.cwd()) if options.plugin else None,
+    document = scorecard([(plugin, suite)], extension=describe_project(Path.cwd()) if options.plugin else None,
                          wheels=wheel_digests(options.wheel))
     if options.report:
         write_json(options.report, document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fuseml_sdk.contract import operations
-from fuseml_sdk.errors import PluginError
+from fuseml_sdk.errors import InvalidInput, PluginError
 from fuseml_sdk.hookspecs import FAMILIES
 from fuseml_sdk.testing.expectations import brief, expect
 from fuseml_sdk.testing.faults import kill9
@@ -66,8 +67,17 @@ class Bench:
         return self.host.start(folder, self.config(folder) if config is None else config)
 
     def config(self, folder: Path) -> dict[str, Any]:
-        """The configuration of a start over a folder."""
-        return dict(self._config(folder) if callable(self._config) else self._config)
+        """The configuration of a start over a folder.
+
+        Raises:
+            InvalidInput: It cannot be sent, because it is not JSON.
+        """
+        config = dict(self._config(folder) if callable(self._config) else self._config)
+        try:
+            json.dumps(config)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"the configuration given to the kit is not JSON: {error}") from None
+        return config
 
     @contextmanager
     def fresh(self, config: Mapping[str, Any] | None = None, host: Host | None = None) -> Iterator[ServedPlugin]:

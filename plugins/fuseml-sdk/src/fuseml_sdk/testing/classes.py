@@ -46,13 +46,17 @@ def conformance(plugin: object, *, config: Config | None = None, exempt: Mapping
         baseline: File of exemptions; by default the `conformance.toml` nearest to the calling file.
 
     Raises:
-        InvalidInput: The plugin cannot be named as `module:attribute`, or an exemption is wrong.
+        InvalidInput: The plugin cannot be named as `module:attribute`, or an exemption or the samples are wrong.
     """
+    if samples is not None and not isinstance(samples, Samples):
+        raise InvalidInput(f"samples is {samples!r}, not an object of a class derived from fuseml_sdk.testing.Samples")
     caller = inspect.stack()[1]
     address = plugin if isinstance(plugin, str) else address_of(plugin)
     found = baseline or find_baseline(Path(caller.filename).resolve().parent)
     exemptions = (read_baseline(found) if found else Exemptions()).with_more(exempt or {})
     chosen = [host_named(each, address) if isinstance(each, str) else each for each in hosts or default_hosts(address)]
+    if any("process" in host.traits for host in chosen):
+        _check_importable(address)
     suite = Suite(chosen, config=config, samples=samples, exemptions=exemptions, secrets=secrets,
                   families=families or _families(address))
     SUITES.append((address, suite))
@@ -76,20 +80,31 @@ def address_of(plugin: object) -> str:
     elif inspect.ismodule(plugin):
         raise InvalidInput(f"{plugin.__name__} is a module", hint="Give the plugin's class or object.")
     else:
-        module = type(plugin).__module__
-        names = [name for name, value in vars(sys.modules[module]).items() if value is plugin]
-        attribute = names[0] if names else "<object>"
+        # Where its class is, or wherever else it was made.
+        loaded = {name: each for name, each in sys.modules.items() if inspect.ismodule(each)}
+        places = [name for name in (type(plugin).__module__, *loaded) if name in loaded]
+        module, attribute = next(((place, name) for place in places for name, value in list(vars(loaded[place]).items())
+                                  if value is plugin), ("", "<object>"))
     if "<" in attribute:
         raise InvalidInput(f"the plugin {plugin!r} cannot be imported by another process",
                            hint="Define it at the top of a module, or give its address `module:attribute`.")
     return f"{module}:{attribute}"
 
 
+def _check_importable(address: str) -> None:
+    """Refuse a module that is in this process only, such as a test that pytest imported by the name of its file."""
+    module = address.partition(":")[0]
+    top = module.partition(".")[0]
+    if module in sys.modules and not any(finder.find_spec(top, None) for finder in sys.meta_path):
+        raise InvalidInput(f"the module {module} of the plugin is not on the search path of other processes",
+                           hint="Put the plugin into a module of its own, and its folder into `pythonpath` of pytest's "
+                                "configuration.")
+
+
 def _test(rule: Rule, hosts: Sequence[Host]) -> Any:
     import pytest
 
     def test(self: Any, host: Host) -> None:
-        __tracebackhide__ = True
         _tell(self.suite.check(rule, host))
 
     test.__doc__ = f"{rule.id} {rule.title}"
@@ -99,7 +114,6 @@ def _test(rule: Rule, hosts: Sequence[Host]) -> Any:
 def _tell(outcome: Outcome) -> None:
     import pytest
 
-    __tracebackhide__ = True
     if outcome.bad:
         pytest.fail(outcome.explain(), pytrace=False)
     if outcome.kind == "not-applicable":

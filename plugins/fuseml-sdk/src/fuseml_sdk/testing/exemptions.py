@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,22 @@ class Exemptions:
     def reason(self, rule: str, host: str) -> str:
         """Why a rule may fail in a host; empty if it may not."""
         return self.reasons.get(f"{rule}/{host}") or self.reasons.get(rule, "")
+
+    def check_hosts(self, names: Iterable[str]) -> None:
+        """Refuse exemptions in hosts that nobody knows.
+
+        Args:
+            names: Of the hosts that there are.
+
+        Raises:
+            InvalidInput: An exemption names another one.
+        """
+        known = set(names)
+        for key in self.reasons:
+            host = key.partition("/")[2]
+            if host and host not in known:
+                raise InvalidInput(f"the exemption {key!r} names a host that does not exist",
+                                   hint=f"Hosts are {', '.join(sorted(known))}.")
 
     def with_more(self, more: Mapping[str, str]) -> Exemptions:
         """These and others, which win."""

@@ -25,6 +25,8 @@ from fuseml_sdk.testing.served import ServedPlugin
 
 #: Seconds in which a plugin has to answer, or to say why it does not.
 START_SECONDS = 60.0
+#: Names of the hosts of Python plugins.
+HOSTS = ("in-process", "subprocess", "asgi", "address")
 #: Seconds that a plugin gets to finish its calls in tests.
 DRAIN_SECONDS = 10.0
 
@@ -176,7 +178,7 @@ def host_named(name: str, plugin: str) -> Host:
     if name == "address":
         served: Host = importlib.import_module("fuseml_sdk.testing.tcp_host").TcpHost(plugin)
         return served
-    raise InvalidInput(f"there is no host {name!r}", hint="Hosts are in-process, subprocess, asgi and address.")
+    raise InvalidInput(f"there is no host {name!r}", hint=f"Hosts are {', '.join(HOSTS)}.")
 
 
 def _asgi() -> tuple[str, ...]:

@@ -52,7 +52,8 @@ def _finishes_calls(bench: Bench) -> None:
             _status(connection)
             _send(connection, hook, arguments)
             _process(plugin).terminate()
-            expect(_status(connection) == "200", f"{hook} was not answered after SIGTERM")
+            found = _status(connection)
+            expect(found == "200", f"after SIGTERM {hook} was answered with status {found or 'none: it was cut off'}")
         _wait(plugin)
 
 

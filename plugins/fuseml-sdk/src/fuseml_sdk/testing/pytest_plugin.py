@@ -31,6 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Make places in options absolute before a test changes the working directory."""
     if config.getoption(SCORECARD_OPTION):
+        if getattr(config.option, "numprocesses", None):
+            raise pytest.UsageError(f"{SCORECARD_OPTION} is computed in one process: leave -n of pytest-xdist out")
         config.option.fuseml_scorecard = config.getoption(SCORECARD_OPTION).absolute()
 
 
@@ -43,9 +45,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     from fuseml_sdk.testing.reports import scorecard, write_json
     from fuseml_sdk.testing.subjects import describe_project, wheel_digests
 
-    ran = {address: suite.outcomes for address, suite in classes.SUITES if suite.outcomes}
-    if ran:
-        write_json(path, scorecard(ran, extension=describe_project(session.config.rootpath),
+    if any(suite.outcomes for _, suite in classes.SUITES):
+        write_json(path, scorecard(classes.SUITES, extension=describe_project(session.config.rootpath),
                                    wheels=wheel_digests(session.config.getoption(WHEEL_OPTION))))
 
 

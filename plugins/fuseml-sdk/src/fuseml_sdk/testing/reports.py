@@ -12,24 +12,29 @@ from xml.etree import ElementTree
 
 from fuseml_sdk import __version__
 from fuseml_sdk.contract import frozen
-from fuseml_sdk.testing.rules import LEVELS
-from fuseml_sdk.testing.suite import Outcome
+from fuseml_sdk.testing.rules import LEVELS, Rule
+from fuseml_sdk.testing.suite import Outcome, Suite
 
 #: What a scorecard is called on its referrer and in its own first lines.
 SCORECARD = "https://fuseml.io/scorecard/v1"
 _WORST = ("failed", "stale", "exempt", "passed", "not-applicable")
 
 
-def scorecard(plugins: Mapping[str, Sequence[Outcome]], *, extension: Mapping[str, str] | None = None,
+def scorecard(suites: Iterable[tuple[str, Suite]], *, extension: Mapping[str, str] | None = None,
               wheels: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What the kit saw, computed from the outcomes and from nothing else.
 
     Args:
-        plugins: Outcomes by address of the plugin.
+        suites: What was checked, each with the address of the plugin; a plugin may have several.
         extension: Name and version of what was tested.
         wheels: Digests (`sha256:…`) of the wheels that were tested, by file name.
     """
-    judged = [_plugin(plugin, outcomes) for plugin, outcomes in plugins.items()]
+    plugins: dict[str, list[Outcome]] = {}
+    unchecked: dict[str, list[Rule]] = {}
+    for plugin, suite in suites:
+        plugins.setdefault(plugin, []).extend(suite.outcomes)
+        unchecked.setdefault(plugin, []).extend(suite.unchecked())
+    judged = [_plugin(plugin, outcomes, unchecked[plugin]) for plugin, outcomes in plugins.items()]
     return {
         "type": SCORECARD,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -45,15 +50,17 @@ def scorecard(plugins: Mapping[str, Sequence[Outcome]], *, extension: Mapping[st
     }
 
 
-def level_of(outcomes: Iterable[Outcome]) -> str:
+def level_of(outcomes: Iterable[Outcome], unchecked: Iterable[Rule] = ()) -> str:
     """The highest level all of whose rules, and of those below it, are kept: none, bronze, silver, gold, platinum.
 
     An exempt rule does not count against bronze, silver and gold, because its reason is shown; platinum has none.
+    A rule that was not checked is not known to be kept.
     """
+    left = {rule.level for rule in unchecked}
     kept = list(outcomes)
     reached = "none"
     for level in LEVELS:
-        if not kept or any(outcome.bad for outcome in kept if outcome.rule.level == level):
+        if not kept or level in left or any(outcome.bad for outcome in kept if outcome.rule.level == level):
             return reached
         reached = level
     whole = {"in-process", "subprocess"} <= {outcome.host for outcome in kept}
@@ -98,7 +105,8 @@ def _checks(plugin: str, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         check = checks.setdefault(outcome.rule.id, {
             "name": f"{outcome.rule.id} {outcome.rule.title}", "id": outcome.rule.id, "plugin": plugin,
             "level": outcome.rule.level, "outcome": "", "hosts": {}, "reason": ""})
-        check["hosts"][outcome.host] = outcome.kind
+        check["hosts"][outcome.host] = min(outcome.kind, check["hosts"].get(outcome.host, outcome.kind),
+                                           key=_WORST.index)
         if outcome.kind != "passed":
             check["reason"] = outcome.text
     for check in checks.values():
@@ -106,16 +114,17 @@ def _checks(plugin: str, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     return list(checks.values())
 
 
-def _plugin(plugin: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _plugin(plugin: str, outcomes: Sequence[Outcome], unchecked: Sequence[Rule]) -> dict[str, Any]:
     kinds = [check["outcome"] for check in _checks(plugin, outcomes)]
     return {
         "plugin": plugin,
-        "level": level_of(outcomes),
+        "level": level_of(outcomes, unchecked),
         "hosts": list(dict.fromkeys(outcome.host for outcome in outcomes)),
         "passed": kinds.count("passed"),
         "failed": kinds.count("failed") + kinds.count("stale"),
         "exempt": kinds.count("exempt"),
         "not_applicable": kinds.count("not-applicable"),
+        "unchecked": len({rule.id for rule in unchecked}),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from fuseml_sdk.errors import PluginError
 from fuseml_sdk.testing.bench import Bench, Config
 from fuseml_sdk.testing.exemptions import Exemptions
-from fuseml_sdk.testing.hosts import Host
+from fuseml_sdk.testing.hosts import HOSTS, Host
 from fuseml_sdk.testing.rules import NotApplicable, Rule, Violation, all_rules
 from fuseml_sdk.testing.samples import Samples
 
@@ -56,6 +56,9 @@ class Suite:
         exemptions: Rules that may fail.
         secrets: Names of settings whose values are secret.
         families: Of the plugin, if they are known; otherwise it is asked.
+
+    Raises:
+        InvalidInput: An exemption names a host that does not exist.
     """
 
     def __init__(self, hosts: Sequence[Host], *, config: Config | None = None, samples: Samples | None = None,
@@ -65,6 +68,7 @@ class Suite:
         self.families = tuple(families)
         self.outcomes: list[Outcome] = []
         self._exemptions = exemptions or Exemptions()
+        self._exemptions.check_hosts({*HOSTS, *(host.name for host in hosts)})
         self._benches: dict[str, Bench] = {}
         self._make: Callable[[Host], Bench] = lambda host: Bench(host, config, samples, tuple(secrets))
 
@@ -73,6 +77,12 @@ class Suite:
         families = self.families or self._ask()
         return [(rule, host) for rule in all_rules() if rule.concerns(families)
                 for host in self.hosts if rule.needs <= host.traits]
+
+    def unchecked(self) -> list[Rule]:
+        """Rules that concern the plugin and that were not checked in each host that can, such as those not selected."""
+        seen = {(outcome.rule.id, outcome.host) for outcome in self.outcomes}
+        return [rule for rule in all_rules() if rule.concerns(self.families)
+                and any(rule.needs <= host.traits and (rule.id, host.name) not in seen for host in self.hosts)]
 
     def check(self, rule: Rule, host: Host) -> Outcome:
         """Check one rule in one host and keep what came of it."""
@@ -110,7 +120,7 @@ class Suite:
         except PluginError as error:
             seen = f"a call failed with {error.type}: {error}{_log(error)}"
         except Exception:
-            seen = f"the check itself failed, which it never should:\n{traceback.format_exc()}"
+            seen = f"the check itself failed, or a sample that it asked for:\n{traceback.format_exc()}"
         else:
             return Outcome(rule, host.name, "stale" if reason else "passed", reason)
         return Outcome(rule, host.name, "exempt" if reason else "failed", reason or seen)

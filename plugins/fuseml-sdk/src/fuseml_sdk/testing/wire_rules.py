@@ -123,7 +123,7 @@ def _other_methods_are_refused(bench: Bench) -> None:
 
 @BOOK.rule("CORE49", "Odd text is carried unharmed, or refused; it never makes a defect.",
            why="Names come from people and programs of all languages; a defect is shown to them as a crash.",
-           fix="Check names before you use them as paths, and raise InvalidInput or NotFound.",
+           fix="Check names and cursors before you use them as paths or numbers; raise InvalidInput or NotFound.",
            only=[Condition("has hooks which take names", "none of its hooks takes names",
                            lambda bench: any(hook in bench.hooks for hook, _ in _ODD))])
 def _odd_text_is_no_defect(bench: Bench) -> None:
