@@ -10,6 +10,7 @@ Source: Schmidt, Stal, Rohnert, Buschmann, "Pattern-Oriented Software Architectu
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import socket
 import sys
@@ -49,10 +50,11 @@ class Connection:
 class Turn:
     """What the leader is answering."""
 
-    __slots__ = ("began", "call", "connection")
+    __slots__ = ("began", "call", "connection", "path")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, path: str) -> None:
         self.connection = connection
+        self.path = path
         self.began = time.monotonic()
         self.call: Call | None = None
 
@@ -75,6 +77,8 @@ class Leader:
         self._closed = closed
         self._busy = busy
         self._selector = selectors.DefaultSelector()
+        self._end_read, self._end_write = os.pipe()
+        self._selector.register(self._end_read, selectors.EVENT_READ, None)
         self._hangups = Hangups()
         self._workers = Workers()
         self._streaks: dict[str, int] = {}
@@ -92,6 +96,10 @@ class Leader:
     def start(self) -> None:
         """Begin to serve. Raises `RuntimeError` if no thread can be started."""
         threading.Thread(target=self._lead, name="fuseml-leader", daemon=True).start()
+
+    def end(self) -> None:
+        """End its thread, when it has nothing left to serve."""
+        os.write(self._end_write, b"x")
 
     def add(self, connection: Connection) -> None:
         """Serve a connection from now on."""
@@ -125,6 +133,7 @@ class Leader:
             if self._turn is not turn:
                 return
             self._turn = None
+            self._streaks.pop(turn.path, None)
             self._selector.unregister(turn.connection.socket)
             self._hangups.watch(turn.connection.socket)
             if turn.call is not None:
@@ -136,37 +145,46 @@ class Leader:
     def _lead(self) -> None:
         while True:
             for key, _ in self._selector.select():
-                if not self._attend(key.data):
+                if key.data is None or not self._attend(key.data):
                     return
 
     def _attend(self, connection: Connection) -> bool:
         """Read what a connection says, and answer it or have it answered. Returns whether this thread still leads."""
         requests = connection.requests
-        request = None
         try:
             is_open = requests.poll()
             if requests.empty:
                 if not is_open:
                     self._close(connection)
                 return True
-            with contextlib.suppress(wire.BadRequest):  # It is read again by who answers it.
-                request = requests.whole()
-            if request is not None and self._streaks.get(request.path, 0) >= IN_A_ROW:
-                return self._answer_here(connection, request)
-            self._selector.unregister(connection.socket)
+            while not requests.empty and connection.socket.fileno() >= 0:
+                request = self._next(requests)
+                if request is None or self._streaks.get(request.path, 0) < IN_A_ROW:
+                    self._selector.unregister(connection.socket)
+                    self._hand_over(connection, request)
+                    return True
+                if not self._answer_here(connection, request):
+                    return False
         except (OSError, KeyError, ValueError):  # It broke, or a leader that was replaced has closed it.
             self._close(connection)
-            return True
+        return True
+
+    def _next(self, requests: wire.Requests) -> wire.Request | None:
+        try:
+            return requests.whole()
+        except wire.BadRequest:  # It is read again by who answers it.
+            return None
+
+    def _hand_over(self, connection: Connection, request: wire.Request | None) -> None:
         try:
             self._workers.run(lambda: self._work(connection, request))
         except (RuntimeError, MemoryError) as error:
             # No room for a thread: this caller is let down, the server goes on.
             sys.stderr.write(f"fuseml_sdk.serve: no thread could be started: {error}\n")
             self._close(connection)
-        return True
 
     def _answer_here(self, connection: Connection, request: wire.Request) -> bool:
-        turn = self._turn = Turn(connection)
+        turn = self._turn = Turn(connection, request.path)
         self._turns += 1
         if self.unwatched:
             self._busy()

@@ -72,6 +72,8 @@ class Server:
             self._leader.look()
             with self._lock:
                 left = until - time.monotonic()
+                if not self._connections:
+                    self._leader.end()
                 if not self._connections or left <= 0:
                     return not self._connections
                 self._lock.wait(min(left, PATIENCE))
