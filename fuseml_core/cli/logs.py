@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from fuseml_core.domain.errors import NotFound
 
 if TYPE_CHECKING:
@@ -59,14 +61,18 @@ def print_growing(client: Client, path: tuple[str, ...], query: Mapping[str, Any
         following: Wait for more until the server says that it is complete.
     """
     cursor: Any = None
+    wrote = False
     while True:
         page = client.get(*path, query={**query, "cursor": cursor}, patience=60.0)
         text = page.get("text") or ""
+        wrote = wrote or bool(text)
         if text:
             sys.stdout.write(shown(text))
             sys.stdout.flush()
         ended = bool(page.get("complete")) and not text
         if ended or (not text and not following) or page.get("cursor") in (None, ""):
+            if not wrote:
+                click.echo("Nothing has been written.", err=True)
             return
         if not text:
             time.sleep(PAUSE)

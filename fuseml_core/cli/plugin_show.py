@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fuseml_core.cli.cells import moment
+from fuseml_core.cli.cells import moment, size
 from fuseml_core.cli.context import connect
 from fuseml_core.cli.extension_plan import enforcement
 from fuseml_core.cli.render import Column, echo, output_option, show_data, show_item, show_list
@@ -184,8 +184,15 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, dict):
-        return ", ".join(f"{key}={entry}" for key, entry in value.items())
+        return ", ".join(f"{key}={_amount(key, entry)}" for key, entry in value.items())
     return str(value)
+
+
+def _amount(name: str, value: Any) -> str:
+    """Amounts such as those of a capacity, without the decimals of whole numbers."""
+    if not isinstance(value, float) or not value.is_integer():
+        return str(value)
+    return size(int(value)) if name == "memory" else str(int(value))
 
 
 def _follow(client: Client, name: str, lines: int, output: str) -> None:

@@ -72,6 +72,9 @@ class Uninstaller:
         reasons = [f"the extension {other} depends on {_it(name, gone)}" for name in gone for other in dependents[name]]
         reasons += [f"{user} uses {_it(name, gone)}" for name in gone for user in users[name]]
         hint = "Remove those first, or do it with --force."
+        if any(user.startswith("the pipeline ") for found in users.values() for user in found):
+            hint = ("Remove those first (fuseml pipeline remove NAME --project PROJECT), or do it with --force: "
+                    "pipelines go on with the version that they have.")
         running = [f"{entry.text} runs on an agent of {_it(name, gone)}"
                    for name in gone for entry in self._work(name) if entry.agent and not drain]
         if running and not reasons:
