@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from pathlib import Path
 from typing import cast
@@ -43,6 +44,15 @@ class HostedDevelopment:
         for identifier in self._ids(extension):
             self._remove(identifier)
 
+    def serves(self, developed: Developed) -> bool:
+        """Whether a connection to one of the sockets is accepted; that of an author who is gone is not."""
+        return any(_is_accepted(component.address.removeprefix("unix:")) for component in developed.components)
+
+    def installed(self, extension: str) -> str:
+        """The version of an installed extension; empty if it is not installed."""
+        return next((info.component.version for info in self._host.components()
+                     if info.component.extension == extension and not info.component.id.endswith(_MARK)), "")
+
     def _ids(self, extension: str) -> list[str]:
         return [info.component.id for info in self._host.components()
                 if info.component.extension == extension and info.component.id.endswith(_MARK)]
@@ -64,6 +74,18 @@ class HostedDevelopment:
 def _marked(version: str) -> str:
     """The version with a mark that people see; also as a pre-release of a pre-release."""
     return f"{version}{'.' if '-' in version else '-'}dev"
+
+
+def _is_accepted(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except TimeoutError:
+            return True  # it is there, and busy
+        except OSError:
+            return False
+    return True
 
 
 def _check_socket(path: Path) -> None:

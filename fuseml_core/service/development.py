@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fuseml_core.domain.errors import Invalid
+from fuseml_core.domain.errors import Conflict, Invalid
 from fuseml_sdk.manifest import NAME, SEMVER
 
 #: Seconds that an author's command may be silent before it counts as gone.
@@ -58,6 +58,14 @@ class DevelopmentHost(Protocol):
         """Forget the components of an extension under development."""
         ...
 
+    def serves(self, developed: Developed) -> bool:
+        """Whether somebody still listens where components were known."""
+        ...
+
+    def installed(self, extension: str) -> str:
+        """The version of an extension that is installed, too; empty if none is."""
+        ...
+
 
 class Development:
     """Holds a lease for each extension that somebody develops.
@@ -77,21 +85,28 @@ class Development:
         """Make the components of an extension known, or go on doing so.
 
         Returns:
-            `extension`, and `lease`, the seconds until it must be renewed.
+            `extension`; `lease`, the seconds until it must be renewed; and `installed`, the version that is installed
+            and not used meanwhile, empty if there is none.
 
         Raises:
             Invalid: A name, the version or an address cannot be one.
+            Conflict: Somebody else develops it.
         """
         _check(developed)
         with self._lock:
             known = self._held.get(developed.extension)
+            if known is not None and _places(known[0]) != _places(developed) and self._host.serves(known[0]):
+                raise Conflict(f"{developed.extension} is under development already: another `fuseml plugin dev` "
+                               f"serves it at {', '.join(sorted(_places(known[0])))}",
+                               hint="End that one, or run this one with --no-server.")
             if known is None or known[0] != developed:
                 self._host.put(developed)
             self._held[developed.extension] = developed, time.monotonic() + self._lease
             if self._sweeper is None:
                 self._sweeper = threading.Thread(target=self._sweep, name="fuseml-development", daemon=True)
                 self._sweeper.start()
-        return {"extension": developed.extension, "lease": self._lease}
+        return {"extension": developed.extension, "lease": self._lease,
+                "installed": self._host.installed(developed.extension)}
 
     def release(self, extension: str) -> bool:
         """Forget an extension under development. Returns False if nobody develops it."""
@@ -113,6 +128,10 @@ class Development:
                 if self._held:
                     self._lock.wait(max(0.05, min(until for _, until in self._held.values()) - now))
             self._sweeper = None
+
+
+def _places(developed: Developed) -> set[str]:
+    return {component.address for component in developed.components}
 
 
 def _check(developed: Developed) -> None:

@@ -29,7 +29,7 @@ class Lease:
         self._client, self._extension, self._say = client, extension, say
         self._document = document
         self._wake, self._stopped = threading.Event(), threading.Event()
-        self._away = False
+        self._away, self._installed = False, ""
         self._thread = threading.Thread(target=self._run, name="fuseml-lease", daemon=True)
 
     def begin(self) -> None:
@@ -58,7 +58,11 @@ class Lease:
             return
 
     def _put(self) -> None:
-        self._client.put("plugins", "development", self._extension, body=self._document, timeout=10.0)
+        answer = self._client.put("plugins", "development", self._extension, body=self._document, timeout=10.0)
+        installed = str(answer.get("installed") or "") if isinstance(answer, dict) else ""
+        if installed and installed != self._installed:
+            self._say(f"{self._extension} {installed} is installed at the server, too; it is used again when this ends")
+        self._installed = installed
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -70,7 +74,7 @@ class Lease:
                 self._put()
             except FusemlError as error:
                 if not self._away:
-                    self._say(f"the server does not know the plugin now: {error.message}")
+                    self._say(f"the server does not know the plugin now, and is asked again and again: {error.message}")
                 self._away = True
                 continue
             if self._away:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import tomllib
@@ -17,7 +18,7 @@ from fuseml_core.cli.development.printing import Printer
 from fuseml_core.cli.development.process import GIVEN_UP, DevelopedPlugin
 from fuseml_core.cli.development.watching import BUSY, QUIET, Watch
 from fuseml_core.cli.plugin_project import PluginProject, open_project
-from fuseml_core.domain.errors import FusemlError, Invalid
+from fuseml_core.domain.errors import Conflict, FusemlError, Invalid
 from fuseml_core.settings import from_environment
 from fuseml_sdk.errors import PluginError
 from fuseml_sdk.hookspecs import REQUIRED
@@ -55,6 +56,7 @@ class Session:
         """
         python = self.project.environment(self.printer.say)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._alone())
             self._make(python, stack)
             watch = Watch(self._watched())
             self._start("ready", watch)
@@ -96,10 +98,25 @@ class Session:
             self._plugins[name] = plugin
 
     @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder with sockets and state, which is for one at a time; the lock goes with this process."""
+        place = self.project.folder / PLACE
+        place.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict(f"another `fuseml plugin dev` runs the plugin of {self.project.folder}",
+                               hint="End that one first.") from None
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
     def _linked(self, family: str, name: str, socket: Path) -> Iterator[Path]:
         """A name for the socket that stays the same; its own is short, because sockets' paths must be."""
         link = self.project.folder / PLACE / f"{family}-{name}.sock"
-        link.parent.mkdir(mode=0o700, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(socket)
         try:
@@ -115,7 +132,8 @@ class Session:
             project.environment(self.printer.say)
             settings = self._settings(project)
         except (FusemlError, PluginError) as error:
-            self.printer.say(f"not started: {error}", colour="red")
+            gone = f"{self.project.folder} is gone: move it back, or run this again where it is now"
+            self.printer.say(f"not started: {error if self.project.folder.is_dir() else gone}", colour="red")
             return
         if [(e.family, e.name, e.plugin) for e in project.components] != [
                 (e.family, e.name, e.plugin) for e in self.project.components]:
@@ -168,8 +186,8 @@ class Session:
                       for entry, plugin in zip(self.project.components, self._plugins.values(), strict=True)]
         document = {"version": self.project.manifest.version, "components": components, "start": self._starts}
         held = Lease(client, name, document, self.printer.say)
-        stack.callback(held.end)
         held.begin()
+        stack.callback(held.end)  # not before: what is known might be another's
         uses = ", ".join(f"{name}/{entry.name}" for entry in self.project.components)
         self.printer.say(f"the local server uses it as {uses}")
         return held

@@ -250,6 +250,15 @@ def test_nothing_is_left_when_it_is_killed(project, home):
         assert terminal.socket != path, "a stale socket is no obstacle"
 
 
+def test_a_project_is_developed_once_at_a_time(project, home):
+    with developing(project, home) as terminal:
+        terminal.wait_for("Waiting for changes")
+        with developing(project, home) as second:
+            assert second.process.wait(PATIENCE) == 4
+        assert "another `fuseml plugin dev` runs the plugin of" in second.text
+        assert terminal.call("store_describe")[0] == 200, "the first one goes on, its link included"
+
+
 def test_a_folder_without_a_plugin_is_refused(tmp_path, home):
     scaffold.create(tmp_path / "words", "words", "runnable")
     for folder, said in ((tmp_path / "words", "has no plugin"), (tmp_path, "no extension.toml")):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fuseml_core.domain.errors import Failed, Invalid, NotFound, Unavailable
+from fuseml_core.domain.errors import Conflict, Failed, Invalid, NotFound, Unavailable
 from fuseml_core.service.development import Developed, DevelopedComponent, Development
 from fuseml_sdk.errors import NotReady
 from fuseml_sdk.types import Location, StoreDescription
@@ -84,12 +84,19 @@ class Known:
     def __init__(self) -> None:
         self.now: dict[str, Developed] = {}
         self.puts = 0
+        self.alive: set[str] = set()
 
     def put(self, developed):
         self.now[developed.extension], self.puts = developed, self.puts + 1
 
     def drop(self, extension):
         self.now.pop(extension, None)
+
+    def serves(self, developed):
+        return developed.components[0].address in self.alive
+
+    def installed(self, extension):
+        return "0.0.9" if extension == "shelf" else ""
 
 
 def _developed(**fields):
@@ -125,6 +132,21 @@ def test_components_are_replaced_only_when_something_is_new():
     for start in (1, 1, 1, 2, 2):
         development.hold(_developed(start=start))
     assert known.puts == 2
+
+
+def test_what_somebody_develops_is_not_taken_over_while_that_goes_on():
+    known = Known()
+    development = Development(known)
+    assert development.hold(_developed())["installed"] == "0.0.9"
+    assert development.hold(_developed(extension="other"))["installed"] == ""
+    known.alive = {"unix:/tmp/x.sock"}
+    with pytest.raises(Conflict, match=r"shelf is under development already: .* serves it at unix:/tmp/x\.sock"):
+        development.hold(_developed(address="unix:/tmp/y.sock"))
+    development.hold(_developed(start=2))
+    assert known.now["shelf"].components[0].address == "unix:/tmp/x.sock"
+    known.alive = set()
+    development.hold(_developed(address="unix:/tmp/y.sock"))
+    assert known.now["shelf"].components[0].address == "unix:/tmp/y.sock", "its author is gone, though the lease is not"
 
 
 @pytest.mark.parametrize(("fields", "said"), [
