@@ -16,7 +16,7 @@ _PATIENCE = 5.0
 
 
 def scorecards(client: Client, item: dict[str, Any]) -> list[dict[str, Any]]:
-    """The scorecards of an installed version, as far as the server's own registry holds it.
+    """The scorecards about the wheels of an installed version, as far as the server's own registry holds it.
 
     Args:
         client: For the server.
@@ -36,7 +36,7 @@ def scorecards(client: Client, item: dict[str, Any]) -> list[dict[str, Any]]:
         return []  # another registry has it, or something else was pushed under this version
     return [{**each["scorecard"], "signed_by": each["signed_by"],
              "url": f"{client.base_url()}/marketplace/{place}/attachments/{each['digest']}"}
-            for each in about.get("attachments") or [] if each.get("scorecard")]
+            for each in about.get("attachments") or [] if each.get("scorecard") and not each["scorecard"].get("misfit")]
 
 
 def lines(item: dict[str, Any]) -> list[str]:

@@ -23,10 +23,17 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 FAILED = 1
 #: pytest's exit code when there is no test.
 _NO_TESTS = 5
+
+
+def _not_run(plugin: dict[str, Any]) -> str:
+    """Why a plugin has no level although nothing failed; a plugin's own kit may be older and not say it."""
+    return f", {plugin['unchecked']} rules not checked" if plugin.get("unchecked") else ""
+
+
 SUMMARY: list[Column] = [
     ("Level", "level"),
     ("Plugins", lambda card: [f"{each['plugin']}: {each['level']}, {each['passed']} passed, {each['failed']} failed, "
-                              f"{each['exempt']} exempt" for each in card["plugins"]]),
+                              f"{each['exempt']} exempt{_not_run(each)}" for each in card["plugins"]]),
     ("Hosts", lambda card: ", ".join(dict.fromkeys(host for each in card["plugins"] for host in each["hosts"]))),
     ("Failed", lambda card: [check["name"] for check in card["checks"] if check["outcome"] in ("failed", "stale")]),
     ("Exempt", lambda card: [f"{check['id']}: {check['reason']}" for check in card["checks"]

@@ -68,6 +68,8 @@ def test_full_disk_fails_writes_and_ends_with_the_block(tmp_plugin, served_plugi
 
 def test_a_full_small_disk_is_really_full(tmp_plugin, small_disk, full_disk):
     served = small_disk(tmp_plugin(BUILDER), 8 << 20)
+    if "no disk of its own" in served.written():
+        pytest.skip(served.written().strip())
     with full_disk(served):
         why = served.call("builder_detect", listing=FileListing()).why
         assert why == "disk: No space left on device", served.written()
