@@ -77,12 +77,18 @@ async function fetch(uri, target, scratch) {
   if (!/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(commit)) throw Object.assign(new Error(`${uri} names no commit`), { reason: "Staging" });
   fs.mkdirSync(target);
   place.search = "";
-  const git = (...words) => promisify(execFile)("git", [`--git-dir=${fileURLToPath(place)}`, `--work-tree=${target}`, ...words], {
-    // An index of its own, and nothing that the repository or the user has configured.
-    env: { PATH: process.env.PATH, HOME: scratch, GIT_INDEX_FILE: path.join(scratch, "index"), GIT_CONFIG_NOSYSTEM: "1" },
+  const own = path.join(scratch, "repository");
+  const git = (...words) => promisify(execFile)("git", words, {
+    // A repository and an index of its own, with the other's objects alone: what is configured there, such as a filter, would be run.
+    env: {
+      PATH: process.env.PATH, HOME: scratch, GIT_INDEX_FILE: path.join(scratch, "index"), GIT_CONFIG_NOSYSTEM: "1",
+      GIT_ALTERNATE_OBJECT_DIRECTORIES: JSON.stringify(path.join(fileURLToPath(place), "objects")),
+    },
   });
-  await git("read-tree", commit);
-  await git("checkout-index", "--all", "--force");
+  await git("init", "--quiet", "--bare", "--template=", ...(commit.length === 64 ? ["--object-format=sha256"] : []), own);
+  await git(`--git-dir=${own}`, "read-tree", commit);
+  await git(`--git-dir=${own}`, `--work-tree=${target}`, "checkout-index", "--all", "--force");
+  fs.rmSync(own, { recursive: true });
 }
 
 function commandOf(runnable, values) {

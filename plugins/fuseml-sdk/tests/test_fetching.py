@@ -17,7 +17,7 @@ from fuseml_sdk.fetching import fetch
 @pytest.fixture
 def repository(tmp_path) -> tuple[Path, str]:
     """A repository with one commit whose filters and hooks would leave a trace, and the commit."""
-    place, trace = tmp_path / "a code", tmp_path / "trace"
+    place, trace = tmp_path / 'a "code"', tmp_path / "trace"
     place.mkdir()
     environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
@@ -30,8 +30,11 @@ def repository(tmp_path) -> tuple[Path, str]:
     (place / "run.sh").write_text("true\n")
     (place / "run.sh").chmod(0o755)
     (place / "way").symlink_to("main.py")
+    (place / ".gitattributes").write_text("*.py filter=trace\n")
     git("add", "-A")
     git("commit", "-q", "-m", "one")
+    for name in ("filter.trace.smudge", "core.fsmonitor", "core.alternateRefsCommand"):
+        git("config", name, f"touch {trace}; cat")
     hook = place / ".git/hooks/post-checkout"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f"#!/bin/sh\ntouch {trace}\n")
@@ -43,10 +46,11 @@ def test_r57_the_files_of_a_commit_are_fetched_and_nothing_else(repository, tmp_
     git, commit = repository
     fetched = fetch(f"git+{git.as_uri()}?commit={commit}", tmp_path / "target")
     assert (fetched.path, fetched.warnings) == (tmp_path / "target", ())
-    assert sorted(os.listdir(fetched.path)) == ["main.py", "run.sh", "way"]
+    assert sorted(os.listdir(fetched.path)) == [".gitattributes", "main.py", "run.sh", "way"]
+    assert (fetched.path / "main.py").read_text() == "print(1)\n"
     assert os.access(fetched.path / "run.sh", os.X_OK)
     assert (fetched.path / "way").is_symlink()
-    assert sorted(os.listdir(tmp_path)) == ["a code", "target"], "neither scratch nor a trace of a hook"
+    assert sorted(os.listdir(tmp_path)) == ['a "code"', "target"], "neither scratch nor a trace of a hook or filter"
 
 
 def test_r57_what_a_killed_attempt_left_is_no_obstacle(repository, tmp_path):
@@ -126,3 +130,16 @@ def test_supervisors_import_it_without_pydantic():
     done = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
                           capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_r57_commits_with_the_longer_ids_are_fetched(tmp_path):
+    place = tmp_path / "code"
+    git = ["git", "-C", str(place), "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    subprocess.run(["git", "init", "-q", "--object-format=sha256", str(place)], check=True)
+    (place / "main.py").write_text("print(1)\n")
+    subprocess.run([*git, "add", "-A"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "one"], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert len(commit) == 64
+    fetched = fetch(f"git+{(place / '.git').as_uri()}?commit={commit}", tmp_path / "target")
+    assert os.listdir(fetched.path) == ["main.py"]

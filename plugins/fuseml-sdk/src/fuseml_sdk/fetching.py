@@ -78,10 +78,11 @@ def fetch(uri: str, target: Path, *, headers: Mapping[str, str] | None = None, p
     scratch.mkdir()
     try:
         git = _Git(scratch, _network() if environment is None else environment, timeout)
-        repository = Path(unquote(parts.path))
-        if parts.scheme != "git+file":
-            repository = git.download(_plain(parts), commit, headers or {})
-        warnings = git.check_out(repository, commit, scratch / "contents")
+        if parts.scheme == "git+file":
+            name = git.borrow(Path(unquote(parts.path)), commit)
+        else:
+            name = git.download(_plain(parts), commit, headers or {})
+        warnings = git.check_out(commit, scratch / "contents", name)
         (scratch / "contents").rename(target)
     finally:
         _clear(scratch)
@@ -89,16 +90,19 @@ def fetch(uri: str, target: Path, *, headers: Mapping[str, str] | None = None, p
 
 
 class _Git:
-    """Runs git without configuration, hooks, helpers and questions.
+    """Runs git in a repository of its own: without configuration, hooks, filters, helpers and questions.
+
+    Whoever owns another repository may have configured programs in it, which git would run for whoever reads it.
 
     Args:
-        scratch: Folder for the index, and for objects that were downloaded.
+        scratch: Folder for the index and the repository.
         network: Environment variables that say how to reach the network.
         timeout: Seconds that each command may take.
     """
 
     def __init__(self, scratch: Path, network: Mapping[str, str], timeout: float) -> None:
         self._scratch, self._timeout = scratch, timeout
+        self._repository = scratch / "repository"
         self._environment = {
             **network, "PATH": os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin"), "HOME": str(scratch),
             "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0",
@@ -106,37 +110,50 @@ class _Git:
             "GIT_CEILING_DIRECTORIES": str(scratch), "LC_ALL": "C",
         }
 
-    def check_out(self, repository: Path, commit: str, target: Path) -> list[str]:
-        """Write the files of a commit to a new folder; returns warnings."""
-        if not repository.is_dir():
-            raise NotFound(f"there is no repository at {repository}")
+    def check_out(self, commit: str, target: Path, name: str) -> list[str]:
+        """Write the files of a commit to a new folder; returns warnings. `name` is that of where it comes from."""
         target.mkdir()
         variables = {"GIT_INDEX_FILE": str(self._scratch / "index")}
-        place = [f"--git-dir={repository}", f"--work-tree={target}"]
-        self._run([*place, "read-tree", commit], variables, NotFound(
-            f"commit {commit[:12]} is not in {repository.name}"))
+        place = [f"--git-dir={self._repository}", f"--work-tree={target}"]
+        self._run([*place, "read-tree", commit], variables, NotFound(f"commit {commit[:12]} is not in {name}"))
         self._run([*place, "checkout-index", "--all", "--force"], variables, Permanent(
             f"commit {commit[:12]} cannot be checked out"))
         listing = self._run([*place, "ls-files", "--stage", "-z"], variables, Permanent("the files cannot be listed"))
         modules = [entry.split("\t", 1)[1] for entry in listing.split("\0") if entry.startswith("160000 ")]
         return [f"the submodule {name} was left empty: submodules are not fetched" for name in modules]
 
-    def download(self, url: str, commit: str, headers: Mapping[str, str]) -> Path:
-        """Fetch a commit over HTTP into a repository in the scratch folder; returns that."""
-        repository = self._scratch / "repository"
+    def borrow(self, repository: Path, commit: str) -> str:
+        """Have the objects of a repository on this machine; returns its name."""
+        objects = repository / "objects"
+        if not objects.is_dir():
+            raise NotFound(f"there is no repository at {repository}")
+        self._make(commit)
+        # Nothing else of it is read. One path in a line; git(1) reads one that begins with a quotation mark as quoted.
+        (self._repository / "objects/info").mkdir(exist_ok=True)
+        quoted = str(objects.resolve()).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        (self._repository / "objects/info/alternates").write_text(f'"{quoted}"\n', encoding="utf-8")
+        return repository.name
+
+    def download(self, url: str, commit: str, headers: Mapping[str, str]) -> str:
+        """Fetch a commit over HTTP; returns the name of where it comes from."""
         pairs = [(f"http.{url}.extraHeader", f"{name}: {value}") for name, value in headers.items()]
         variables = {"GIT_CONFIG_COUNT": str(len(pairs))}
         for number, (key, value) in enumerate(pairs):
             variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-        self._run(["init", "--quiet", "--bare", str(repository)], {}, Permanent("no repository could be made"))
-        command = [f"--git-dir={repository}", "fetch", "--quiet", "--no-tags"]
+        self._make(commit)
+        command = [f"--git-dir={self._repository}", "fetch", "--quiet", "--no-tags"]
         failure = Retryable(f"{url} could not be fetched")
         try:
             self._run([*command, "--depth=1", url, commit], variables, failure)
         except Retryable:
             # Some servers hand out tips only.
             self._run([*command, url, "+refs/*:refs/*"], variables, failure)
-        return repository
+        return self._repository.name
+
+    def _make(self, commit: str) -> None:
+        form = ["--object-format=sha256"] if len(commit) == 64 else []
+        self._run(["init", "--quiet", "--bare", "--template=", *form, str(self._repository)], {},
+                  Permanent("no repository could be made"))
 
     def _run(self, arguments: list[str], variables: Mapping[str, str], failure: PluginError) -> str:
         command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", *arguments]
