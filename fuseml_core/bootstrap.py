@@ -113,7 +113,8 @@ def bootstrap(settings: Settings) -> UseCases:
         lambda digest: digest in pinned_bundles(ledger), __version__, lock))
     started_at = time.time()
 
-    life = _Life(settings, database, host, extensions, reconciler, watcher, marketplaces, care)
+    life = _Life(settings, database, host, extensions, reconciler, watcher, marketplaces, care,
+                 codesets)
 
     return UseCases(
         projects=projects, codesets=codesets, pipelines=pipelines,
@@ -143,6 +144,7 @@ class _Life:
     watcher: StoreWatcher
     marketplaces: Marketplaces
     care: ExtensionCare
+    codesets: Codesets
 
     def start(self) -> None:
         migrate(self.database)
@@ -155,7 +157,11 @@ class _Life:
         self.watcher.start()
         self.marketplaces.start()
         self.care.quiet.start()
-        threading.Thread(target=self.extensions.resume, name="fuseml-resume", daemon=True).start()
+        threading.Thread(target=self._resume, name="fuseml-resume", daemon=True).start()
+
+    def _resume(self) -> None:
+        self.extensions.resume()
+        self.codesets.redetect(unseen=True)
 
     def stop(self) -> None:
         self.extensions.stop()

@@ -47,6 +47,8 @@ def start(timeout: float, no_extensions: bool) -> None:
     without = " without extensions" if found.safe_mode else ""
     runs = "runs again" if before and before.given_up else "runs already" if before else "runs"
     click.echo(f"The server {runs}{without}: {found.base_url} (state in {settings.home})")
+    if before and found.safe_mode and not settings.no_extensions:
+        click.echo("To load extensions again: fuseml server stop, then fuseml server start")
     for name in before.given_up if before else ():
         click.echo(f"Started once more: the {name} process, {found.pids[name]}. Why it died: fuseml server logs {name}")
 

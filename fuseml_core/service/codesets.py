@@ -201,15 +201,19 @@ class Codesets:
         reasons += [f"{failure['builder']} could not look at it: {failure['error']}" for failure in failures]
         return None, {"detection": "; ".join(reasons)} | ({FAILURES: failures} if failures else {})
 
-    def redetect(self) -> None:
-        """Look again at the current version of every codeset, because a builder was installed or upgraded."""
+    def redetect(self, *, unseen: bool = False) -> None:
+        """Look again at the current version of every codeset, because a builder was installed or upgraded.
+
+        Args:
+            unseen: Only at those that a builder could not look at, because it may by now.
+        """
         with self._ledger.read() as tx:
             current = [
                 (tx.artifacts.current(CODESET, r["project"], r["name"]), r["default_branch"])
                 for r in tx.artifacts.names(CODESET, None)
             ]
         for version, branch in current:
-            if version is None:
+            if version is None or (unseen and not version.metadata.get(FAILURES)):
                 continue
             type_, metadata = self.detect(version.project, version.name, version.digest)
             with self._ledger.begin() as tx:

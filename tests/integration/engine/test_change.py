@@ -286,5 +286,5 @@ def test_r181_a_builder_that_rests_is_named_with_what_to_do(workshop):
     pushed = workshop.push("app", TREE, "1")
     assert pushed.version.metadata["detection"] == "mlflow/mlflow could not look at it: it is disabled"
     workshop.components.known_builders, workshop.components.resting = kept, []
-    workshop.codesets.redetect()
+    workshop.codesets.redetect(unseen=True)
     assert workshop.codesets.get("p", "app")["type"] == "mlflow-project"
