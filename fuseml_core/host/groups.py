@@ -126,6 +126,8 @@ class ControlGroups:
             return None
         name = secrets.token_hex(6)
         with self._lock:
+            if not self._active:
+                self.clean()
             folders = {controller: self._base(controller) / name for controller in wanted}
             self._active.update(folders.values())
             try:

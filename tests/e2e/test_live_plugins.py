@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import signal
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -182,6 +183,51 @@ def _unless_ok(check: dict) -> dict | None:
     return None if check["state"] == "ok" else check
 
 
+def _limits(lights: Fuseml, origin: str) -> dict[str, int]:
+    found = lights.json("extension", "info", "lights")["limits"]
+    return {limit["name"]: limit["value"] for limit in found
+            if limit["component"] == "agent lamp" and limit["from"] == origin}
+
+
+def _groups(lights: Fuseml) -> set[Path]:
+    """Control groups of plugin processes that there are now."""
+    remembered = lights.home / "fz/run/control-groups"
+    bases = [Path(line) for line in remembered.read_text().splitlines()] if remembered.exists() else []
+    return {group for base in bases if base.is_dir() for group in base.iterdir() if group.is_dir()}
+
+
+@pytest.mark.full
+def test_r133_limits_are_stated_shown_configured_and_in_force(room: Project, lights: Fuseml):
+    plan = lights.json("extension", "install", "lights:0.2.0", "--dry-run")["plan"]
+    stated = {limit["name"]: limit for limit in plan["changes"][0]["limits"] if limit["from"] == "manifest"}
+    assert {name: limit["shown"] for name, limit in stated.items()} == {"memory": "512Mi", "open_files": "256"}
+    assert "limit of agent lamp: open_files 256 (enforced by rlimit, each process alone)" in lights(
+        "extension", "install", "lights:0.2.0", "--dry-run").out
+    assert _limits(lights, "manifest") == {"memory": 512 << 20, "open_files": 256}
+    assert "open_files by rlimit" in lights.json("extension", "doctor", "limits")["checks"][0]["reason"]
+
+    assert "at most" in lights("extension", "configure", "lights", "--limit", "memory=9999Ti", code=2).err
+    changed = lights("extension", "configure", "lights", "--limit", "memory=256Mi", "--limit", "open_files=128")
+    assert "needs memory 512Mi, and gets 256Mi" in changed.err
+    assert _limits(lights, "administrator") == {"memory": 256 << 20, "open_files": 128}
+    plugin = lights.json("plugin", "info", "lights/lamp")
+    assert {limit["name"]: limit["shown"] for limit in plugin["limits"]}["open_files"] == "128"
+    if sys.platform == "linux":
+        line, = re.findall(r"^Max open files +\d+ +(\d+)", Path(f"/proc/{plugin['pid']}/limits").read_text(), re.MULTILINE)
+        assert line == "128"
+    before = _groups(lights)
+    if "cgroup" in {limit["name"]: limit["how"] for limit in plugin["limits"]}["memory"]:
+        assert any(str(plugin["pid"]) in (group / "cgroup.procs").read_text().split() for group in before)
+    lights("extension", "configure", "lights", "--limit", "memory=", "--limit", "open_files=")
+    assert _limits(lights, "administrator") == {}
+
+    before = _groups(lights)
+    killed = lights.kill("control")
+    lights.wait_for(lambda: lights.state["pids"].get("control") not in (killed, None), 60, "another control process")
+    lights.wait_for(lambda: lights("plugin", "list", code=None).code == 0, 60, "an answer")
+    lights.wait_for(lambda: not before & _groups(lights), 60, "the end of the groups of the one that was killed")
+
+
 @pytest.mark.full
 def test_a_disabled_extension_finishes_its_work_and_is_not_offered(room: Project, lights: Fuseml):
     room("pipeline", "add", "glowing", "--name", "glowing", "--input", "code=code://*")
@@ -234,9 +280,11 @@ def test_safe_mode_shows_what_is_left_out_and_loses_nothing(room: Project, light
     refused = room("pipeline", "add", "glowing", "--name", "more", "--input", "code=code://*", code=5).err
     assert "started without extensions" in refused
     room.write(**{"lamp.txt": "again"})
-    room("codeset", "push", str(room.folder), "--name", "other")
+    assert "started without extensions" in room("codeset", "push", str(room.folder), "--name", "other").out
+    assert "fuseml server stop, then fuseml server start" in lights("server", "start").out
     lights("server", "stop", "--force")
     assert "without extensions" not in lights("server", "start").out
+    lights.wait_for(lambda: room.json("codeset", "get", "other")["type"] == "lamp", 60, "another look at the code")
     refused = lights("server", "start", "--no-extensions", code=4).err
     assert "fuseml server stop" in refused
     assert room.json("run", "get", run)["name"] == run

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from fuseml_core.adapters.sql.database import open_database
+from fuseml_core.host.groups import ControlGroups
+from fuseml_core.settings import from_environment
 
 DIED = 77
 OLD, NEW = {"base": "0.1.0", "greeter": "0.1.0"}, {"base": "0.2.0", "greeter": "0.2.0"}
@@ -72,7 +74,17 @@ def home(environments):
         (Path(folder) / "home").mkdir()
         (Path(folder) / "home/policy.toml").write_text('version = 1\n[[rule]]\nmatch = "**"\naction = "allow"\n')
         (Path(folder) / "home/envs").symlink_to(environments)
-        yield Path(folder) / "home"
+        home = Path(folder) / "home"
+        yield home
+        # Nothing was stopped in order, so control groups are left; the plugins in them end by their lifelines.
+        remembered = home / "run/control-groups"
+        groups = ControlGroups(from_environment({"FUSEML_HOME": str(home)}).runtime_dir.name, remembered)
+        bases = [Path(line) for line in remembered.read_text().splitlines()] if remembered.exists() else []
+        end = time.monotonic() + 60
+        while any(base.exists() for base in bases) and time.monotonic() < end:
+            groups.clean()
+            time.sleep(0.1)
+        assert not any(base.exists() for base in bases)
 
 
 def check(found, code, before, after, where):
