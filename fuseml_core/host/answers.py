@@ -18,7 +18,7 @@ from fuseml_sdk.errors import Internal
 MAX_HEAD, MAX_ANSWER = 64 * 1024, 64 * 1024 * 1024
 _PIECE = 64 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |$)")
-_SIZE = re.compile(rb"[0-9A-Fa-f]{1,12}")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;|$)")
 #: The head of nearly every answer: a result, as our own runtime writes it.
 _RESULT = re.compile(rb"HTTP/1\.1 200 OK\r\ncontent-type: ([!-~]+)\r\ncontent-length: (\d{1,7})\r\n"
                      rb"(?:fuseml-call-id: [!-~]*\r\n)?\r\n")
@@ -75,11 +75,18 @@ class Receiver:
             return Answer(200, result[1].decode("ascii"), bytes(self._buffer[result.end():])), True
         status, headers = self._head()
         while 100 <= status < 200:
+            if status == 101:
+                raise Internal("the plugin answered with another protocol (101), which nobody asked for")
             status, headers = self._head()
+        encoding = headers.get(b"content-encoding", b"identity").lower()
+        if encoding != b"identity":
+            raise Internal(f"the plugin answered with the content encoding {encoding[:40]!r}, which nobody asked for")
         keep = b"close" not in headers.get(b"connection", b"").lower()
         if status in (204, 304):
             body = b""
         elif b"chunked" in headers.get(b"transfer-encoding", b"").lower():
+            if b"content-length" in headers:
+                raise Internal("the plugin answered in chunks and with a content-length")
             body = self._chunks()
         elif b"content-length" in headers:
             body = self._exactly(_length(headers[b"content-length"]))
@@ -98,7 +105,10 @@ class Receiver:
             name, colon, value = line.partition(b":")
             if not colon:
                 raise Internal(f"the plugin answered with a header that is none: {line[:60]!r}")
-            headers[name.lower()] = value.strip()
+            name, value = name.lower(), value.strip()
+            if headers.setdefault(name, value) != value and name == b"content-length":
+                raise Internal("the plugin answered with two values of content-length")
+            headers[name] = value
         return int(match[1]), headers
 
     def _chunks(self) -> bytes:
@@ -107,14 +117,15 @@ class Receiver:
             match = _SIZE.match(self._upto(b"\r\n", 1024, "the size of a chunk"))
             if match is None:
                 raise Internal("the plugin answered with a chunk whose size is no number")
-            size = int(match[0], 16)
+            size = int(match[1], 16)
             _check_size(len(body) + size)
             if size == 0:
                 while self._upto(b"\r\n", MAX_HEAD, "the end of its answer"):
                     pass
                 return bytes(body)
             body += self._exactly(size)
-            self._exactly(2)
+            if self._exactly(2) != b"\r\n":
+                raise Internal("the plugin answered with a chunk that is longer than its size")
 
     def _upto(self, end: bytes, limit: int, what: str, *, first: bool = False) -> bytes:
         begin = 0

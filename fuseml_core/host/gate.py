@@ -13,6 +13,8 @@ from fuseml_sdk.errors import NotReady
 
 #: Calls at once while the plugin has not said otherwise in `describe().concurrency`.
 DEFAULT_CONCURRENCY = 8
+#: Calls at once, whatever the plugin says: each of them is a thread of the server.
+MAX_CONCURRENCY = 1024
 #: Calls that may wait for a place.
 DEFAULT_QUEUE = 64
 
@@ -61,11 +63,12 @@ class Gate:
         return len(self._waiting)
 
     def resize(self, limit: int) -> None:
-        """Allow `limit` calls at once from now on."""
+        """Allow `limit` calls at once from now on; at least one, and at most :data:`MAX_CONCURRENCY`."""
+        limit = min(max(1, limit), MAX_CONCURRENCY)
         if limit == self._limit:
             return
         with self._lock:
-            self._limit = max(1, limit)
+            self._limit = limit
             self._settle()
 
     @contextmanager

@@ -28,6 +28,9 @@ from fuseml_sdk import calls, problems
 from fuseml_sdk.contract import Operation, operations
 from fuseml_sdk.errors import PluginError, Unsupported
 
+#: Seconds that a call may take at most; clocks and operating systems know no `inf`.
+LONGEST = 30 * 24 * 3600.0
+
 
 class Hosting(Protocol):
     """Where one component runs."""
@@ -209,7 +212,7 @@ class PluginHost:
                 return result
         began = time.monotonic()
         seconds = default_timeout(hook, arguments) if timeout is None else timeout
-        call = TracedCall(began + seconds, calls.active())
+        call = TracedCall(began + min(seconds, LONGEST), calls.active())
         while True:
             try:
                 return self._counted(self._entry(identifier), hook, arguments, call, began)

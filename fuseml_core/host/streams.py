@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import select
 import socket
 import struct
 import time
@@ -23,6 +24,9 @@ class Stream(Protocol):
 
     def receive(self, size: int, seconds: float | None) -> bytes:
         """Wait for some bytes, at most `size`; none at the end. Raises as :meth:`send` does."""
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come since the last answer: neither an end nor anything that nobody asked for."""
 
     def hang_up(self) -> None:
         """End it for the thread that waits for an answer; that one closes it."""
@@ -66,6 +70,10 @@ class TcpStream:
         """See :class:`Stream`."""
         self._socket.settimeout(seconds)
         return self._socket.recv(size)
+
+    def is_quiet(self) -> bool:
+        """See :class:`Stream`."""
+        return _is_quiet(self._socket)
 
     def hang_up(self) -> None:
         """See :class:`Stream`."""
@@ -129,6 +137,10 @@ class UnixStream:
                     raise TimeoutError from None
                 self._set_limit(left)
 
+    def is_quiet(self) -> bool:
+        """See :class:`Stream`."""
+        return _is_quiet(self._socket)
+
     def hang_up(self) -> None:
         """See :class:`Stream`."""
         _shut_down(self._socket)
@@ -143,6 +155,12 @@ class UnixStream:
         microseconds = max(1000, int(seconds * 1e6)) if seconds else 0
         limit = struct.pack("@ll", *divmod(microseconds, 1_000_000))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+
+
+def _is_quiet(connection: socket.socket) -> bool:
+    watched = select.poll()
+    watched.register(connection, select.POLLIN)
+    return not watched.poll(0)
 
 
 def _shut_down(connection: socket.socket) -> None:

@@ -258,8 +258,9 @@ class SubprocessHosting:
             process = PluginProcess(self.component, listener.socket, listener.path, log=self._log,
                                     environ=self._environ, isolation=self._isolation, on_exit=self._ended)
         except OSError as error:
+            name = self.component.extension
             raise Permanent(f"{self.component.title} cannot be started: {error}",
-                            hint="Check the interpreter of its environment; install the extension again.") from None
+                            hint=f"Repair it with: fuseml extension verify --repair {name}") from None
         with self._lock:
             if not process.ended:
                 self._process = process

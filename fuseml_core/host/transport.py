@@ -13,6 +13,9 @@ __all__ = ["Answer", "ConnectionPool", "Lost", "Unsent"]
 
 #: Idle connections kept open.
 KEPT = 32
+#: Seconds that a connection may rest and be used again without a look whether the other side has closed it meanwhile,
+#: as servers do after some seconds.
+RESTED = 0.01
 
 
 class Unsent(Exception):
@@ -31,7 +34,7 @@ class ConnectionPool:
         self._lock = threading.Lock()
         self._open: set[Stream] = set()
         # Taking one and giving it back are one step of the interpreter each, and need no lock.
-        self._idle: list[Stream] = []
+        self._idle: list[tuple[Stream, float]] = []
         self._closed = False
 
     def request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str],
@@ -84,7 +87,7 @@ class ConnectionPool:
             self._discard(stream)  # The other side sees that we have given up.
             raise
         if keep and len(self._idle) < KEPT:
-            self._idle.append(stream)
+            self._idle.append((stream, time.monotonic()))
             if self._closed:
                 self._close_idle()
         else:
@@ -94,10 +97,15 @@ class ConnectionPool:
     def _take(self, timeout: float | None) -> tuple[Stream, bool]:
         if self._closed:
             raise Unsent("the process has ended")
-        try:
-            return self._idle.pop(), False
-        except IndexError:
-            return self._fresh(timeout), True
+        while True:
+            try:
+                stream, since = self._idle.pop()
+            except IndexError:
+                return self._fresh(timeout), True
+            if time.monotonic() - since < RESTED or stream.is_quiet():
+                return stream, False
+            # Servers close connections that rest, some with a farewell; neither is the answer to a request.
+            self._discard(stream)
 
     def _fresh(self, timeout: float | None) -> Stream:
         try:
@@ -116,7 +124,7 @@ class ConnectionPool:
     def _close_idle(self) -> None:
         while self._idle:
             try:
-                stream = self._idle.pop()
+                stream, _ = self._idle.pop()
             except IndexError:  # somebody else took the last one
                 return
             self._discard(stream)

@@ -11,6 +11,7 @@ import pytest
 
 from fuseml_core.host.answers import Lost, Receiver, encode
 from fuseml_core.host.streams import TcpStream, UnixStream
+from fuseml_core.host.transport import RESTED, ConnectionPool
 from fuseml_sdk.errors import Internal
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n"
@@ -78,6 +79,12 @@ def test_answers_are_read_however_they_are_framed(pair, raw, body, keep, piece):
     (b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n", "99999999999 bytes or more"),
     (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", "chunk whose size is no number"),
     (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffffff\r\n", "at most 67108864 are read"),
+    (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2xx\r\nab\r\n", "chunk whose size is no number"),
+    (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nabcd\r\n", "longer than its size"),
+    (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n2\r\nab\r\n0\r\n\r\n", "in chunks and"),
+    (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc", "two values of content-length"),
+    (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "another protocol"),
+    (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nab", "content encoding b'gzip'"),
     (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000 + b"\r\n", "in the head of its answer"),
 ])
 def test_what_is_no_answer_is_told(pair, raw, text):
@@ -135,3 +142,45 @@ def test_who_waits_wakes_up_when_the_connection_is_ended(pair):
     ours.hang_up()
     thread.join(30)
     assert got == [b""]
+
+
+def test_a_connection_on_which_something_came_unasked_is_not_quiet(pair):
+    ours, theirs = pair
+    assert ours.is_quiet()
+    theirs.sendall(b"late")
+    _until(lambda: not ours.is_quiet())
+    assert ours.receive(10, 30) == b"late"
+    assert ours.is_quiet()
+    theirs.shutdown(socket.SHUT_WR)
+    _until(lambda: not ours.is_quiet())
+
+
+def test_a_connection_that_was_closed_while_it_rested_is_not_used_again(tmp_path):
+    answered = []
+
+    def serve():
+        for _ in range(3):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            answered.append(True)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        pool = ConnectionPool(lambda seconds: UnixStream(tmp_path / "s", seconds))
+        for number in range(3):
+            assert pool.request("POST", "/", b"{}", {}, 30).body == b"{}"
+            _until(lambda: len(answered) > number)  # noqa: B023
+            time.sleep(2 * RESTED)  # Sooner it may be taken for open still.
+        pool.close()
+        thread.join(30)
+
+
+def _until(holds):
+    until = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < until

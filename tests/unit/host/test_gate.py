@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fuseml_core.host.gate import Gate, GateClosed
+from fuseml_core.host.gate import MAX_CONCURRENCY, Gate, GateClosed
 from fuseml_sdk.calls import Call
 from fuseml_sdk.errors import NotReady
 
@@ -76,3 +76,10 @@ def test_a_call_that_waits_for_a_place_is_told_that_the_gate_closes():
     with pytest.raises(GateClosed):
         gate.enter(_call(20), "x")
     assert time.monotonic() - began < 10
+
+
+def test_a_plugin_that_wants_everything_gets_what_the_server_has():
+    gate = Gate()
+    for said, given in ((10**12, MAX_CONCURRENCY), (2, 2), (-5, 1)):
+        gate.resize(said)
+        assert len(gate.places) == given
