@@ -296,6 +296,36 @@ def test_a_caller_without_time_says_nothing_about_the_plugin(host, agent, strang
     assert host.components()[0].state == "ready"
 
 
+@pytest.mark.parametrize("farewell", [b"", b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"])
+def test_connections_that_the_other_side_has_closed_are_not_used_again(host, agent, stranger, farewell, monkeypatch):
+    """As most servers do with connections that rest; a plugin is not away for it, and nothing has to be repeated."""
+    monkeypatch.setattr("fuseml_core.host.transport.RESTED", 0.0)
+    meeting, leave, left = threading.Barrier(4), threading.Event(), threading.Semaphore(0)
+
+    def answer(handler):
+        meeting.wait(30)  # four calls at once, so that there are four connections
+        body = b'[{"name": "x", "state": "running"}]'
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        leave.wait(30)
+        handler.wfile.write(farewell)
+        handler.connection.shutdown(socket.SHUT_RDWR)
+        handler.close_connection = True
+        left.release()
+
+    stranger.answers["/v1/hooks/agent_status"] = answer
+    far = agent(f"http://127.0.0.1:{stranger.port}")
+    callers = [threading.Thread(target=far.status, args=(["x"],)) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(30)
+    leave.set()
+    assert all(left.acquire(timeout=30) for _ in callers)
+    for _ in range(3):
+        assert far.describe().name == "toy"
+    assert (host.components()[0].state, host.components()[0].restarts) == ("ready", 0)
+
+
 def test_problem_documents_are_known_however_their_media_type_is_written(agent, stranger):
     stranger.answers["/v1/hooks/agent_status"] = (404, "Application/Problem+JSON; charset=utf-8",
                                                   {"type": "not-found", "detail": "there is no x"})
