@@ -68,7 +68,10 @@ def stop(wait: bool, force: bool, timeout: float) -> None:
 @server.command()
 @output_option
 def status(output: str) -> int:
-    """Show whether the server runs; exit code 1 when it does not, or a process of it is not started any more."""
+    """Show whether the server runs.
+
+    The exit code is 1 when it does not, or when a process of it is not started any more.
+    """
     from dataclasses import asdict
 
     from fuseml_core.launcher import status as server_status
