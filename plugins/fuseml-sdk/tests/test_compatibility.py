@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import shutil
 import subprocess
@@ -14,10 +15,12 @@ import pytest
 
 from fuseml_sdk import __version__, compatibility, contract
 from fuseml_sdk.compatibility import RULES, VERDICTS, compare, documents, worst
+from fuseml_sdk.documentation import types_used
 from fuseml_sdk.errors import InvalidInput, NotFound
+from fuseml_sdk.negotiation import PROTOCOLS
 
-#: What was released, and the digest of each: a frozen file that is edited is noticed here.
-RELEASED = {"0.1.0": 1}
+#: What was released: the protocol, and the SHA-256 of the file, so that a frozen one that is edited is noticed here.
+RELEASED = {"0.1.0": (1, "d316961e445cf174fbab914efca167b570b4fdfc9c7c9f3ee590fbb883ab4003")}
 
 
 def obj(required=(), **properties):
@@ -163,6 +166,20 @@ def test_r164_nothing_incompatible_since_the_last_release_without_a_new_protocol
     bad = [str(change) for change in changes if change.verdict == "incompatible"]
     if new["protocol"] == old["protocol"]:
         assert bad == [], "\n".join(bad)
+    assert old["protocol"] in PROTOCOLS, "the protocol that installed plugins speak is spoken for another year"
+
+
+def test_r164_no_check_hides_from_the_comparison():
+    """A validator refuses what fitted before without a change of any schema, so that the gate would not see it come."""
+    released = {("RunnableDescriptor", "_names_are_unique")}
+    found = set()
+    for name, model in types_used().items():
+        kept = model.__pydantic_decorators__
+        found |= {(name, check) for check in (*kept.field_validators, *kept.model_validators, *kept.validators,
+                                              *kept.root_validators)}
+        found |= {(name, field) for field, info in model.model_fields.items() for each in info.metadata
+                  if type(each).__name__.endswith("Validator")}
+    assert found == released, "express it in the schema, or check it where the value is used"
 
 
 def test_the_gate_refuses_what_breaks_installed_plugins():
@@ -182,8 +199,9 @@ def test_what_was_released_is_not_changed():
     assert set(kept) == set(RELEASED), "a release is added here, too, and never edited"
     for version, document in kept.items():
         assert document["sdk_version"] == version
-        assert document["protocol"] == RELEASED[version]
-        assert documents.RELEASED.joinpath(f"{version}.json").read_text(encoding="utf-8") == contract.render(document)
+        written = documents.RELEASED.joinpath(f"{version}.json").read_bytes()
+        assert (document["protocol"], hashlib.sha256(written).hexdigest()) == RELEASED[version]
+        assert written.decode() == contract.render(document)
 
 
 def test_writing_the_schemas_does_not_move_the_baseline(tmp_path, monkeypatch):
