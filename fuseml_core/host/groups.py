@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import secrets
+import signal
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _V1_MEMORY = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
 _V1_PEAK = "memory.max_usage_in_bytes"
 #: Bytes below a limit at which the kernel may find that nothing fits any more: memory is counted in batches.
 _BATCH = 1 << 20
+#: How often the processes of a group are looked for and killed, where the kernel does not kill a group as a whole.
+_ROUNDS = 50
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,20 @@ class Group:
         if pids is not None:
             refused = _numbers(pids / "pids.events").get("max", 0)
         return Events(killed, bool(full), refused)
+
+    def end(self) -> None:
+        """Kill what still runs in it: what a process has started, wherever it went, and left behind."""
+        for folder in self.folders:
+            with contextlib.suppress(OSError):  # version 1, and kernels before 5.14, have no such file
+                (folder / "cgroup.kill").write_text("1")
+                continue
+            for _ in range(_ROUNDS):  # what is being forked meanwhile is met in the next one
+                left = _numbers_in(folder / "cgroup.procs")
+                if not left:
+                    break
+                for pid in left:
+                    with contextlib.suppress(OSError):
+                        os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Remove it, now or when what the process has started and left behind has ended."""
@@ -281,6 +298,12 @@ def _numbers(path: Path) -> dict[str, int]:
         pairs = (line.split() for line in path.read_text("ascii", "replace").splitlines())
         return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
     return {}
+
+
+def _numbers_in(path: Path) -> list[int]:
+    with contextlib.suppress(OSError, ValueError):
+        return [int(line) for line in path.read_text("ascii").split()]
+    return []
 
 
 def _number(path: Path) -> int:

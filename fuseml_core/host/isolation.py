@@ -50,11 +50,13 @@ class Confined:
         environment: All variables.
         temporary: Its private folder for temporary files.
         group: Its control group; None if it has none.
+        leaves: Whether what it started may outlive it, as the workloads of agents do; otherwise that ends with it.
         events: What had happened in the group when it was closed; None without one.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], temporary: Path,
-                 group: Group | None = None) -> None:
+                 group: Group | None = None, *, leaves: bool = True) -> None:
+        self.leaves = leaves
         self.command, self.environment, self.temporary = list(command), dict(environment), temporary
         self.group, self.events = group, None if group is None else Events()
 
@@ -68,6 +70,8 @@ class Confined:
         shutil.rmtree(self.temporary, ignore_errors=True)
         if self.group is not None:
             self.events = self.group.events()
+            if not self.leaves:
+                self.group.end()
             self.group.close()
 
 
@@ -227,7 +231,7 @@ class Isolation:
         forms = {permission.kind.form for permission in permissions}
         environment = child_environment(environ, component.state_dir, temporary, forms)
         launcher = [sys.executable, "-I", "-S", airlock.__file__, *told, "--", *command]
-        return Confined(launcher, environment, temporary, group)
+        return Confined(launcher, environment, temporary, group, leaves=component.family == "agent")
 
     def _machine_arguments(self, permissions: tuple[Permission, ...], files: Files, user: User | None) -> list[str]:
         machine, forms = self._machine, {permission.kind.form for permission in permissions}

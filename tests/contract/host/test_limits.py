@@ -38,12 +38,12 @@ def bounded(runtime_dir, tmp_path, component, extension_python):
     """Adds a component that takes something to a host whose isolation has groups, or has none."""
     hosts = []
 
-    def add(take, limits, groups=None):
+    def add(take, limits, groups=None, family="store"):
         host = PluginHost(runtime_dir=runtime_dir, log_dir=tmp_path / "logs", drain_seconds=5,
                           isolation=Isolation(groups=groups))
         hosts.append(host)
-        host.add(replace(component("store", plugin="bounded_extension:Store", config={"take": take}, identifier="b"),
-                         limits=limits))
+        made = component(family, plugin=f"bounded_extension:{family.capitalize()}", config={"take": take}, identifier="b")
+        host.add(replace(made, limits=limits))
         return host
 
     yield add
@@ -119,8 +119,18 @@ def test_r133_the_group_goes_with_the_process(bounded, groups):
     assert not any(base.exists() for base in groups._bases())
 
 
-def test_r133_what_outlives_its_component_keeps_its_limits_until_it_ends(bounded, groups):
+def test_r133_what_a_store_has_left_behind_ends_with_it(bounded, groups):
+    """Though it has made itself a session of its own, so that no signal to the group of the process reaches it."""
     host = bounded("orphan", Limits(memory=512 * MIB, processes=64), groups)
+    pid = take(host)["pid"]
+    assert alive(pid)
+    host.shutdown()
+    assert until(lambda: not alive(pid))
+    assert until(lambda: not folders(groups))
+
+
+def test_r133_a_workload_that_outlives_its_agent_keeps_its_limits_until_it_ends(bounded, groups):
+    host = bounded("orphan", Limits(memory=512 * MIB, processes=64), groups, "agent")
     pid = take(host)["pid"]
     host.shutdown()
     try:

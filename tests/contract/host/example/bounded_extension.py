@@ -1,4 +1,4 @@
-"""A store that takes as much of something as it gets, and tells how much that was."""
+"""A store and an agent that take as much of something as they get, and tell how much that was."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from fuseml_sdk import hookimpl
-from fuseml_sdk.types import StoreDescription
+from fuseml_sdk.types import AgentDescription, StoreDescription
 
 
-class Store:
+class _Taker:
     """Its setting `take` says what is taken when it is asked for its health."""
 
     @hookimpl
@@ -22,10 +22,6 @@ class Store:
     @hookimpl
     def fuseml_health(self):
         return getattr(self, f"_{self._take}")()
-
-    @hookimpl
-    def store_describe(self):
-        return StoreDescription(name="bounded", kinds=["model"], schemes=["file"], capabilities=[])
 
     def _memory(self):
         taken = []
@@ -88,6 +84,18 @@ class Store:
 
     def _suicide(self):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Store(_Taker):
+    @hookimpl
+    def store_describe(self):
+        return StoreDescription(name="bounded", kinds=["model"], schemes=["file"], capabilities=[])
+
+
+class Agent(_Taker):
+    @hookimpl
+    def agent_describe(self):
+        return AgentDescription(name="bounded", kinds=["job"], environments=[], schemes=["file"])
 
 
 def _refused(path, text):
