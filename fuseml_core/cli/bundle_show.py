@@ -20,6 +20,9 @@ ITEM: list[Column] = [
     ("Depends on", lambda item: _ranges(item["manifest"].get("dependencies"))),
     ("Conflicts with", lambda item: _ranges(item["manifest"].get("conflicts"))),
     ("Components", lambda item: [f"{c['family']} {c['name']}" for c in item["manifest"].get("components") or []]),
+    ("Limits", lambda item: [f"{c['family']} {c['name']}: {limit} {value}"
+                             for c in item["manifest"].get("components") or []
+                             for limit, value in (c.get("limits") or {}).items()]),
     ("Runnables", lambda item: [runnable["name"] for runnable in item.get("runnables") or []]),
     ("Templates", lambda item: [template["name"] for template in item.get("templates") or []]),
     ("Permissions", lambda item: [f"{p['name']}: {p['reason']}" for p in item["manifest"].get("permissions") or []]),

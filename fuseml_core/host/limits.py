@@ -121,7 +121,8 @@ class Enforcement:
         """
         if cause == OUT_OF_MEMORY and limits.memory:
             by = self._group("memory")[0] if events is not None else ""
-            if not by or (events is not None and events.full):
+            # A limit of each process makes requests fail; it was the machine that ended the process by a signal.
+            if (events is not None and events.full) if by else code != -signal.SIGKILL:
                 return self._named("memory", limits.memory, by)
         if events is not None and events.refused:
             return self._named("processes", limits.processes, self._group("processes")[0])

@@ -13,6 +13,7 @@ from fuseml_core.adapters.sql.extensions import SqlExtensionSettings
 from fuseml_core.domain.errors import Invalid
 from fuseml_core.service.extensions import ExtensionSettings
 from fuseml_core.service.extensions.configure import Configurator
+from fuseml_core.service.extensions.difference import compare
 from fuseml_core.service.extensions.limits import ExtensionLimits, LimitPolicy
 
 from .test_extension_settings import World
@@ -137,3 +138,10 @@ def test_r133_limits_go_with_the_extension(world):
     world.settings.limits.store("toy-box", {"open_files": 128})
     world.settings.forget("toy-box")
     assert world.settings.limits.set_for("toy-box") == {}
+
+
+def test_r133_a_difference_of_limits_is_shown():
+    [found] = compare({"manifest": manifest(memory="1Gi")}, {"manifest": manifest(memory="2Gi", processes=64)}, {}, {})
+    assert (found.part, found.name, found.before, found.after) == (
+        "component", "toy", "builder toy_settings_plugin:plugin, memory 1Gi",
+        "builder toy_settings_plugin:plugin, memory 2Gi, processes 64")

@@ -122,8 +122,7 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], pins_before: Ma
     yield from _maps("setting", _properties(old), _properties(new), _schema_text)
     yield from _named("dependency", old, new, "dependencies", lambda d: str(d.get("range") or "*"))
     yield from _named("conflict", old, new, "conflicts", lambda d: str(d.get("range") or "*"))
-    yield from _named("component", old, new, "components",
-                      lambda c: f"{c.get('family')} {c.get('plugin') or c.get('address')}")
+    yield from _named("component", old, new, "components", _component_text)
     yield from _templates(before, after)
     yield from _named("runnable", before, after, "runnables", _runnable_text)
     environment = [str((m.get("environment") or {}).get("python") or "") for m in (old, new)]
@@ -131,6 +130,12 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], pins_before: Ma
                      {"environment": environment[1]} if environment[1] else {}, str)
     yield from _maps("package", pins_before, pins_after, str)
     yield from _maps("file", _files(before), _files(after), lambda text: text[:19] + "…")
+
+
+def _component_text(component: Mapping[str, Any]) -> str:
+    """What runs it, and what it states about limits."""
+    limits = [f"{limit} {value}" for limit, value in (component.get("limits") or {}).items()]
+    return ", ".join([f"{component.get('family')} {component.get('plugin') or component.get('address')}", *limits])
 
 
 def _templates(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Difference]:

@@ -10,11 +10,12 @@ from typing import Any, Literal
 from packaging.utils import canonicalize_name
 
 from fuseml_oci.bundles.descriptor import ExtensionDescriptor
+from fuseml_sdk.manifest import show_limit
 
 Kind = Literal["added", "removed", "changed"]
 #: Parts in the order in which they matter.
-PARTS = ("manifest", "dependencies", "conflicts", "permissions", "settings", "components", "runnables", "templates",
-         "lock", "files", "layers")
+PARTS = ("manifest", "dependencies", "conflicts", "permissions", "settings", "components", "limits", "runnables",
+         "templates", "lock", "files", "layers")
 _PIN = re.compile(r"(?m)^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s\\]+)([^\\\n]*)")
 
 
@@ -57,6 +58,8 @@ def compare(old: ExtensionDescriptor, new: ExtensionDescriptor, old_lock: str = 
         "settings": lambda d: {name: _short(schema) for name, schema in
                                (d.manifest.config_schema.get("properties") or {}).items()},
         "components": lambda d: {f"{c.family} {c.name}": c.plugin or c.address for c in d.manifest.components},
+        "limits": lambda d: {f"{c.family} {c.name} {limit}": show_limit(limit, value) for c in d.manifest.components
+                             for limit, value in c.limits.wanted().items()},
         "runnables": lambda d: {r.name: _short(r.model_dump(mode="json", exclude_defaults=True)) for r in d.runnables},
         "templates": lambda d: {t.name: _short(t.model_dump(mode="json", by_alias=True, exclude_defaults=True))
                                 for t in d.templates},
