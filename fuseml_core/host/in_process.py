@@ -15,19 +15,17 @@ import pluggy
 
 from fuseml_core.host.backoff import RestartPolicy
 from fuseml_core.host.components import Component, ComponentInfo, State
-from fuseml_core.host.lanes import IN_A_ROW, QUICK
 from fuseml_sdk import calls, loading, negotiation, problems
 from fuseml_sdk.contract import Operation, operations
 from fuseml_sdk.errors import Cancelled, NotReady, PluginError
 from fuseml_sdk.negotiation import Agreement
+from fuseml_sdk.quickness import Quickness
 from fuseml_sdk.serve.workers import Workers
 
 #: With this variable set to 1 every call is written to JSON and read back, as it would be on the wire.
 STRICT_VARIABLE = "FUSEML_STRICT_HOSTING"
 #: Hooks of a component that may be running on after their callers have left, before calls are refused.
 MAX_LEFT = 16
-#: Hooks that wait by request, or are looked at on their way.
-_NEVER_QUICK = ("_events", "_describe", "_cancel", "fuseml_health")
 _workers = Workers()
 
 
@@ -49,7 +47,7 @@ class InProcessHosting:
         self._manager: pluggy.PluginManager | None = None
         self._agreement: Agreement | None = None
         self._serving: set[calls.Call] = set()
-        self._quick: dict[str, int] = {}
+        self._quickness = Quickness()
         self._starts = 0
         self._last_crash = ""
         self._stopped = False
@@ -75,14 +73,14 @@ class InProcessHosting:
 
     def quick(self, hook: str) -> Callable[..., Any] | None:
         """The way to call a hook on the caller's own thread, if it has shown to be quick."""
-        if self._strict or self._quick.get(hook, 0) < IN_A_ROW or hook.endswith(_NEVER_QUICK):
+        if self._strict or not self._quickness.has(hook):
             return None
         caller = getattr(self._manager.hook, hook) if self._manager is not None else None
         return caller if caller is not None and caller.get_hookimpls() else None
 
     def not_quick(self, hook: str) -> None:
         """Note that a hook has to show again that it is quick."""
-        self._quick[hook] = 0
+        self._quickness.forget(hook)
 
     def info(self) -> ComponentInfo:
         """The state now."""
@@ -112,8 +110,7 @@ class InProcessHosting:
             raise problems.unexpected(error) from error
         finally:
             self._serving.discard(call)
-            took = time.monotonic() - began
-            self._quick[operation.hook] = self._quick.get(operation.hook, 0) + 1 if took < QUICK else 0
+            self._quickness.note(operation.hook, time.monotonic() - began)
 
     def _answer(self, operation: Operation, arguments: dict[str, Any]) -> Any:
         manager = self._loaded()

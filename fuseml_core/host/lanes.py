@@ -26,11 +26,10 @@ from fuseml_sdk import problems
 from fuseml_sdk.calls import Call, served
 from fuseml_sdk.contract import Operation
 from fuseml_sdk.errors import Cancelled, Internal, PluginError
+from fuseml_sdk.quickness import SLOW
 
 log = structlog.get_logger(__name__)
 
-#: Seconds within which a hook counts as quick, how often in a row it must, and when it does not any more.
-QUICK, IN_A_ROW, SLOW = 0.001, 8, 0.02
 #: Seconds between two looks for hooks that are not back at their deadline.
 LOOK = 0.5
 #: What is answered when a call must go the long way.

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from fuseml_sdk import calls
-from fuseml_sdk.serve.leader import IN_A_ROW
+from fuseml_sdk.quickness import IN_A_ROW
 from fuseml_sdk.serve.server import Server
 from fuseml_sdk.serve.wire import Response
 

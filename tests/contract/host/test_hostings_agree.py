@@ -7,8 +7,8 @@ import math
 import pytest
 
 from fuseml_core.host.in_process import STRICT_VARIABLE
-from fuseml_core.host.lanes import IN_A_ROW
 from fuseml_sdk import errors
+from fuseml_sdk.quickness import IN_A_ROW
 from fuseml_sdk.types import (
     ArtifactRef,
     BuildRequest,

@@ -20,10 +20,10 @@ from fuseml_core.host.crashes import KEPT, SHOWN, CrashLog, CrashReport, cause_o
 from fuseml_core.host.eviction import Eviction, candidates
 from fuseml_core.host.gate import Gate
 from fuseml_core.host.in_process import MAX_LEFT
-from fuseml_core.host.lanes import IN_A_ROW
 from fuseml_core.host.output import BURST, OutputCapture
 from fuseml_sdk import errors
 from fuseml_sdk.calls import Call
+from fuseml_sdk.quickness import IN_A_ROW
 from fuseml_sdk.types import ArtifactRef, RegisterRequest
 
 from .conftest import until

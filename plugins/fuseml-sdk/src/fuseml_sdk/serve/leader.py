@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Callable
 
 from fuseml_sdk.calls import Call
+from fuseml_sdk.quickness import Quickness
 from fuseml_sdk.serve import wire
 from fuseml_sdk.serve.application import problem, refusal
 from fuseml_sdk.serve.hangups import Hangups
@@ -27,14 +28,12 @@ from fuseml_sdk.serve.workers import Workers
 
 #: Answers a request; tells the call that it serves, so that it can be cancelled.
 Responder = Callable[[wire.Request, Callable[[Call], None]], wire.Response]
-#: Seconds within which a hook counts as quick, how often in a row it must, and when it does not any more.
-QUICK, IN_A_ROW, SLOW = 0.001, 8, 0.02
 #: Seconds after which a leader that has not come back from a hook is replaced.
 PATIENCE = 0.01
 #: Looks without anything to see, after which nobody looks until something happens.
 _VAIN_LOOKS = 100
-#: Ends of the paths of hooks that wait by request, or that are asked for how the plugin is.
-_NEVER_QUICK = ("_events", "_describe", "_cancel", "fuseml_health")
+#: In the paths of hooks; other pages may take their time.
+_HOOKS = "/hooks/"
 
 
 class Connection:
@@ -81,7 +80,7 @@ class Leader:
         self._selector.register(self._end_read, selectors.EVENT_READ, None)
         self._hangups = Hangups()
         self._workers = Workers()
-        self._streaks: dict[str, int] = {}
+        self._quickness = Quickness()
         self._lock = threading.Lock()
         self._turn: Turn | None = None
         self._turns = 0
@@ -133,7 +132,7 @@ class Leader:
             if self._turn is not turn:
                 return
             self._turn = None
-            self._streaks.pop(turn.path, None)
+            self._quickness.forget(turn.path)
             self._selector.unregister(turn.connection.socket)
             self._hangups.watch(turn.connection.socket)
             if turn.call is not None:
@@ -159,7 +158,7 @@ class Leader:
                 return True
             while not requests.empty and connection.socket.fileno() >= 0:
                 request = self._next(requests)
-                if request is None or self._streaks.get(request.path, 0) < IN_A_ROW:
+                if request is None or not self._quickness.has(request.path):
                     self._selector.unregister(connection.socket)
                     self._hand_over(connection, request)
                     return True
@@ -244,21 +243,14 @@ class Leader:
             response = self._respond(request, started)
         except BaseException as error:
             response = problem(error)
-        self._note(request.path, response.status, time.monotonic() - began)
+        if response.status == 200 and _HOOKS in request.path:
+            self._quickness.note(request.path, time.monotonic() - began)
         keep = request.keep_alive and not self.stopping
         try:
             wire.send(connection.socket, response.encode(keep_alive=keep))
         except OSError:
             return False  # The client went away; it has its own report of that.
         return keep
-
-    def _note(self, path: str, status: int, took: float) -> None:
-        if took > SLOW:
-            self._streaks.pop(path, None)
-        elif status == 200 and "/hooks/" in path and not path.endswith(_NEVER_QUICK):
-            streak = self._streaks.get(path, 0)
-            if streak < IN_A_ROW:
-                self._streaks[path] = streak + 1 if took < QUICK else 0
 
     def _close(self, connection: Connection) -> None:
         with contextlib.suppress(KeyError, ValueError, OSError):
