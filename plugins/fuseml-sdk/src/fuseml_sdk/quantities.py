@@ -29,7 +29,7 @@ def parse_bytes(text: str) -> int:
     if found is None:
         raise InvalidInput(f"{text!r} is not an amount of bytes", hint="Write it like 512Mi, 1.5Gi or 1048576.")
     whole, _, part = found[1].partition(".")
-    return int(whole + part) * _UNITS.get(found[2] or "", 1) // 10 ** len(part)
+    return int(whole + part) * _UNITS.get(found[2] or "", 1) // int(10 ** len(part))
 
 
 def show_bytes(amount: int) -> str:
