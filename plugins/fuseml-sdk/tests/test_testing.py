@@ -6,6 +6,7 @@ import pytest
 
 from fuseml_sdk.errors import Internal, NotFound
 from fuseml_sdk.testing import serving
+from fuseml_sdk.testing.served import AGAIN_SECONDS, CALL_SECONDS, ServedPlugin
 from fuseml_sdk.types import ArtifactRef
 
 STORE = '''
@@ -58,3 +59,17 @@ def test_a_dead_plugin_is_reported_with_its_output(tmp_path):
         plugin.process.wait()
         with pytest.raises(Internal, match="went away"):
             plugin.describe()
+
+
+def test_a_hook_that_did_not_answer_is_not_waited_for_as_long_again(tmp_path):
+    waited = []
+
+    def exchange(method, path, body, headers, seconds):
+        waited.append((path, seconds))
+        raise TimeoutError
+
+    served = ServedPlugin("nowhere", exchange, tmp_path)
+    for path in ("/a", "/a", "/b"):
+        with pytest.raises(Internal, match=f"GET {path} was not answered in"):
+            served.ask("GET", path)
+    assert waited == [("/a", CALL_SECONDS), ("/a", AGAIN_SECONDS), ("/b", CALL_SECONDS)]

@@ -18,6 +18,8 @@ from fuseml_sdk.testing.processes import PluginProcess
 
 #: Seconds after which a call counts as hanging.
 CALL_SECONDS = 60.0
+#: Seconds for what did not answer before, so that a plugin that hangs in one hook is told of within minutes.
+AGAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class ServedPlugin:
     close: Callable[[], None] = lambda: None
     observed: list[Observed] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _hanging: set[str] = field(default_factory=set)
 
     def describe(self) -> dict[str, Any]:
         """What `/v1/describe` answers."""
@@ -104,9 +107,13 @@ class ServedPlugin:
         if self.process is not None and self.process.poll() is not None:
             # The kit holds the listening socket too, so nobody would refuse the connection.
             raise Internal(f"the plugin went away: exit code {self.process.returncode}", details=self._facts())
+        if path in self._hanging:
+            seconds = min(seconds, AGAIN_SECONDS)
         try:
             answer = self.exchange(method, path, body, sent, seconds)
         except TimeoutError:
+            if seconds >= CALL_SECONDS:
+                self._hanging.add(path)
             raise Internal(f"{method} {path} was not answered in {seconds:g} s", details=self._facts()) from None
         except OSError as error:
             raise Internal(f"the plugin went away: {error}", details=self._facts()) from None
