@@ -76,5 +76,4 @@ def test_hangups_cancel_the_call_of_their_connection_alone():
         hangups.began(ours, late)
         assert late.cancelled is True
         for connection in (ours, other):
-            hangups.ended(connection)
             hangups.forget(connection)

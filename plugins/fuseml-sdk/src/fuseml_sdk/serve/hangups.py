@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import threading
@@ -29,7 +30,9 @@ class Hangups:
         descriptor = connection.fileno()
         with self._lock:
             self._calls[descriptor] = None
-            if self._epoll is not None:
+            if self._epoll is None:
+                return
+            with contextlib.suppress(OSError):  # If no more can be watched, the deadline has to do.
                 # Without events of its own it tells only that both directions are closed. A client that has closed
                 # its sending side alone is still there, and so it is when we stop reading to drain.
                 self._epoll.register(descriptor, select.EPOLLONESHOT)
@@ -41,16 +44,13 @@ class Hangups:
         if descriptor in self._gone:
             call.cancel()
 
-    def ended(self, connection: socket.socket) -> None:
-        """Note that a connection waits for nothing."""
-        self._calls[connection.fileno()] = None
-
     def forget(self, connection: socket.socket) -> None:
         """Stop watching a connection, before it is closed and its number goes to another."""
         descriptor = connection.fileno()
         with self._lock:
             if self._epoll is not None:
-                self._epoll.unregister(descriptor)
+                with contextlib.suppress(OSError):
+                    self._epoll.unregister(descriptor)
             self._calls.pop(descriptor, None)
             self._gone.discard(descriptor)
 

@@ -102,7 +102,10 @@ class Leader:
 
     def add(self, connection: Connection) -> None:
         """Serve a connection from now on."""
-        self._selector.register(connection.socket, selectors.EVENT_READ, connection)
+        try:
+            self._selector.register(connection.socket, selectors.EVENT_READ, connection)
+        except (OSError, ValueError):  # No more can be watched, or it has broken.
+            self._close(connection)
 
     def look(self) -> bool:
         """Replace a leader that does not come back from a hook. To be called every :data:`PATIENCE` seconds.
@@ -133,11 +136,11 @@ class Leader:
                 return
             self._turn = None
             self._quickness.forget(turn.path)
+            self._missing = True
             self._selector.unregister(turn.connection.socket)
             self._hangups.watch(turn.connection.socket)
             if turn.call is not None:
                 self._hangups.began(turn.connection.socket, turn.call)
-            self._missing = True
 
     # -- in the leader's thread ------------------------------------------------------------------------------------
 
@@ -164,7 +167,10 @@ class Leader:
                     return True
                 if not self._answer_here(connection, request):
                     return False
-        except (OSError, KeyError, ValueError):  # It broke, or a leader that was replaced has closed it.
+        except OSError:  # The client went away; it has its own report of that.
+            self._close(connection)
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
             self._close(connection)
         return True
 
@@ -207,24 +213,23 @@ class Leader:
 
     def _work(self, connection: Connection, request: wire.Request | None) -> None:
         """Answer a request that was read, and what else has arrived by then; afterwards the leader reads again."""
-        sock = connection.socket
+        keep = False
         try:
-            while request is not None or not connection.requests.empty:
-                if request is None:
-                    try:
-                        request = connection.requests.next()
-                    except wire.BadRequest as error:
-                        wire.send(sock, refusal(error).encode(keep_alive=False))
-                        request = None
-                if request is None or not self._watched(connection, request):
-                    self._close(connection)
-                    return
-                request = None
-            self.add(connection)
-        except OSError:
-            self._close(connection)  # The client went away; it has its own report of that.
+            keep = request is None or self._watched(connection, request)
+            while keep and not connection.requests.empty:
+                keep = self._watched(connection, connection.requests.next())
+        except wire.BadRequest as error:
+            keep = False
+            with contextlib.suppress(OSError):
+                wire.send(connection.socket, refusal(error).encode(keep_alive=False))
+        except OSError:  # The client went away; it has its own report of that.
+            keep = False
         except Exception:
+            keep = False
             traceback.print_exc(file=sys.stderr)
+        if keep:
+            self.add(connection)
+        else:
             self._close(connection)
 
     def _watched(self, connection: Connection, request: wire.Request) -> bool:
