@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from fuseml_core.domain.addresses import scheme_of
+from fuseml_core.domain.addresses import parse_address, scheme_of
 from fuseml_core.domain.errors import Conflict, Invalid, NotFound
 from fuseml_core.domain.records import Pipeline, Run, RunState, StepState, Version
 from fuseml_core.engine import triggers
@@ -166,11 +166,11 @@ def _complete(tx: Transaction, pipeline: Pipeline, inputs: dict[str, str]) -> di
 
 
 def _bind(tx: Transaction, pipeline: Pipeline, name: str, text: str) -> Version:
-    version = resolve(tx, text, pipeline.project)
-    wanted = pipeline.spec["inputs"][name]["kind"]
-    if version.kind != wanted:
-        raise Invalid(f"the input {name} takes a {wanted}, and {text} is a {version.kind}",
+    wanted, given = pipeline.spec["inputs"][name]["kind"], parse_address(text, pipeline.project).kind
+    if given != wanted:
+        raise Invalid(f"the input {name} takes a {wanted}, and {text} is the address of a {given}",
                       hint=f"Give an address like {scheme_of(wanted)}://{pipeline.project}/<name>.")
+    version = resolve(tx, text, pipeline.project)
     refusal = triggers.type_refusal(tuple(pipeline.spec["inputs"][name].get("types", [])), version)
     if refusal:
         raise Invalid(f"{version.short} cannot be the input {name}: it {refusal}")
