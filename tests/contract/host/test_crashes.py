@@ -150,7 +150,7 @@ def test_an_interpreter_that_is_missing_is_explained(host, component, tmp_path):
     host.add(dataclasses.replace(component("store"), python=tmp_path / "gone"))
     with pytest.raises(errors.Permanent, match="cannot be started: .*No such file") as caught:
         host.store("store-0").describe()
-    assert "install the extension again" in caught.value.hint
+    assert "fuseml extension verify --repair" in caught.value.hint
 
 
 def test_only_allowed_variables_reach_the_plugin(host, component, monkeypatch, tmp_path):

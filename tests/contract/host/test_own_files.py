@@ -90,7 +90,7 @@ def test_r133_where_nothing_confines_a_plugin_its_changes_are_told_at_the_next_s
         _kill(host)
         with pytest.raises(errors.PluginError, match="cannot be started.*No such file") as caught:
             host.agent(made.id).describe(timeout=60)
-        assert "install the extension again" in caught.value.hint
+        assert "fuseml extension verify --repair" in caught.value.hint
         _put_in_place(root, extension_python)
         assert until(lambda: _answers(host, made)), "it starts again by itself once its files are as they were"
     finally:
