@@ -34,4 +34,4 @@ def test_the_commands_for_machines_without_internet_work(numbers: Fuseml, tmp_pa
         for kind in re.findall(r"There are (.*)\.", kinds)[0].split(", "):
             assert f"`{kind}`" in page, f"the page does not tell about {kind}"
         checks = there.json("extension", "doctor")["checks"]
-        assert len(checks) == 18
+        assert len(checks) == 19
