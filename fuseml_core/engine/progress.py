@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -30,6 +31,7 @@ from fuseml_core.engine.feed import tell
 from fuseml_core.engine.naming import service_name
 from fuseml_core.engine.registration import come_back
 from fuseml_core.engine.serving import CANCEL_GRACE
+from fuseml_core.engine.setbacks import Setbacks
 from fuseml_core.service.components import Components
 from fuseml_core.service.ports import Ledger, Transaction
 from fuseml_sdk.errors import NotReady, PluginError
@@ -57,18 +59,22 @@ class Progress:
         #: How often each agent had no room since the last look at everything.
         self._refusals: Counter[str] = Counter()
 
-    def advance(self) -> bool:
-        """Do what can be done now; returns whether anything changed."""
+    def advance(self, setbacks: Setbacks) -> bool:
+        """Do what can be done now, leaving alone runs that rest after an error; returns whether anything changed."""
         with self._ledger.read() as tx:
             active = tx.runs.active()
             pipelines = tx.pipelines.by_ids(run.pipeline_id for run in active)
             steps = tx.steps.of_runs(run.id for run in active)
         self._refusals.clear()
-        changed = False
+        changed: list[bool] = []
         for run in active:
             if run.pipeline_id in pipelines:
-                changed |= self._advance_run(run, pipelines[run.pipeline_id], steps.get(run.id, []))
-        return changed
+                look = partial(self._look, changed, run, pipelines[run.pipeline_id], steps.get(run.id, []))
+                setbacks.attempt(f"the run {run.project}/{run.name}", look)
+        return any(changed)
+
+    def _look(self, changed: list[bool], run: Run, pipeline: Pipeline, steps: list[Step]) -> None:
+        changed.append(self._advance_run(run, pipeline, steps))
 
     def _advance_run(self, run: Run, pipeline: Pipeline, steps: list[Step]) -> bool:
         by_name = {s.name: s for s in steps}

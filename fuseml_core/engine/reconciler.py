@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
@@ -17,6 +16,7 @@ from fuseml_core.engine.ending import ENDED, Ending
 from fuseml_core.engine.progress import Progress
 from fuseml_core.engine.rhythm import Rhythm
 from fuseml_core.engine.serving import CANCEL_GRACE, Serving
+from fuseml_core.engine.setbacks import Setbacks
 from fuseml_core.service.components import Agent, Components
 from fuseml_core.service.ports import Ledger
 from fuseml_sdk.errors import InvalidInput, NotReady, PluginError
@@ -50,6 +50,7 @@ class Reconciler:
         self._progress = progress
         self._completion = completion
         self._serving = serving
+        self._setbacks = Setbacks()
         self._wake = threading.Event()
         self._stop = threading.Event()
         # Only the last report of each workload: an agent may report faster than reports are taken in.
@@ -64,7 +65,7 @@ class Reconciler:
 
     def start(self) -> None:
         """Start the loop; reports of agents are listened to as they are found."""
-        self._quietly(self._serving.resume)
+        self._setbacks.attempt("resuming services", self._serving.resume)
         thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -95,11 +96,11 @@ class Reconciler:
             names = [(i.agent, i.workload) for i in tx.services.instances(states=states)]
         # Routes go first, so that no request meets an instance that is on its way out. On a full disk nothing can be
         # recorded; what runs is ended all the same, and the next start sees what became of it.
-        self._quietly(self._serving.stop_all)
+        self._setbacks.attempt("stopping services", self._serving.stop_all)
         names += jobs if cancel_jobs else []
         told, left = Ending(self._components, CANCEL_GRACE, END_TIMEOUT).end(names)
         for status in told:
-            self._quietly(partial(self._take, status))
+            self._setbacks.attempt(f"the report of {status.name}", partial(self._take, status))
         self._compare()
         named = [{"name": self._title(each.workload), **asdict(each)} for each in left]
         for one in named:
@@ -116,32 +117,38 @@ class Reconciler:
 
     def _run(self) -> None:
         # The data process says until now of services that start with the server that they are stopped.
-        self._quietly(self._serving.publish)
+        self._setbacks.attempt("routing", self._serving.publish)
         # What the database says of instances may be older than a reboot: ask, then route.
-        self._quietly(self._compare)
-        self._quietly(self._serving.publish)
+        self._setbacks.attempt("comparing", self._compare)
+        self._setbacks.attempt("routing", self._serving.publish)
         while not self._stop.is_set():
             self.heartbeat = time.monotonic()
-            self._quietly(self._turn)
+            self._turn()
             self._wake.wait(IDLE)
             self._wake.clear()
 
     def _turn(self) -> None:
-        self._listen()
-        self._drain_reports()
+        attempt = self._setbacks.attempt
+        attempt("listening", self._listen)
+        attempt("taking reports in", self._drain_reports)
         if not self._compared_at or time.monotonic() - self._compared_at > COMPARE_EVERY:
-            self._compare()
-        self._cancel_requested()
-        while not self._stop.is_set() and self._progress.advance():
+            attempt("comparing", self._compare)
+        attempt("cancelling", self._cancel_requested)
+        attempt("moving runs forward", self._advance)
+        attempt("tending services", partial(self._serving.tend, self._setbacks))
+
+    def _advance(self) -> None:
+        while not self._stop.is_set() and self._progress.advance(self._setbacks):
             self._listen()
             self._drain_reports()
-        self._serving.tend()
 
     def _drain_reports(self) -> None:
         with self._reporting:
             reports, self._reports = self._reports, {}
-        for status in reports.values():
-            self._quietly(partial(self._take, status))
+        for name, status in reports.items():
+            if not self._setbacks.attempt(f"the report of {name}", partial(self._take, status)):
+                with self._reporting:  # it rests after an error; a later report counts instead
+                    self._reports.setdefault(name, status)
 
     def _take(self, status: WorkloadStatus) -> None:
         with self._ledger.read() as tx:
@@ -172,14 +179,15 @@ class Reconciler:
         for agent, workload in live:
             by_agent.setdefault(agent, set()).add(workload)
         for agent, names in by_agent.items():
-            self._quietly(partial(self._compare_agent, agent, sorted(names)))
+            self._setbacks.attempt(f"comparing with {agent}", partial(self._compare_agent, agent, sorted(names)))
 
     def _compare_agent(self, agent: str, names: list[str]) -> None:
         found = self._agent_or_none(agent)
         if found is None:
             for name in names:
-                self._quietly(partial(self._take, WorkloadStatus(name=name, state="failed", reason="Lost",
-                                                                 message=f"its agent {agent} was removed")))
+                removed = WorkloadStatus(name=name, state="failed", reason="Lost",
+                                         message=f"its agent {agent} was removed")
+                self._setbacks.attempt(f"the report of {name}", partial(self._take, removed))
             return
         try:
             statuses = found.status(names)
@@ -189,7 +197,8 @@ class Reconciler:
         for status in statuses:
             # Recorded as submitted, but the agent never heard of it: as good as lost.
             lost = {"state": "failed", "reason": "Lost", "message": "the agent does not know this workload"}
-            self._quietly(partial(self._take, status.model_copy(update=lost) if status.state == "unknown" else status))
+            known = status.model_copy(update=lost) if status.state == "unknown" else status
+            self._setbacks.attempt(f"the report of {status.name}", partial(self._take, known))
 
     def _agent_or_none(self, name: str) -> Agent | None:
         """An agent, or None when it has been missing for so long that it was removed rather than upgraded.
@@ -213,7 +222,7 @@ class Reconciler:
             running = [(s.agent, s.workload) for steps in tx.steps.of_runs(wanted).values()
                        for s in steps if s.state == StepState.RUNNING]
         for agent, workload in running:
-            self._quietly(partial(self._cancel, agent, workload))
+            self._setbacks.attempt(f"cancelling {workload}", partial(self._cancel, agent, workload))
 
     def _cancel(self, agent: str, workload: str) -> None:
         self._take(self._components.agent(agent).cancel(workload, CANCEL_GRACE))
@@ -271,13 +280,6 @@ class Reconciler:
                     self._reports.update({status.name: status for status in events.statuses})
                 self._wake.set()
             self._stop.wait(rhythm.pause(news=news))
-
-    def _quietly(self, act: Callable[[], object]) -> None:
-        """One thing that goes wrong must not stop the others; it is logged and tried again at the next turn."""
-        try:
-            act()
-        except Exception:
-            log.exception("the engine met an error and goes on")
 
 
 def _is_over(instance: Instance | None, step: Step | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -27,6 +28,7 @@ from fuseml_core.engine.binding import Bound, bind
 from fuseml_core.engine.completion import Completion
 from fuseml_core.engine.feed import tell
 from fuseml_core.engine.naming import service_name
+from fuseml_core.engine.setbacks import Setbacks
 from fuseml_core.service.components import Components, Gateway
 from fuseml_core.service.ports import Ledger, Transaction
 from fuseml_sdk.errors import PluginError
@@ -255,8 +257,8 @@ class Serving:
                 }
         self._gateway.publish(table)
 
-    def tend(self) -> None:
-        """End drained instances and start again the services that should run and do not."""
+    def tend(self, setbacks: Setbacks) -> None:
+        """End drained instances and start again the services that should run and do not, but for those that rest."""
         with self._ledger.read() as tx:
             current = tx.services.instances(states=[*_LIVE, InstanceState.DRAINING])
             live = {i.service_id for i in current if i.state in _LIVE}
@@ -266,12 +268,13 @@ class Serving:
                     if s.desired != "stopped" and s.id not in live]
         for instance in current:
             if instance.state == InstanceState.DRAINING:
-                self._drain_one(instance)
+                setbacks.attempt(f"draining {instance.workload}", partial(self._drain_one, instance))
             elif instance.service_id in services and services[instance.service_id].desired == "stopped":
-                self._retire(instance)
+                setbacks.attempt(f"ending {instance.workload}", partial(self._retire, instance))
         for service, instances in down:
             if instances:
-                self._restart(service, instances[-1])
+                name = f"the service {service.project}/{service.name}"
+                setbacks.attempt(name, partial(self._restart, service, instances[-1]))
 
     def _drain_one(self, instance: Instance) -> None:
         until = instance.drain_until or 0.0
