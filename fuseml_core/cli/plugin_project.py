@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 TEST_GROUP = "test"
 #: Part of the stamp; another number whenever environments must be made differently.
 _LAYOUT = "1"
+#: File in an environment that was made here, with what it depends on; empty while it is made.
+_MARK = "fuseml-stamp"
 #: Seconds that making the environment may take.
 _TIMEOUT = 900.0
 Say = Callable[[str], None]
@@ -64,14 +66,18 @@ class PluginProject:
         Raises:
             PluginError: What is needed is not at hand, or cannot be installed; nothing half-made is left.
         """
-        from fuseml_sdk.environments import find_python
+        from fuseml_core.service.extensions.pythons import accepted_python
 
-        settings = from_environment()
-        base, _warning = find_python(None, settings.pythons)
+        settings, wanted = from_environment(), self.manifest.environment
+        base = accepted_python(wanted.python if wanted else "", settings.pythons,
+                               f"{self.manifest.name} {self.manifest.version}")
         place, stamp = self.folder / ".venv", self._stamp(base)
-        python, mark = place / "bin/python", place / "fuseml-stamp"
+        python, mark = place / "bin/python", place / _MARK
         if python.exists() and mark.is_file() and mark.read_text(encoding="utf-8") == stamp:
             return python
+        if place.exists() and not mark.is_file():
+            raise Invalid(f"{place} was made by somebody else, and a plugin runs in an environment that FuseML makes",
+                          hint="Remove it, or move it away.")
         try:
             self._make(place, base, _index(settings), say)
             mark.write_text(stamp, encoding="utf-8")
@@ -90,7 +96,9 @@ class PluginProject:
         if place.exists():
             shutil.rmtree(place)
         say(f"Making the environment {place} …")
-        uv("venv", "--quiet", "--no-project", "--python", str(base), str(place))
+        place.mkdir()
+        (place / _MARK).touch()  # whose it is, also if this is killed before it is complete
+        uv("venv", "--quiet", "--no-project", "--allow-existing", "--python", str(base), str(place))
         lock = self._lock()
         if lock:
             _first_offline(lambda *offline: uv("pip", "sync", *quiet, "--require-hashes", *offline, "-", stdin=lock))

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from fuseml_core.adapters.extensions.errors import translated
-from fuseml_core.domain.errors import Invalid
 from fuseml_core.service.extensions.ports import BuiltEnvironment, Progress
+from fuseml_core.service.extensions.pythons import accepted_python
 from fuseml_core.settings import Settings
 from fuseml_sdk.environments import (
     IndexSettings,
     ensure_environment,
-    find_python,
-    inspect_python,
     remove_unused,
 )
 
@@ -45,7 +43,8 @@ class UvEnvironments:
         count = sum(1 for line in text.splitlines() if line[:1].isalnum()) + len(wheels)
         progress(f"preparing environment ({count} package{'' if count == 1 else 's'})")
         with translated(f"the environment of {manifest['name']} {manifest['version']} cannot be built: "):
-            python = self._python(str(wanted.get("python") or ""), manifest)
+            python = accepted_python(str(wanted.get("python") or ""), self._pythons,
+                                     f"{manifest['name']} {manifest['version']}")
             index = replace(self._index, offline=True) if offline else self._index
             built = ensure_environment(self._root, lock=text, python=python, wheels=wheels, index=index,
                                        timeout=self._timeout, links=bundle / "vendored")
@@ -55,21 +54,3 @@ class UvEnvironments:
         """Remove an environment that nothing uses any more."""
         others = {entry.name for entry in self._root.iterdir()} if self._root.is_dir() else set()
         remove_unused(self._root, keep=others - {Path(path).name}, older_than=0.0)
-
-    def _python(self, accepted: str, manifest: dict[str, Any]) -> Path:
-        """The server's interpreter if the extension accepts it, else another installed one that it does."""
-        from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-        try:
-            specifiers = SpecifierSet(accepted)
-        except InvalidSpecifier:
-            raise Invalid(f"{manifest['name']}: environment.python: {accepted!r} is not a range of versions") from None
-        tried = []
-        for wanted in (None, "3.13", "3.12", "3.14", "3.11", "3.10"):
-            python, _warning = find_python(wanted, self._pythons)
-            facts = inspect_python(python)
-            if facts is not None and specifiers.contains(facts.version, prereleases=True):
-                return python
-            tried.append(facts.version if facts else str(python))
-        raise Invalid(f"{manifest['name']} {manifest['version']} needs Python {accepted}; there is "
-                      f"{', '.join(dict.fromkeys(tried))}", hint="Install it, or name it in FUSEML_PYTHONS.")

@@ -259,12 +259,33 @@ def test_a_project_is_developed_once_at_a_time(project, home):
         assert terminal.call("store_describe")[0] == 200, "the first one goes on, its link included"
 
 
+def test_an_environment_is_made_as_the_manifest_says_and_none_is_taken_away(tmp_path, home):
+    """A Python that the extension does not accept is not used, and what somebody else made stays."""
+    folder = tmp_path / "shelf"
+    scaffold.create(folder, "shelf", "store")
+    manifest, text = folder / "extension.toml", (folder / "extension.toml").read_text()
+    manifest.write_text(text.replace('python = ">=3.11"', 'python = ">=99"'))
+    said = _refused(folder, home)
+    assert "Error: shelf 0.1.0 needs Python >=99; there is 3." in said
+    assert "FUSEML_PYTHONS" in said
+    manifest.write_text(text)
+    (folder / ".venv").mkdir()
+    (folder / ".venv/mine").write_text("mine")
+    assert f"{folder}/.venv was made by somebody else" in _refused(folder, home)
+    assert (folder / ".venv/mine").read_text() == "mine"
+
+
+def _refused(folder: Path, home: Path) -> str:
+    done = subprocess.run([FUSEML, "plugin", "dev", str(folder), "--no-server"], capture_output=True, text=True,
+                          env={**os.environ, "FUSEML_HOME": str(home / "fz")}, timeout=PATIENCE, check=False)
+    assert done.returncode == 2, done.stderr
+    return done.stderr
+
+
 def test_a_folder_without_a_plugin_is_refused(tmp_path, home):
     scaffold.create(tmp_path / "words", "words", "runnable")
     for folder, said in ((tmp_path / "words", "has no plugin"), (tmp_path, "no extension.toml")):
-        done = subprocess.run([FUSEML, "plugin", "dev", str(folder), "--no-server"], capture_output=True, text=True,
-                              env={**os.environ, "FUSEML_HOME": str(home / "fz")}, timeout=PATIENCE, check=False)
-        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        assert said in _refused(folder, home)
 
 
 def _parent(entry: Path) -> int:
