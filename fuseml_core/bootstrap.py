@@ -183,7 +183,7 @@ def _isolation(settings: Settings) -> Isolation:
     users = OwnUsers(settings.home, *settings.plugin_uids) if settings.plugin_uids else None
     groups = ControlGroups(settings.runtime_dir.name, settings.path("run", "control-groups"))
     return Isolation(protected=(settings.home, settings.runtime_dir), limits=Limits(**_limit_policy(settings).default),
-                     users=users, groups=groups)
+                     users=users, groups=groups, states=settings.path("extensions", "state"))
 
 
 def _limit_policy(settings: Settings) -> LimitPolicy:

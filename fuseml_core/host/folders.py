@@ -37,7 +37,7 @@ class HostFolders:
             path.mkdir(mode=0o711, parents=True, exist_ok=True)
             path.chmod(0o711)
         (self.root / "making").chmod(0o700)
-        _remove_old(self.root / "tmp", _LEFTOVER_AGE)
+        _remove_old(self.temporaries, _LEFTOVER_AGE)
         _remove_old(self.root / "incoming", _LEFTOVER_AGE)
         _remove_old(self.root / "making", _LEFTOVER_AGE)
         _remove_old(self.root / "byte-code", _BYTE_CODE_AGE)
@@ -52,9 +52,14 @@ class HostFolders:
         """Where inputs of workloads lie until they are collected."""
         return self.root / "workloads"
 
+    @property
+    def temporaries(self) -> Path:
+        """Where the folders for temporary files lie."""
+        return self.root / "tmp"
+
     def temporary(self) -> Path:
         """A new folder for temporary files of one process."""
-        path = self.root / "tmp" / secrets.token_hex(8)
+        path = self.temporaries / secrets.token_hex(8)
         path.mkdir(mode=0o700)
         return path
 

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -19,149 +20,191 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import BaseModel
 
 from fuseml_core.host.components import Component
+from fuseml_core.host.copies import copy_strange
 from fuseml_core.host.folders import HostFolders
+from fuseml_core.host.grounds import Grounds
 from fuseml_core.host.own_users import User, take
 from fuseml_sdk.errors import InvalidInput, Permanent
-from fuseml_sdk.permissions import parse, unknown
-from fuseml_sdk.types import ArtifactDescriptor, Location, RegisterRequest, Workload
+from fuseml_sdk.types import ArtifactDescriptor, Location, RegisterRequest, Workload, WorkloadOutput, WorkloadStatus
 
+#: Hooks whose arguments may name files that somebody else can change or that the component may not read.
+CROSSING = frozenset({"store_register", "agent_submit", "agent_collect"})
 #: Hooks whose results say where bytes lie that the server reads afterwards.
 _TELLING = frozenset({"store_locate", "store_register", "store_get", "store_update", "store_search", "agent_submit",
                       "agent_status", "agent_events", "agent_cancel"})
+#: How the address of a Unix socket begins, of a service.
+_SOCKET = "unix:"
 
 
 def crosses(hook: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether a call of a hook hands over anything, so that it must be made within :func:`handed_over`."""
+    """Whether a call of a hook hands over anything, so that it must be made within :meth:`Handover.given`."""
     if hook == "store_register":
         request = arguments.get("request")
         return isinstance(request, RegisterRequest) and request.source is not None
-    return hook in ("agent_submit", "agent_collect")
+    return hook in CROSSING
 
 
-@contextlib.contextmanager
-def handed_over(component: Component, hook: str, arguments: dict[str, Any],
-                user_of: Callable[[Component], User | None]) -> Iterator[dict[str, Any]]:
-    """Put what a hook is to read where the component may read it.
-
-    The `file:` source of a registration is linked where that is as good as a copy, and stays where it was, so that a
-    registration can be repeated after a crash; what the store has not taken is removed after the call. What a workload
-    reads is copied, because an agent may change its copy, and stays until the workload is collected.
+@dataclass(frozen=True)
+class Handover:
+    """Hands files to one component.
 
     Args:
         component: Who is called.
-        hook: Which hook.
-        arguments: Of the call.
+        grounds: Say whose folders are whose.
         user_of: Says which user of its own a component has, if any.
-
-    Yields:
-        The arguments to call it with.
-
-    Raises:
-        InvalidInput: The source is neither a file nor a folder.
-        Permanent: It cannot be put there, such as on a full disk.
     """
-    if hook == "store_register":
-        with _source_of(component, arguments, user_of) as given:
-            yield given
-    elif hook == "agent_submit":
-        yield _inputs_of(component, arguments, user_of)
-    else:
-        yield arguments
-        if hook == "agent_collect":
-            shutil.rmtree(_inputs_folder(component, str(arguments["name"])), ignore_errors=True)
 
+    component: Component
+    grounds: Grounds
+    user_of: Callable[[Component], User | None] = lambda _: None
 
-@contextlib.contextmanager
-def _source_of(component: Component, arguments: dict[str, Any],
-               user_of: Callable[[Component], User | None]) -> Iterator[dict[str, Any]]:
-    request = arguments.get("request")
-    given = request.source if isinstance(request, RegisterRequest) else None
-    source = _foreign(component, given.uri) if given is not None else None
-    if source is None or given is None:
-        yield arguments
-        return
-    assert isinstance(request, RegisterRequest)
-    incoming = HostFolders(component.state_dir).incoming / secrets.token_hex(8)
-    _put(component, {source: source.name}, incoming, user_of(component), _link_or_copy)
-    try:
-        location = given.model_copy(update={"uri": f"file://{quote(str(incoming / source.name))}"})
-        yield {**arguments, "request": request.model_copy(update={"source": location})}
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
+    @contextlib.contextmanager
+    def given(self, hook: str, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Put what a hook is to read where the component may read it, and nobody else can change it.
 
+        The `file:` source of a registration is linked where that is as good as a copy, and stays where it was, so that
+        a registration can be repeated after a crash; what the store has not taken is removed after the call. What a
+        workload reads is copied, because an agent may change its copy, and stays until the workload is collected.
+        A component in the server's own process may read everything: it gets copies of what other components could
+        still replace by something that is not theirs.
 
-def _inputs_of(component: Component, arguments: dict[str, Any],
-               user_of: Callable[[Component], User | None]) -> dict[str, Any]:
-    workload = arguments["workload"]
-    if not isinstance(workload, Workload):
-        return arguments
-    locations = [each.location for each in workload.inputs] + ([workload.contents] if workload.contents else [])
-    sources = sorted({path for each in locations if (path := _foreign(component, each.uri)) is not None})
-    if not sources:
-        return arguments
-    incoming = _inputs_folder(component, workload.name)
-    places = {path: f"{number}/{path.name}" for number, path in enumerate(sources)}
-    if not incoming.exists():  # submitted again: the agent may be reading what is there
-        _put(component, places, incoming, user_of(component), shutil.copy2)
+        Args:
+            hook: Which hook.
+            arguments: Of the call.
 
-    def moved(location: Location) -> Location:
-        path = _local(location.uri)
-        if path not in places:
-            return location
-        parts = urlsplit(location.uri)._replace(path=quote(str(incoming / places[path])))
-        return location.model_copy(update={"uri": parts.geturl()})
+        Yields:
+            The arguments to call it with.
 
-    inputs = [each.model_copy(update={"location": moved(each.location)}) for each in workload.inputs]
-    contents = moved(workload.contents) if workload.contents else None
-    return {**arguments, "workload": workload.model_copy(update={"inputs": inputs, "contents": contents})}
+        Raises:
+            InvalidInput: Something is neither a file nor a folder, or leads out of what was handed out.
+            Permanent: It cannot be put there, such as on a full disk.
+        """
+        if hook == "store_register":
+            with self._source_of(arguments) as changed:
+                yield changed
+        elif hook == "agent_submit":
+            yield self._inputs_of(arguments)
+        else:
+            yield arguments
+            if hook == "agent_collect":
+                shutil.rmtree(self._inputs_folder(str(arguments["name"])), ignore_errors=True)
 
+    def check(self, hook: str, result: Any) -> Any:
+        """Refuse files that a component hands out and may not read itself: the server would read them in its place.
 
-def _inputs_folder(component: Component, workload: str) -> Path:
-    """Where a workload's inputs lie; the name is hashed, because an agent may be asked to collect any name."""
-    return HostFolders(component.state_dir).workloads / hashlib.sha256(workload.encode()).hexdigest()[:32]
+        Args:
+            hook: Which hook.
+            result: Its result.
 
+        Returns:
+            The result, with paths as they are without links: what is read later lies where it lay now.
 
-def _put(component: Component, sources: Mapping[Path, str], place: Path, user: User | None,
-         copy: Callable[[str, str], object]) -> None:
-    """Make a folder with these files, whole or not at all."""
-    making = HostFolders(component.state_dir).making()
-    try:
-        for source, name in sources.items():
-            (making / name).parent.mkdir(exist_ok=True)
-            _transfer(source, making / name, copy)
-        if user is not None:
-            take(making, user)
-        making.rename(place)
-    except OSError as error:
-        shutil.rmtree(making, ignore_errors=True)
-        if place.is_dir():  # somebody else has just made the same
+        Raises:
+            Permanent: A location names such a file.
+        """
+        return _mapped(result, self._checked) if hook in _TELLING else result
+
+    def _checked(self, uri: str) -> str:
+        path = Path(uri.removeprefix(_SOCKET)) if uri.startswith(_SOCKET) else _local(uri)
+        if path is None:
+            return uri
+        if not self.grounds.owns(self.component, path):
+            raise Permanent(f"{self.component.title} hands out {path}, which is not its own", hint="A component may "
+                            "hand out files below its state folder, and those that it has a permission for.")
+        real = os.path.realpath(path)
+        if real == str(path):
+            return uri
+        return f"{_SOCKET}{real}" if uri.startswith(_SOCKET) else _at(uri, Path(real))
+
+    @contextlib.contextmanager
+    def _source_of(self, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        request = arguments.get("request")
+        if not isinstance(request, RegisterRequest) or request.source is None:
+            yield arguments
             return
-        what = ", ".join(map(str, sources))
-        raise Permanent(f"{what} cannot be handed over to {component.title}: {error}") from error
-    except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
-        raise
+        path = _local(request.source.uri)
+        if path is not None and self._by_others(path) is not None:
+            # Digests that a confined agent tells are not believed: others would get its contents under theirs.
+            request = request.model_copy(update={"files": None})
+        source = self._foreign(request.source.uri) if request.source else None
+        if source is None or request.source is None:
+            yield {**arguments, "request": request}
+            return
+        incoming = HostFolders(self.component.state_dir).incoming / secrets.token_hex(8)
+        self._put({source: source.name}, incoming, _link_or_copy)
+        try:
+            location = request.source.model_copy(update={"uri": f"file://{quote(str(incoming / source.name))}"})
+            yield {**arguments, "request": request.model_copy(update={"source": location})}
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
 
+    def _inputs_of(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        workload = arguments["workload"]
+        if not isinstance(workload, Workload):
+            return arguments
+        locations = [each.location for each in workload.inputs] + ([workload.contents] if workload.contents else [])
+        sources = sorted({path for each in locations if (path := self._foreign(each.uri)) is not None})
+        if not sources:
+            return arguments
+        incoming = self._inputs_folder(workload.name)
+        places = {path: f"{number}/{path.name}" for number, path in enumerate(sources)}
+        if not incoming.exists():  # submitted again: the agent may be reading what is there
+            self._put(places, incoming, shutil.copy2)
 
-def _foreign(component: Component, uri: str) -> Path | None:
-    """The path behind an address if it is on this machine and the component may not read it by itself."""
-    path = _local(uri)
-    return path if path is not None and not _is_own(component, path) and os.path.lexists(path) else None
+        def moved(location: Location) -> Location:
+            path = _local(location.uri)
+            if path not in places:
+                return location
+            return location.model_copy(update={"uri": _at(location.uri, incoming / places[path])})
 
+        inputs = [each.model_copy(update={"location": moved(each.location)}) for each in workload.inputs]
+        contents = moved(workload.contents) if workload.contents else None
+        return {**arguments, "workload": workload.model_copy(update={"inputs": inputs, "contents": contents})}
 
-def check_locations(component: Component, hook: str, result: Any) -> None:
-    """Refuse files that a component hands out and may not read itself: the server would read them in its place.
+    def _inputs_folder(self, workload: str) -> Path:
+        """Where a workload's inputs lie; the name is hashed, because an agent may be asked to collect any name."""
+        return HostFolders(self.component.state_dir).workloads / hashlib.sha256(workload.encode()).hexdigest()[:32]
 
-    Raises:
-        Permanent: A location names such a file.
-    """
-    if hook not in _TELLING:
-        return
-    for uri in _locations(result):
+    def _put(self, sources: Mapping[Path, str], place: Path, copy: Callable[[str, str], object]) -> None:
+        """Make a folder with these files, whole or not at all."""
+        folders = HostFolders(self.component.state_dir)
+        if not place.parent.is_dir():  # those of a confined component were made when it was started
+            folders.prepare()
+        making = folders.making()
+        try:
+            for source, name in sources.items():
+                (making / name).parent.mkdir(exist_ok=True)
+                root = self._by_others(source)
+                if root is None:
+                    _transfer(source, making / name, copy)
+                else:
+                    copy_strange(source, root, making / name)
+            user = self.user_of(self.component)
+            if user is not None:
+                take(making, user)
+            making.rename(place)
+        except OSError as error:
+            shutil.rmtree(making, ignore_errors=True)
+            if place.is_dir():  # somebody else has just made the same
+                return
+            what = ", ".join(map(str, sources))
+            raise Permanent(f"{what} cannot be handed over to {self.component.title}: {error}") from error
+        except BaseException:
+            shutil.rmtree(making, ignore_errors=True)
+            raise
+
+    def _foreign(self, uri: str) -> Path | None:
+        """The path behind an address, if it is on this machine and must not be read by the component where it is."""
         path = _local(uri)
-        if path is not None and not _is_own(component, path):
-            raise Permanent(f"{component.title} hands out {path}, which is not its own", hint="A component may hand "
-                            "out files below its state folder, and those that it has a permission for.")
+        if path is None or not os.path.lexists(path):
+            return None
+        if self.component.hosting == "subprocess":
+            return None if self.grounds.owns(self.component, path) else path
+        return path if self._by_others(path) is not None else None
+
+    def _by_others(self, path: Path) -> Path | None:
+        """The folder around a path that another component may change; None if there is none."""
+        return self.grounds.root_of(path)
 
 
 def _transfer(source: Path, target: Path, copy: Callable[[str, str], object]) -> None:
@@ -193,23 +236,26 @@ def _local(uri: str) -> Path | None:
     return Path(unquote(parts.path))
 
 
-def _is_own(component: Component, path: Path) -> bool:
-    real = path.resolve()
-    declared = [parse(name) for name in component.permissions if not unknown([name])]
-    folders = HostFolders(component.state_dir)
-    roots = [component.state_dir, folders.incoming, folders.workloads, *component.readable,
-             *(Path(each.argument) for each in declared if each.kind.form.startswith("filesystem:"))]
-    return any(real == root or root in real.parents for root in (each.resolve() for each in roots))
+def _at(uri: str, path: Path) -> str:
+    """The same address with another path."""
+    return urlsplit(uri)._replace(path=quote(str(path))).geturl()
 
 
-def _locations(value: Any) -> Iterator[str]:
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """A result with each address of contents in it changed."""
     if isinstance(value, Location):
-        yield value.uri
-    elif isinstance(value, ArtifactDescriptor):
-        yield value.location
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _locations(getattr(value, name))
-    elif isinstance(value, list | tuple):
-        for entry in value:
-            yield from _locations(entry)
+        return value.model_copy(update={"uri": change(value.uri)})
+    if isinstance(value, ArtifactDescriptor):
+        return value.model_copy(update={"location": change(value.location)})
+    if isinstance(value, BaseModel):
+        given = {name: getattr(value, name) for name in type(value).model_fields}
+        changed = {name: new for name, old in given.items() if (new := _mapped(old, change)) is not old}
+        if isinstance(value, WorkloadOutput) and value.value and not value.value.startswith(_SOCKET):
+            changed["value"] = change(value.value)  # as the input of a later step it may be taken for a location
+        if isinstance(value, WorkloadStatus) and value.endpoint:
+            changed["endpoint"] = change(value.endpoint)  # the gateway connects to it
+        return value.model_copy(update=changed) if changed else value
+    if isinstance(value, list | tuple):
+        mapped = [_mapped(entry, change) for entry in value]
+        return mapped if any(new is not old for new, old in zip(mapped, value, strict=True)) else value
+    return value

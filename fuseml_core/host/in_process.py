@@ -15,6 +15,8 @@ import pluggy
 
 from fuseml_core.host.backoff import RestartPolicy
 from fuseml_core.host.components import Component, ComponentInfo, State
+from fuseml_core.host.grounds import Grounds
+from fuseml_core.host.handover import CROSSING, Handover, crosses
 from fuseml_sdk import calls, loading, negotiation, problems
 from fuseml_sdk.contract import Operation, operations
 from fuseml_sdk.errors import Cancelled, NotReady, PluginError
@@ -36,11 +38,13 @@ class InProcessHosting:
         component: What to host.
         policy: When a plugin that could not be loaded is tried again.
         strict: Round-trip arguments and results through JSON; by default what `FUSEML_STRICT_HOSTING` says.
+        grounds: Say which files other components may change; None: there are none.
     """
 
     def __init__(self, component: Component, *, policy: RestartPolicy | None = None,
-                 strict: bool | None = None) -> None:
+                 strict: bool | None = None, grounds: Grounds | None = None) -> None:
         self.component = component
+        self._handover = Handover(component, grounds or Grounds())
         self._policy = policy or RestartPolicy()
         self._strict = os.environ.get(STRICT_VARIABLE) == "1" if strict is None else strict
         self._lock = threading.Lock()
@@ -73,7 +77,7 @@ class InProcessHosting:
 
     def quick(self, hook: str) -> Callable[..., Any] | None:
         """The way to call a hook on the caller's own thread, if it has shown to be quick."""
-        if self._strict or not self._quickness.has(hook):
+        if self._strict or hook in CROSSING or not self._quickness.has(hook):
             return None
         caller = getattr(self._manager.hook, hook) if self._manager is not None else None
         return caller if caller is not None and caller.get_hookimpls() else None
@@ -103,7 +107,10 @@ class InProcessHosting:
         self._serving.add(call)
         try:
             with calls.serving(call):
-                return self._answer(operation, arguments)
+                if not crosses(operation.hook, arguments):
+                    return self._answer(operation, arguments)
+                with self._handover.given(operation.hook, arguments) as given:
+                    return self._answer(operation, given)
         except PluginError:
             raise
         except BaseException as error:

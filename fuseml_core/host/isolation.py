@@ -14,6 +14,7 @@ from fuseml_core.host import airlock
 from fuseml_core.host.components import Component
 from fuseml_core.host.environment import child_environment
 from fuseml_core.host.folders import HostFolders
+from fuseml_core.host.grounds import Grounds
 from fuseml_core.host.groups import ControlGroups, Events, Group
 from fuseml_core.host.limits import Enforcement, Limits
 from fuseml_core.host.machine import Machine, probe
@@ -84,11 +85,14 @@ class Isolation:
         users: Gives extensions users of their own; None never does.
         groups: Makes control groups; None never does.
         machine: What the machine can do; asked by default.
+        states: Folder of the state folders of extensions; None takes those of hosted components alone.
     """
 
     def __init__(self, *, protected: Sequence[Path] = (), limits: Limits | None = None, users: OwnUsers | None = None,
-                 groups: ControlGroups | None = None, machine: Machine | None = None) -> None:
+                 groups: ControlGroups | None = None, machine: Machine | None = None,
+                 states: Path | None = None) -> None:
         self._protected = tuple(protected)
+        self.grounds = Grounds(protected, states)
         self._limits = limits or Limits()
         self._users = users
         self._machine = machine or probe()

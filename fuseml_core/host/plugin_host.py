@@ -314,7 +314,7 @@ class PluginHost:
 
     def _hosting_of(self, component: Component) -> Hosting:
         if component.hosting == "in-process":
-            return InProcessHosting(component)
+            return InProcessHosting(component, grounds=self.isolation.grounds)
         if component.hosting == "address":
             return AddressHosting(component, ca_bundle=self._environ.get("FUSEML_CA_BUNDLE", ""))
         return SubprocessHosting(component, runtime_dir=self._runtime_dir, environ=self._environ,

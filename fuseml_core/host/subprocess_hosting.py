@@ -21,7 +21,7 @@ from fuseml_core.host import handshake
 from fuseml_core.host.backoff import RestartPolicy
 from fuseml_core.host.components import Component, ComponentInfo, State
 from fuseml_core.host.crashes import CrashLog, CrashReport
-from fuseml_core.host.handover import check_locations, crosses, handed_over
+from fuseml_core.host.handover import Handover, crosses
 from fuseml_core.host.isolation import Isolation
 from fuseml_core.host.listener import Listener
 from fuseml_core.host.process import PluginProcess
@@ -65,6 +65,8 @@ class SubprocessHosting:
         self._policy = policy or RestartPolicy()
         self._start_timeout = start_timeout
         self._isolation = isolation or Isolation()
+        self._isolation.grounds.claim(component)
+        self._handover = Handover(component, self._isolation.grounds, self._isolation.user)
         self._lock = threading.Lock()
         self._listener: Listener | None = None
         self._manager: pluggy.PluginManager | None = None
@@ -90,12 +92,11 @@ class SubprocessHosting:
         with calls.serving(call):
             if crosses(hook, arguments):
                 self._running(call)  # Nothing is handed over to what cannot be started.
-                with handed_over(self.component, hook, arguments, self._isolation.user) as given:
+                with self._handover.given(hook, arguments) as given:
                     result = caller(**given)
             else:
                 result = caller(**arguments)
-        check_locations(self.component, hook, result)
-        return result
+        return self._handover.check(hook, result)
 
     def info(self) -> ComponentInfo:
         """The state now."""

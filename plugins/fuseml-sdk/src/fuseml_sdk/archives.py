@@ -223,12 +223,16 @@ def _unpack_members(source: IO[bytes], destination: Path, caps: Limits) -> list[
         links += [destination / name] if member.issym() else []
         if not member.isdir():
             names.append(name)
-    _check_links(links, destination)
+    check_links(links, destination)
     return names
 
 
-def _check_links(links: list[Path], root: Path) -> None:
-    """Refuse chains of links that lead out together although each alone does not, and links that go in circles."""
+def check_links(links: Iterable[Path], root: Path) -> None:
+    """Refuse links that lead out of a folder, also by others together, and those that go in circles.
+
+    Raises:
+        InvalidInput: One does; the message names it.
+    """
     real = os.path.realpath(root)
     for link in links:
         if not f"{os.path.realpath(link)}/".startswith(f"{real}/"):

@@ -68,7 +68,7 @@ def _entry(root: str, full: str) -> TreeFile:
     except OSError as error:
         raise InvalidInput(f"the symbolic link {name} leads nowhere ({error.strerror})") from None
     if not stat.S_ISREG(info.st_mode):
-        raise InvalidInput(f"{name} is {_kind(info.st_mode)}; only files and directories can be stored",
+        raise InvalidInput(f"{name} is {kind_of(info.st_mode)}; only files and directories can be stored",
                            hint="Remove it, or put files in its place.")
     with Path(real).open("rb", buffering=0) as stream:
         digest, size = _digest(stream.fileno())
@@ -83,7 +83,8 @@ def _digest(descriptor: int) -> tuple[str, int]:
     return hasher.hexdigest(), size
 
 
-def _kind(mode: int) -> str:
+def kind_of(mode: int) -> str:
+    """What something that is no regular file is, for people; `mode` is its `st_mode`."""
     if stat.S_ISDIR(mode):
         return "a symbolic link to a directory"
     return {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
