@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from fuseml_core.domain.records import Binding, NewVersion, Pipeline, Run, Step,
 from fuseml_core.engine.binding import Bound, bind
 from fuseml_core.engine.feed import tell
 from fuseml_core.engine.naming import output_name
+from fuseml_core.engine.outputs import BadOutputs, check_outputs
 from fuseml_core.engine.registration import register
 from fuseml_core.service.components import Components
 from fuseml_core.service.ports import Ledger, Transaction
@@ -27,6 +29,8 @@ log = structlog.get_logger(__name__)
 MAX_LOST = 3
 #: Longest pause before another attempt, in seconds.
 MAX_RETRY_PAUSE = 300.0
+#: Phases of one attempt that are told to who follows a change; later ones only show at the step. And attempts counted.
+MOST_PHASES, MOST_COUNTED = 200, 10_000
 #: Reasons of an agent that say nothing about the workload itself.
 LOST = frozenset({"Lost"})
 _LIVE = (StepState.RUNNING, StepState.COMPLETING)
@@ -38,6 +42,8 @@ class Completion:
     def __init__(self, ledger: Ledger, components: Components) -> None:
         self._ledger = ledger
         self._components = components
+        #: Phases of each workload that were told to who follows its change.
+        self._told: Counter[str] = Counter()
 
     def report(self, step: Step, run: Run, pipeline: Pipeline, status: WorkloadStatus) -> None:
         """Take in one report about the current attempt of a job step."""
@@ -50,14 +56,19 @@ class Completion:
 
     def note_phase(self, step: Step, run: Run, status: WorkloadStatus) -> None:
         """Record what a running workload is doing now."""
-        phase = status.phase or status.state
+        self.note(step, run, status.phase or status.state, warnings=list(status.warnings))
+
+    def note(self, step: Step, run: Run, phase: str, **values: Any) -> None:
+        """Record what is to be said about a step that runs, and what changes with it."""
         if phase == step.phase:
             return
         with self._ledger.begin() as tx:
-            if tx.steps.change(
-                step.id, [StepState.RUNNING], step.attempt, phase=phase, warnings=list(status.warnings)
-            ):
-                tell(tx, run, step, phase, state="running")
+            if tx.steps.change(step.id, [StepState.RUNNING], step.attempt, phase=phase, **values):
+                self._told[step.workload] += 1
+                if self._told[step.workload] <= MOST_PHASES:
+                    tell(tx, run, step, phase, state="running")
+        if len(self._told) > MOST_COUNTED:
+            self._told.clear()
 
     def fail(self, step: Step, run: Run, pipeline: Pipeline, status: WorkloadStatus) -> None:
         """End an attempt that did not succeed; start another one if there are any left."""
@@ -108,7 +119,13 @@ class Completion:
             with self._ledger.read() as tx:
                 bound = bind(tx, pipeline, run, step.name)
                 project = tx.projects.get(run.project)
+            outputs, warnings = check_outputs(step.name, bound.runnable.descriptor, status.outputs)
+            status = status.model_copy(update={"outputs": outputs, "warnings": [*status.warnings, *warnings]})
             taken = self._take_in(run, pipeline, step, bound, status, project.stores if project else {})
+        except BadOutputs as error:
+            told = {"state": "failed", "reason": error.reason, "message": error.message}
+            self.fail(step, run, pipeline, status.model_copy(update=told))
+            return
         except PluginError as error:
             if error.retryable:
                 return
@@ -127,8 +144,8 @@ class Completion:
         declared = {o.name: o for o in bound.runnable.descriptor.outputs}
         taken: list[tuple[WorkloadOutput, NewVersion | None]] = []
         for output in status.outputs:
-            spec = declared.get(output.name)
-            if output.location is None or spec is None or not spec.tracked:
+            spec = declared[output.name]
+            if output.location is None or not spec.tracked:
                 taken.append((output, None))
                 continue
             name = output_name(pipeline.spec["outputs"], step.name, output.name, output.artifact_name, bound)

@@ -8,10 +8,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import structlog
+
 from fuseml_core.domain.errors import FusemlError
+from fuseml_core.engine.asking import Reaction
 from fuseml_core.service.components import Components
 from fuseml_sdk.errors import PluginError
 from fuseml_sdk.types import FINAL_STATES, WorkloadStatus
+
+log = structlog.get_logger(__name__)
 
 #: Seconds between two attempts, and between two looks.
 PAUSE = 0.1
@@ -106,3 +111,17 @@ class Ending:
             reasons.update(dict.fromkeys(names, error.message))
             return set(names)
         return {status.name for status in statuses if status.state not in ENDED}
+
+
+def end_all(components: Components, agent: str, names: Iterable[str], grace: float) -> Reaction:
+    """Tell an agent once to end workloads that nobody needs any more; what it answers changes nothing."""
+    for name in names:
+        try:
+            components.agent(agent).cancel(name, grace)
+        except (FusemlError, PluginError) as error:
+            log.warning("a workload that is not needed any more was not ended", workload=name, error=error.message)
+    return _nothing
+
+
+def _nothing() -> None:
+    return None

@@ -9,18 +9,21 @@ from functools import partial
 
 import structlog
 
-from fuseml_core.domain.errors import FusemlError, Unavailable
+from fuseml_core.domain.errors import FusemlError
 from fuseml_core.domain.records import FINAL_STEP_STATES, Instance, InstanceState, Step, StepState
+from fuseml_core.engine.asking import Asking, Reaction
+from fuseml_core.engine.comparing import Comparison, title
 from fuseml_core.engine.completion import Completion, interruption
-from fuseml_core.engine.ending import ENDED, Ending
+from fuseml_core.engine.ending import ENDED, Ending, end_all
+from fuseml_core.engine.hearing import Hearing
+from fuseml_core.engine.patience import Patience
 from fuseml_core.engine.progress import Progress
-from fuseml_core.engine.rhythm import Rhythm
 from fuseml_core.engine.serving import CANCEL_GRACE, Serving
 from fuseml_core.engine.setbacks import Setbacks
-from fuseml_core.service.components import Agent, Components
+from fuseml_core.service.components import Components
 from fuseml_core.service.ports import Ledger
-from fuseml_sdk.errors import InvalidInput, NotReady, PluginError
-from fuseml_sdk.types import WorkloadStatus
+from fuseml_sdk.errors import PluginError
+from fuseml_sdk.types import FINAL_STATES, WorkloadStatus
 
 log = structlog.get_logger(__name__)
 
@@ -28,11 +31,16 @@ log = structlog.get_logger(__name__)
 IDLE = 1.0
 #: Seconds between two full comparisons with the agents, which make up for reports that were missed.
 COMPARE_EVERY = 5.0
-EVENTS_WAIT = 10.0
 #: Seconds that agents have for the end of all workloads when the server ends; one may have to be started for it.
 END_TIMEOUT = 30.0
-#: Seconds after which an agent that is not there counts as removed; upgrading one takes less.
-MISSING_AFTER = 60.0
+#: Seconds that the loop waits for the answers of agents; one that hangs must not hold up the runs of others.
+ANSWER_WAIT = 1.0
+#: Seconds that it waits before it routes at the start, and at the end of the server.
+LONG_ANSWER_WAIT = 10.0
+#: Seconds after which a step ends as cancelled although its agent says that the workload goes on.
+STUBBORN_AFTER = 120.0
+#: Workloads that nobody seems to need are looked into at most at a time, and questions that are open at most.
+MOST_STRAYS, MOST_ASKED = 100, 32
 _LIVE_INSTANCES = (InstanceState.STARTING, InstanceState.READY)
 _LIVE_STEPS = (StepState.RUNNING, StepState.COMPLETING)
 
@@ -53,14 +61,12 @@ class Reconciler:
         self._setbacks = Setbacks()
         self._wake = threading.Event()
         self._stop = threading.Event()
-        # Only the last report of each workload: an agent may report faster than reports are taken in.
-        self._reports: dict[str, WorkloadStatus] = {}
-        self._reporting = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._compared_at = 0.0
-        self._missing: dict[str, float] = {}
-        self._listening: set[str] = set()
-        self._needed: set[str] = set()
+        self._patience = Patience()
+        self._asking = Asking(self._wake)
+        self._hearing = Hearing(components, self._stop, self._wake)
+        self._comparison = Comparison(components, self._asking, self._take_safely, self._say, self._title)
         self.heartbeat = time.monotonic()
 
     def start(self) -> None:
@@ -99,9 +105,10 @@ class Reconciler:
         self._setbacks.attempt("stopping services", self._serving.stop_all)
         names += jobs if cancel_jobs else []
         told, left = Ending(self._components, CANCEL_GRACE, END_TIMEOUT).end(names)
+        agents = {workload: agent for agent, workload in names}
         for status in told:
-            self._setbacks.attempt(f"the report of {status.name}", partial(self._take, status))
-        self._compare()
+            self._take_safely(agents.get(status.name, ""), status)
+        self._compare(LONG_ANSWER_WAIT)
         named = [{"name": self._title(each.workload), **asdict(each)} for each in left]
         for one in named:
             log.warning("a workload goes on without the server", what=one["name"], agent=one["agent"],
@@ -119,7 +126,7 @@ class Reconciler:
         # The data process says until now of services that start with the server that they are stopped.
         self._setbacks.attempt("routing", self._serving.publish)
         # What the database says of instances may be older than a reboot: ask, then route.
-        self._setbacks.attempt("comparing", self._compare)
+        self._setbacks.attempt("comparing", partial(self._compare, LONG_ANSWER_WAIT))
         self._setbacks.attempt("routing", self._serving.publish)
         while not self._stop.is_set():
             self.heartbeat = time.monotonic()
@@ -143,19 +150,40 @@ class Reconciler:
             self._drain_reports()
 
     def _drain_reports(self) -> None:
-        with self._reporting:
-            reports, self._reports = self._reports, {}
-        for name, status in reports.items():
-            if not self._setbacks.attempt(f"the report of {name}", partial(self._take, status)):
-                with self._reporting:  # it rests after an error; a later report counts instead
-                    self._reports.setdefault(name, status)
+        for what, react in self._asking.answers():
+            self._setbacks.attempt(what, react)
+        reports = self._hearing.drain()
+        if not reports:
+            return
+        live, strays = self._live(), dict[str, list[str]]()
+        for agent, status in reports:
+            if (agent, status.name) in live:
+                if not self._take_safely(agent, status):
+                    self._hearing.put_back(agent, status)  # it rests after an error; a later report counts instead
+            elif status.state not in ENDED:
+                strays.setdefault(agent, []).append(status.name)
+        for agent, names in strays.items():
+            self._end_strays(agent, names)
 
-    def _take(self, status: WorkloadStatus) -> None:
+    def _live(self) -> set[tuple[str, str]]:
+        """Agent and name of each workload that is to run, or to end in order."""
+        with self._ledger.read() as tx:
+            states = (*_LIVE_INSTANCES, InstanceState.DRAINING)
+            return {*((s.agent, s.workload) for s in tx.steps.in_states(_LIVE_STEPS)),
+                    *((i.agent, i.workload) for i in tx.services.instances(states=states))}
+
+    def _take_safely(self, agent: str, status: WorkloadStatus) -> bool:
+        """Take in a report; False when it met an error now or a moment ago."""
+        return self._setbacks.attempt(f"the report of {status.name}", partial(self._take, agent, status))
+
+    def _take(self, agent: str, status: WorkloadStatus) -> None:
         with self._ledger.read() as tx:
             instance = tx.services.instance_by_workload(status.name)
             step = tx.steps.by_workload(status.name)
             run = tx.runs.by_id(step.run_id) if step else None
             pipeline = tx.pipelines.by_id(run.pipeline_id) if run else None
+        if agent not in {each.agent for each in (instance, step) if each is not None}:
+            return  # nobody reports about the workloads of another agent
         if instance is not None and instance.state in (*_LIVE_INSTANCES, InstanceState.DRAINING):
             self._serving.report(instance, status)
         elif step is not None and run is not None and pipeline is not None and step.state in _LIVE_STEPS:
@@ -163,13 +191,22 @@ class Reconciler:
                 # Nobody asked for this run to end: the server was stopped under it.
                 status = interruption(status)
             self._completion.report(step, run, pipeline, status)
-        elif status.state not in ENDED and _is_over(instance, step):
-            # A crash came between the record of its end and the end itself.
-            log.info("ending a workload that is not needed any more", workload=status.name)
-            agent = instance.agent if instance is not None else step.agent if step is not None else ""
-            self._components.agent(agent).cancel(status.name, CANCEL_GRACE)
 
-    def _compare(self) -> None:
+    def _end_strays(self, agent: str, names: list[str]) -> None:
+        """End workloads that run although what they were for is over: a crash came between, or the agent went on."""
+        due = [name for name in names[:MOST_STRAYS] if self._patience.due(f"stray {agent} {name}")]
+        over = []
+        with self._ledger.read() as tx:
+            for name in due:
+                instance, step = tx.services.instance_by_workload(name), tx.steps.by_workload(name)
+                owner = instance.agent if instance is not None else step.agent if step is not None else ""
+                if owner == agent and _is_over(instance, step):
+                    over.append(name)
+        if over:
+            log.info("ending workloads that are not needed any more", workloads=over, agent=agent)
+            self._asking.ask(f"ending {over[0]}", partial(end_all, self._components, agent, over, CANCEL_GRACE))
+
+    def _compare(self, patience: float = ANSWER_WAIT) -> None:
         """Ask every agent about every live workload: reports may have been missed while the server was away."""
         self._compared_at = time.monotonic()
         with self._ledger.read() as tx:
@@ -179,42 +216,17 @@ class Reconciler:
         for agent, workload in live:
             by_agent.setdefault(agent, set()).add(workload)
         for agent, names in by_agent.items():
-            self._setbacks.attempt(f"comparing with {agent}", partial(self._compare_agent, agent, sorted(names)))
+            self._comparison.ask(agent, sorted(names))
+        self._asking.settle(patience)
+        self._drain_reports()
 
-    def _compare_agent(self, agent: str, names: list[str]) -> None:
-        found = self._agent_or_none(agent)
-        if found is None:
-            for name in names:
-                removed = WorkloadStatus(name=name, state="failed", reason="Lost",
-                                         message=f"its agent {agent} was removed")
-                self._setbacks.attempt(f"the report of {name}", partial(self._take, removed))
-            return
-        try:
-            statuses = found.status(names)
-        except NotReady as error:  # such as one of an extension that is disabled: its workloads are not lost
-            log.warning("agent does not say how its workloads are", agent=agent, error=str(error))
-            return
-        for status in statuses:
-            # Recorded as submitted, but the agent never heard of it: as good as lost.
-            lost = {"state": "failed", "reason": "Lost", "message": "the agent does not know this workload"}
-            known = status.model_copy(update=lost) if status.state == "unknown" else status
-            self._setbacks.attempt(f"the report of {status.name}", partial(self._take, known))
-
-    def _agent_or_none(self, name: str) -> Agent | None:
-        """An agent, or None when it has been missing for so long that it was removed rather than upgraded.
-
-        Raises:
-            Unavailable: It is missing, and not for long.
-        """
-        try:
-            agent = self._components.agent(name)
-        except Unavailable:
-            since = self._missing.setdefault(name, time.monotonic())
-            if time.monotonic() - since < MISSING_AFTER:
-                raise
-            return None
-        self._missing.pop(name, None)
-        return agent
+    def _say(self, workload: str, text: str) -> None:
+        """Say at a step that runs what is odd about its workload; its next report takes the place of it."""
+        with self._ledger.read() as tx:
+            step = tx.steps.by_workload(workload)
+            run = tx.runs.by_id(step.run_id) if step else None
+        if step is not None and run is not None and step.state == StepState.RUNNING:
+            self._completion.note(step, run, text)
 
     def _cancel_requested(self) -> None:
         with self._ledger.read() as tx:
@@ -222,10 +234,28 @@ class Reconciler:
             running = [(s.agent, s.workload) for steps in tx.steps.of_runs(wanted).values()
                        for s in steps if s.state == StepState.RUNNING]
         for agent, workload in running:
-            self._setbacks.attempt(f"cancelling {workload}", partial(self._cancel, agent, workload))
+            waited = self._patience.waited(f"cancelled {workload}")
+            if waited >= STUBBORN_AFTER:
+                text = f"{title(agent)} has not ended its workload {workload} for {waited:.0f} s; it may go on"
+                self._take_safely(agent, WorkloadStatus(name=workload, state="cancelled", message=text))
+            elif self._asking.busy < MOST_ASKED and self._patience.due(f"cancelling {workload}"):
+                self._asking.ask(f"cancelling {workload}", partial(self._question_cancel, agent, workload))
+        if running:
+            self._asking.settle(ANSWER_WAIT)
+            self._drain_reports()
 
-    def _cancel(self, agent: str, workload: str) -> None:
-        self._take(self._components.agent(agent).cancel(workload, CANCEL_GRACE))
+    def _question_cancel(self, agent: str, workload: str) -> Reaction:
+        try:
+            status = self._components.agent(agent).cancel(workload, CANCEL_GRACE)
+        except (FusemlError, PluginError) as error:
+            return partial(self._say, workload, f"cancelling: {title(agent)} does not end it: {error.message}")
+        if status.name != workload:
+            return partial(self._say, workload, f"cancelling: {title(agent)} answers about another workload")
+        if status.state == "unknown":
+            status = status.model_copy(update={"state": "cancelled", "message": f"{title(agent)} does not know it"})
+        if status.state not in FINAL_STATES:
+            return partial(self._say, workload, f"cancelling: {title(agent)} has not ended it yet")
+        return partial(self._take_safely, agent, status)
 
     def _title(self, workload: str) -> str:
         """What a workload is for people: a step of a run, or an instance of a service."""
@@ -243,43 +273,7 @@ class Reconciler:
             needed = {s.agent for s in tx.steps.in_states((StepState.QUEUED, *_LIVE_STEPS))}
             needed |= {i.agent for i in tx.services.instances(states=_LIVE_INSTANCES)}
         # Built-in ones have no process that could rest.
-        self._needed = needed | {name for name, _ in self._components.agents() if "/" not in name}
-        for name in self._needed - self._listening:
-            try:
-                agent = self._components.agent(name)
-            except Unavailable:
-                continue
-            self._listening.add(name)
-            thread = threading.Thread(target=self._hear, args=(name, agent), name=f"events-{name}", daemon=True)
-            self._threads = [other for other in self._threads if other.is_alive()] + [thread]
-            thread.start()
-
-    def _hear(self, name: str, agent: Agent) -> None:
-        try:
-            self._hear_while_needed(name, agent)
-        finally:
-            self._listening.discard(name)
-
-    def _hear_while_needed(self, name: str, agent: Agent) -> None:
-        cursor, pause, rhythm = "", 1.0, Rhythm(agent)
-        while not self._stop.is_set() and name in self._needed:
-            try:
-                rhythm.begin()
-                events = agent.events(cursor, EVENTS_WAIT)
-                news = bool(events.statuses) and events.cursor != cursor
-                cursor, pause = events.cursor, 1.0
-            except (FusemlError, PluginError) as error:
-                log.warning("agent gives no events", agent=name, error=str(error))
-                if isinstance(error, InvalidInput):
-                    cursor = ""  # It does not know this cursor any more: everything from the beginning.
-                self._stop.wait(pause)
-                pause = min(pause * 2, 30.0)
-                continue
-            if events.statuses:
-                with self._reporting:
-                    self._reports.update({status.name: status for status in events.statuses})
-                self._wake.set()
-            self._stop.wait(rhythm.pause(news=news))
+        self._hearing.listen(needed | {name for name, _ in self._components.agents() if "/" not in name})
 
 
 def _is_over(instance: Instance | None, step: Step | None) -> bool:

@@ -10,6 +10,8 @@ from fuseml_sdk.types import AgentDescription, StoreDescription
 
 #: An answer without news in less than this many seconds is of a component that did not wait, whatever it declares.
 QUICK = 0.2
+#: So many quick answers with news follow each other without a pause; after them even news come no faster than that.
+BURST = 20
 #: Seconds after which a component is asked again, however long the interval that it declares.
 LONGEST = 3600.0
 
@@ -34,6 +36,7 @@ class Rhythm:
         self._interval: float | None = None
         self._known = False
         self._began = 0.0
+        self._quick = 0
 
     def begin(self) -> None:
         """Note that events are asked for now. Raises what describe raises, the first time."""
@@ -47,4 +50,5 @@ class Rhythm:
         if self._interval is not None and math.isfinite(self._interval):
             return min(max(self._interval, QUICK), LONGEST)
         took = time.monotonic() - self._began
-        return 0.0 if news or took >= QUICK else QUICK - took
+        self._quick = self._quick + 1 if took < QUICK else 0
+        return 0.0 if took >= QUICK or (news and self._quick <= BURST) else QUICK - took

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fuseml_sdk.types import WorkloadStatus
+
 TREE = {"MLproject": "m1", "train.py": "t1"}
 
 
@@ -52,7 +54,7 @@ def test_r112_a_lost_workload_is_started_again_under_a_new_name(workshop):
 
 def test_r112_another_control_process_goes_on_where_the_last_one_was(workshop):
     """Nothing is started twice: the workload that runs is found by its name."""
-    holding(workshop, "trainer")
+    usual = holding(workshop, "trainer")
     start(workshop)
     workshop.turn(3)
     submitted = len(workshop.agent.submitted)
@@ -60,7 +62,8 @@ def test_r112_another_control_process_goes_on_where_the_last_one_was(workshop):
     workshop.engine = workshop.make_engine()
     workshop.turn(2)
     name = workshop.agent.submitted[-1].name
-    workshop.agent.report(name, state="succeeded", outputs=[])
+    done = WorkloadStatus.model_validate({"name": name, **usual(workshop.agent.submitted[-1])})
+    workshop.agent.report(name, state=done.state, outputs=done.outputs)
     workshop.turn(3)
 
     assert len(workshop.agent.submitted) == submitted

@@ -50,6 +50,7 @@ def test_a_store_is_heard_again_from_the_beginning(workshop):
 
 def test_an_agent_is_heard_again_from_the_beginning(workshop):
     engine, asked, again = workshop.engine, [], threading.Event()
+    hearing = engine._hearing
 
     class Agent:
         """Loses its state after its first answer."""
@@ -66,11 +67,11 @@ def test_an_agent_is_heard_again_from_the_beginning(workshop):
                 engine._stop.wait(30)
             return WorkloadEvents(statuses=[WorkloadStatus(name="w", state="running")], cursor=str(len(asked)))
 
-    engine._needed = {"forgetful"}
-    thread = threading.Thread(target=engine._hear, args=("forgetful", Agent()), daemon=True)
+    hearing._needed = {"forgetful"}
+    thread = threading.Thread(target=hearing._hear, args=("forgetful", Agent()), daemon=True)
     thread.start()
     assert again.wait(30)
     engine._stop.set()
     thread.join(30)
     assert asked == ["", "1", "", "3"]
-    assert engine._reports["w"].state == "running"
+    assert [(agent, status.state) for agent, status in hearing.drain()] == [("forgetful", "running")]

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import event
 
 from fuseml_core.domain.errors import Invalid, NotFound, Refused, Unavailable
+from fuseml_core.engine import comparing
 from fuseml_core.engine import progress as progress_module
-from fuseml_core.engine import reconciler as reconciler_module
 from fuseml_core.engine.creation import create_run
 from fuseml_sdk.errors import Retryable
 
@@ -77,7 +77,7 @@ def test_a_run_whose_agent_was_removed_fails(workshop, monkeypatch):
     monkeypatch.setattr(workshop.components, "agent", gone)
     workshop.turn(2)
     assert run(workshop)["state"] == "running", "an upgrade takes a moment"
-    monkeypatch.setattr(reconciler_module, "MISSING_AFTER", 0.0)
+    monkeypatch.setattr(comparing, "BROKEN_AFTER", 0.0)
     workshop.turn(6)
     assert run(workshop)["state"] == "failed"
 
