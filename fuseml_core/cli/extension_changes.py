@@ -10,7 +10,7 @@ import click
 
 from fuseml_core.cli.context import connect
 from fuseml_core.cli.extension import ask
-from fuseml_core.cli.extension_plan import enforcement, show_plan
+from fuseml_core.cli.extension_plan import permission_line, show_plan
 from fuseml_core.cli.pairs import Pair
 from fuseml_core.cli.render import echo, output_option, show_data
 
@@ -151,7 +151,7 @@ def _show_result(result: dict[str, Any]) -> None:
             continue
         echo(f"Extension {item['name']} {item['version']} is {_standing(item['state'])}.")
         for permission in change["permissions"]["added"]:
-            echo(f"It may use {permission['name']} ({enforcement(permission)}): {permission['reason']}")
+            echo(permission_line(permission))
         if item.get("templates"):
             echo("Templates: " + ", ".join(item["templates"]))
     if not result["plan"]["changes"]:

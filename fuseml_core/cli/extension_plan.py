@@ -10,6 +10,10 @@ from fuseml_core.cli.render import echo, show_data
 _ORIGINS = {"manifest": "", "server": " by default", "administrator": " as configured", "most": ", the most here"}
 
 
+#: How a server begins to say that it does not give a permission at all.
+_REFUSED = "refused: "
+
+
 def show_plan(result: dict[str, Any], output: str) -> None:
     """Show what a change would do, or has done.
 
@@ -65,15 +69,27 @@ def _lines(change: dict[str, Any]) -> list[str]:
 
 
 def enforcement(permission: dict[str, Any]) -> str:
-    """Whether the machine of the server keeps extensions without a permission from what it allows.
+    """Whether the machine of the server keeps extensions without a permission from what it allows, or refuses it.
 
     Args:
         permission: With `enforced` and `how`.
     """
     how = permission.get("how") or ""
+    if how.startswith(_REFUSED):
+        return how
     if permission.get("enforced"):
         return f"enforced {how}" if how.startswith("by ") else f"enforced: {how}" if how else "enforced"
     return f"declared only: {how}" if how else "declared only"
+
+
+def permission_line(permission: dict[str, Any]) -> str:
+    """What an extension may use from now on, or asks for in vain.
+
+    Args:
+        permission: With `name`, `reason`, `enforced` and `how`.
+    """
+    begin = "It asks in vain for" if str(permission.get("how")).startswith(_REFUSED) else "It may use"
+    return f"{begin} {permission['name']} ({enforcement(permission)}): {permission['reason']}"
 
 
 def limit_line(limit: dict[str, Any]) -> str:

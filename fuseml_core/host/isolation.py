@@ -24,6 +24,8 @@ from fuseml_core.host.syscalls import program
 from fuseml_sdk.errors import InvalidInput
 from fuseml_sdk.permissions import NETWORK, NONE, PORTS, SETTINGS, SYSTEM_CALLS, Permission, parse, unknown
 
+#: How it begins to be said that a permission is not given, whatever the extension declares.
+REFUSED = "refused: "
 #: By how many thousandths of the memory a plugin process counts for more when the kernel chooses what to end.
 _SOONER = 100
 
@@ -126,13 +128,15 @@ class Isolation:
         ]
 
     def enforced(self, component: Component) -> tuple[str, ...]:
-        """Names of the measures in force for a component, and of its permissions that are enforced."""
+        """Names of the measures in force for a component, and of its permissions that are given and enforced."""
         if component.hosting != "subprocess":
             return ()
         names = [measure.name for measure in self.measures() if measure.enforced and measure.name != "own user"]
         if self.user(component) is not None:
             names.append("own user")
-        return (*names, *(name for name in component.permissions if self.judge(name)[0]))
+        judged = {name: self.judge(name) for name in component.permissions}
+        return (*names, *(name for name, (enforced, how) in judged.items()
+                          if enforced and not how.startswith(REFUSED)))
 
     def judge(self, name: str) -> tuple[bool, str]:
         """Whether a permission is enforced here: an extension that does not declare it cannot do what it allows.
@@ -157,7 +161,7 @@ class Isolation:
         if by == PORTS and machine.landlock < 4:
             return False, machine.landlock_why or "this kernel's Landlock knows no ports; Linux 6.7 brought them"
         if permission.argument and (refused := self._files_refused(permission)):
-            return True, f"refused: {refused}"
+            return True, f"{REFUSED}{refused}"
         return (True, "by Landlock") if machine.landlock else (False, machine.landlock_why)
 
     def limits(self, component: Component) -> Limits:

@@ -45,7 +45,8 @@ def source(tmp_path):
     (tmp_path / "source/templates").mkdir()
     (tmp_path / "source/extension.toml").write_text(
         'name = "greeter"\nversion = "0.1.0"\nsummary = "Says hello."\n'
-        'permissions = [{name = "network", reason = "to greet"}]\n')
+        'permissions = [{name = "network", reason = "to greet"}, '
+        '{name = "filesystem:read:/proc", reason = "to look"}]\n')
     (tmp_path / "source/runnables/hello.json").write_text(RUNNABLE)
     (tmp_path / "source/templates/greeting.yaml").write_text(TEMPLATE)
     return tmp_path / "source"
@@ -67,15 +68,20 @@ def test_r168_r169_r171_a_bundle_goes_from_a_folder_to_an_installed_extension_an
     resolving, downloading = installed.stderr.splitlines()[:2]
     assert resolving == "resolving greeter"
     assert downloading.startswith("downloading 1 of 2 (")
-    active, may_use, templates = installed.stdout.splitlines()
+    active, *permissions, templates = installed.stdout.splitlines()
     assert (active, templates) == ("Extension greeter 0.1.0 is active.", "Templates: greeter/greeting")
+    in_vain, may_use = sorted(permissions)
+    assert in_vain == ("It asks in vain for filesystem:read:/proc (refused: the server keeps its own files there): "
+                       "to look")
     assert re.fullmatch(r"It may use network \((enforced by a filter of system calls|declared only: .+)\): to greet",
                         may_use)
     assert fuseml("extension", "install", "greeter").stdout == "Nothing changed: generation 1 has all of it.\n"
     [listed] = json.loads(fuseml("extension", "list", "-o", "json").stdout)
     assert (listed["name"], listed["digest"]) == ("greeter", digest)
     assert "Says hello." in fuseml("extension", "list").stdout
-    assert digest in fuseml("extension", "info", "greeter").stdout
+    told = fuseml("extension", "info", "greeter").stdout
+    assert digest in told
+    assert "filesystem:read:/proc (refused: the server keeps its own files there): to look" in told
     assert "greeting" in fuseml("pipeline", "template", "list").stdout
 
     fuseml("pipeline", "add", "greeting", "--name", "greet", "--input", "code=code://*")

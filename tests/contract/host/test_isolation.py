@@ -157,6 +157,10 @@ def test_r133_an_extension_cannot_reach_the_server_or_another_extension(play):
     assert set(told["told"]) == set(BREAKING_OUT)
     assert told["alive"]
     assert "canary" not in json.dumps(told["told"])
+    handed = told["handed"]
+    assert handed.pop("harmless ") == "read: ['harmless']"
+    assert {name for name, said in handed.items() if said.startswith("read")} == set(), "by way of the server"
+    assert not [said for said in handed.values() if not any(word in said for word in ("leads", "not its own"))]
 
 
 def test_r133_what_an_extension_needs_goes_on_working(play):
@@ -194,6 +198,7 @@ def test_r133_what_is_declared_is_allowed_and_nothing_beside_it(play):
     assert {name for name, answer in answers.items() if "got" in answer} == got
     assert answers["variables"]["got"]["PIP_INDEX_URL"] == "http://user:canary@index.example/"
     refused = told["judged"][f"filesystem:read:{told['facts']['HOME']}/keys"]
+    assert "canary" not in json.dumps(told["handed"]), "a permission that is refused hands out nothing either"
     assert refused == [True, "refused: the server keeps its own files there"]
     assert told["judged"]["no-such-permission"][0] is False
 

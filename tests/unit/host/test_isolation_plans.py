@@ -77,6 +77,9 @@ def test_r133_the_folders_of_the_server_are_never_granted(component, tmp_path):
     link.symlink_to(home)
     linked = Isolation(machine=FULL, protected=(home,))
     assert linked.judge(f"filesystem:read:{link}") == (True, "refused: the server keeps its own files there")
+    asking = replace(component, permissions=(f"filesystem:read:{link}", "network"))
+    assert "network" in linked.enforced(asking)
+    assert f"filesystem:read:{link}" not in linked.enforced(asking), "it is not given at all"
 
 
 def test_r133_folders_of_the_host_cannot_be_swapped_for_links(component):

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 
 from fuseml_sdk import hookimpl
-from fuseml_sdk.types import StoreDescription
+from fuseml_sdk.types import Location, StoreDescription
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -256,7 +256,31 @@ def variables():
 class Store:
     @hookimpl
     def fuseml_configure(self, config, state_dir):
-        self.config = config
+        self.config, self.state = config, Path(state_dir)
+
+    @hookimpl
+    def store_locate(self, ref, accepts):
+        """Hand out a folder with something harmless, or with a link in it to what is not its own."""
+        how, target = self.config["handed"][ref.name]
+        folder = self.state / "handed" / ref.name
+        folder.mkdir(parents=True)
+        (folder / "data").write_text("harmless")
+        if how == "link":
+            (folder / "more").symlink_to(target)
+        return Location(uri=folder.as_uri() if how != "permission" else f"file://{target}")
+
+    @hookimpl
+    def store_ui_url(self, ref):
+        """The moment after the check: put a link where the folder was, or where the file was."""
+        how, target = self.config["handed"][ref.name]
+        folder = self.state / "handed" / ref.name
+        if how == "swapped folder":
+            folder.rename(self.state / f"{ref.name}-gone")
+            folder.symlink_to(Path(target).parent)
+        elif how == "swapped file":
+            (folder / "data").unlink()
+            (folder / "data").symlink_to(target)
+        return "https://example.org"
 
     @hookimpl
     def store_describe(self):

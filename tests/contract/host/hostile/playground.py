@@ -18,6 +18,16 @@ from fuseml_core.host import Component, PluginHost
 from fuseml_core.host.isolation import Isolation
 from fuseml_core.host.limits import Limits
 from fuseml_core.host.own_users import OwnUsers
+from fuseml_sdk import hookimpl
+from fuseml_sdk.errors import PluginError
+from fuseml_sdk.types import (
+    AgentDescription,
+    ArtifactRef,
+    RunnableDescriptor,
+    Workload,
+    WorkloadInput,
+    WorkloadStatus,
+)
 
 HERE = Path(__file__).parent
 
@@ -54,18 +64,60 @@ def main() -> None:
                  "UDP": udp.getsockname()[1], "MAILBOX": str(root / "mailbox"), "OLD_MEMORY": old_memory,
                  "SOCKET": str(next(runtime.glob("p-*.sock"))), "STATE": str(home / "extensions/state/hostile")}
         permissions = [permission.format(**facts) for permission in permissions]
-        hostile = _component("hostile", home, root, {"attempts": _filled(json.loads(attempts), facts)}, permissions)
+        hostile = _component("hostile", home, root, {
+            "attempts": _filled(json.loads(attempts), facts),
+            "handed": {f"h{number}": pair for number, pair in enumerate(_handings(facts))}}, permissions)
         host.add(hostile)
         host.call("hostile", "store_describe", {}, 60)
+        handed = _handed(host, home)
         told = host.call("hostile", "fuseml_health", {}, 60)
         alive = host.call("victim", "store_describe", {}, 60) is not None
         print(json.dumps({
-            "told": told, "facts": facts, "alive": alive, "enforced": isolation.enforced(hostile),
+            "told": told, "facts": facts, "handed": handed, "alive": alive, "enforced": isolation.enforced(hostile),
             "measures": {m.name: [m.enforced, m.reason] for m in isolation.measures()},
             "judged": {name: isolation.judge(name) for name in permissions}}))
     finally:
         host.shutdown()
         ctypes.CDLL(None).shmctl(old_memory, 0, None)  # IPC_RMID
+
+
+class Reader:
+    """An agent in the server's own process, whose workloads read their inputs as the server."""
+
+    @hookimpl
+    def agent_describe(self) -> AgentDescription:
+        return AgentDescription(name="reader", kinds=["job"], environments=["python"], schemes=["file"])
+
+    @hookimpl
+    def agent_submit(self, workload: Workload) -> WorkloadStatus:
+        top = workload.inputs[0].location.uri.removeprefix("file://")
+        read = [Path(at, name).read_text() for at, _, names in os.walk(top, followlinks=True) for name in names]
+        return WorkloadStatus(name=workload.name, state="succeeded", log_tail=read)
+
+
+def _handings(facts: dict[str, object]) -> list[tuple[str, str]]:
+    """How the hostile extension hands out which files."""
+    return [("harmless", ""), *(
+        (how, str(facts.get(name, name))) for how in ("link", "swapped folder", "swapped file", "permission")
+        for name in ("PRIVATE", "KEY", "DATABASE", "/etc/shadow"))]
+
+
+def _handed(host: PluginHost, home: Path) -> dict[str, str]:
+    """What a workload of the server's own read of what the hostile extension hands out, or why it did not."""
+    host.add(Component(id="reader", extension="built-in", version="1", digest="", family="agent", name="reader",
+                       plugin="playground:Reader", hosting="in-process", config={}, state_dir=home / "state/built-in"))
+    runnable, told = RunnableDescriptor(name="r", kind="custom", command=["true"]), {}
+    for name, pair in host.info("hostile").component.config["handed"].items():
+        ref = ArtifactRef(kind="model", project="p", name=name)
+        try:
+            location = host.store("hostile").locate(ref, ["file"])
+            host.store("hostile").ui_url(ref)
+            given = WorkloadInput(name="set", kind="model", location=location)
+            said = host.agent("reader").submit(Workload(name=name, runnable=runnable, inputs=[given])).log_tail
+            told[" ".join(pair)] = f"read: {said}"
+        except PluginError as error:
+            told[" ".join(pair)] = f"{type(error).__name__}: {error}"
+    return told
 
 
 def _old_memory() -> int:
