@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 MAX_LOST = 3
 #: Longest pause before another attempt, in seconds.
 MAX_RETRY_PAUSE = 300.0
+#: Begins the phase of a step whose agent has been asked to end it, and has not.
+CANCELLING = "cancelling: "
 #: Phases of one attempt that are told to who follows a change; later ones only show at the step. And attempts counted.
 MOST_PHASES, MOST_COUNTED = 200, 10_000
 #: Reasons of an agent that say nothing about the workload itself.
@@ -56,6 +58,8 @@ class Completion:
 
     def note_phase(self, step: Step, run: Run, status: WorkloadStatus) -> None:
         """Record what a running workload is doing now."""
+        if run.cancel_requested and step.phase.startswith(CANCELLING):
+            return  # what is said about its end counts more
         self.note(step, run, status.phase or status.state, warnings=list(status.warnings))
 
     def note(self, step: Step, run: Run, phase: str, **values: Any) -> None:
@@ -102,7 +106,7 @@ class Completion:
                 text = f"{status.message or status.reason}; starting attempt {attempt}"
             else:
                 moved = tx.steps.change(
-                    step.id, _LIVE, step.attempt, state=state, ended_at=status.ended_at or time.time(), **facts
+                    step.id, _LIVE, step.attempt, state=state, ended_at=_end(step, status), **facts
                 )
                 text = f"{state}: {status.message or status.reason or status.state}"
             if moved:
@@ -179,7 +183,7 @@ class Completion:
             [StepState.COMPLETING],
             step.attempt,
             state=StepState.SUCCEEDED,
-            ended_at=status.ended_at or now,
+            ended_at=_end(step, status),
             exit_code=status.exit_code,
             **_measured(status),
             phase="",
@@ -190,8 +194,9 @@ class Completion:
         )
         if not moved:
             return
-        seconds = (status.ended_at or now) - (status.started_at or status.ended_at or now)
-        tell(tx, run, step, f"succeeded in {seconds:.1f} s", state="succeeded")
+        end = _end(step, status)
+        start = max(step.started_at or 0.0, status.started_at or 0.0) or end
+        tell(tx, run, step, f"succeeded in {max(0.0, end - start):.1f} s", state="succeeded")
         out = []
         for output, new in taken:
             if new is None:
@@ -210,6 +215,13 @@ def _measured(status: WorkloadStatus) -> dict[str, Any]:
     wild = sorted({f"{m.key} is {m.value}" for m in status.metrics if not math.isfinite(m.value)})
     warnings = [*status.warnings, *(f"the metric {text}: left out" for text in wild)]
     return {"warnings": warnings, "metrics": [m.model_dump() for m in status.metrics if math.isfinite(m.value)]}
+
+
+def _end(step: Step, status: WorkloadStatus) -> float:
+    """When an attempt ended: as its agent says, unless that was before it started or is still to come."""
+    now = time.time()
+    end = now if status.ended_at is None else status.ended_at
+    return min(max(end, step.started_at or end), now) if step.started_at is None or step.started_at <= now else end
 
 
 def new_version(descriptor: ArtifactDescriptor, store: str = "") -> NewVersion:

@@ -13,7 +13,7 @@ from fuseml_core.domain.errors import FusemlError
 from fuseml_core.domain.records import FINAL_STEP_STATES, Instance, InstanceState, Step, StepState
 from fuseml_core.engine.asking import Asking, Reaction
 from fuseml_core.engine.comparing import Comparison, title
-from fuseml_core.engine.completion import Completion, interruption
+from fuseml_core.engine.completion import CANCELLING, Completion, interruption
 from fuseml_core.engine.ending import ENDED, Ending, end_all
 from fuseml_core.engine.hearing import Hearing
 from fuseml_core.engine.patience import Patience
@@ -248,13 +248,13 @@ class Reconciler:
         try:
             status = self._components.agent(agent).cancel(workload, CANCEL_GRACE)
         except (FusemlError, PluginError) as error:
-            return partial(self._say, workload, f"cancelling: {title(agent)} does not end it: {error.message}")
+            return partial(self._say, workload, f"{CANCELLING}{title(agent)} does not end it: {error.message}")
         if status.name != workload:
-            return partial(self._say, workload, f"cancelling: {title(agent)} answers about another workload")
+            return partial(self._say, workload, f"{CANCELLING}{title(agent)} answers about another workload")
         if status.state == "unknown":
             status = status.model_copy(update={"state": "cancelled", "message": f"{title(agent)} does not know it"})
         if status.state not in FINAL_STATES:
-            return partial(self._say, workload, f"cancelling: {title(agent)} has not ended it yet")
+            return partial(self._say, workload, f"{CANCELLING}{title(agent)} has not ended it yet")
         return partial(self._take_safely, agent, status)
 
     def _title(self, workload: str) -> str:

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from structlog.testing import capture_logs
 
+from fuseml_core.adapters.sql.database import open_database
+from fuseml_core.adapters.sql.migration import migrate
+
 TREE = {"MLproject": "m1", "train.py": "t1"}
+
+
+@pytest.fixture
+def database(tmp_path):
+    """SQLite alone: the errors are made by the test."""
+    engine = open_database(f"sqlite:///{tmp_path}/fuseml.db")
+    migrate(engine)
+    yield engine
+    engine.dispose()
 
 
 def state_of(workshop, pipeline):
