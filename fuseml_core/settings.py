@@ -165,14 +165,15 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def _runtime_dir(env: Mapping[str, str], home: Path) -> Path:
-    """A short private directory for sockets: they must fit the limit even when FUSEML_HOME does not."""
+    """A short private directory for sockets: they must fit the limit even when FUSEML_HOME does not. Without links."""
     tag = hashlib.sha256(str(home).encode()).hexdigest()[:8]
     base = env.get("XDG_RUNTIME_DIR", "")
     if base and Path(base).is_dir() and os.access(base, os.W_OK):
-        candidate = Path(base) / "fuseml" / tag
+        candidate = Path(base).resolve() / "fuseml" / tag
         if len(str(candidate)) + 24 <= SOCKET_PATH_LIMIT:
             return candidate
-    return Path(tempfile.gettempdir() if len(tempfile.gettempdir()) < 40 else "/tmp") / f"fuseml-{os.getuid()}" / tag  # noqa: S108
+    temporary = os.path.realpath(tempfile.gettempdir())
+    return Path(temporary if len(temporary) < 40 else "/tmp").resolve() / f"fuseml-{os.getuid()}" / tag  # noqa: S108
 
 
 def _users(env: Mapping[str, str]) -> tuple[int, int] | None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
+import stat
+import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
 
 import h11
 
@@ -180,7 +185,34 @@ class Pool:
 
 async def _connect(endpoint: Endpoint) -> Connection:
     if endpoint.path:
-        reader, writer = await asyncio.open_unix_connection(endpoint.path, limit=2 * READ_SIZE)
+        with _without_links(endpoint.path) as path:
+            reader, writer = await asyncio.open_unix_connection(path, limit=2 * READ_SIZE)
     else:
         reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, limit=2 * READ_SIZE)
     return Connection(endpoint, reader, writer)
+
+
+@contextlib.contextmanager
+def _without_links(path: str) -> Iterator[str]:
+    """A path to the very socket that lies there, as long as this is open.
+
+    An agent that is confined could put a link where its socket was, to that of the control process. The host has
+    looked at the path and written it without links.
+
+    Raises:
+        OSError: There is no socket, or a link on the way.
+    """
+    if sys.platform != "linux":
+        yield path
+        return
+    held = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        for name in Path(path).parts[1:]:
+            inner = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held)
+            os.close(held)
+            held = inner
+        if not stat.S_ISSOCK(os.fstat(held).st_mode):
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "is no socket", path)
+        yield f"/proc/self/fd/{held}"
+    finally:
+        os.close(held)

@@ -19,6 +19,8 @@ from fuseml_core.host import handshake
 from fuseml_core.host.backoff import RestartPolicy
 from fuseml_core.host.components import Component, ComponentInfo, State
 from fuseml_core.host.endpoints import Endpoint, endpoint
+from fuseml_core.host.grounds import Grounds
+from fuseml_core.host.handover import Handover
 from fuseml_core.host.proxy import make_proxy
 from fuseml_core.host.transport import Answer, ConnectionPool, Lost, Unsent
 from fuseml_sdk import calls, loading, problems
@@ -47,11 +49,13 @@ class AddressHosting:
         ca_bundle: File with the certificate authorities for `https:`; empty takes those of the system.
         policy: When an endpoint that was away is tried again.
         answer_timeout: Seconds for its first answer.
+        grounds: Say which files are the server's and other components'; None: there are none.
     """
 
     def __init__(self, component: Component, *, ca_bundle: str = "", policy: RestartPolicy | None = None,
-                 answer_timeout: float = ANSWER_TIMEOUT) -> None:
+                 answer_timeout: float = ANSWER_TIMEOUT, grounds: Grounds | None = None) -> None:
         self.component = component
+        self._handover = Handover(component, grounds or Grounds())
         self._ca_bundle = ca_bundle
         self._policy = policy or RestartPolicy(first=0.25, threshold=6, pause=5.0)
         self._answer_timeout = answer_timeout
@@ -75,7 +79,8 @@ class AddressHosting:
         """
         manager = self._connected(call)
         with calls.serving(call):
-            return loading.call(manager, operation.hook, arguments)
+            result = loading.call(manager, operation.hook, arguments)
+        return self._handover.check(operation.hook, result)
 
     def info(self) -> ComponentInfo:
         """The state as the last call found it: nobody is asked for it."""

@@ -50,6 +50,14 @@ class Grounds:
                                  *(root for _, root in self._granted(component)))
         return any(real.is_relative_to(os.path.realpath(root)) for root in roots)
 
+    def shields(self, component: Component, path: Path) -> bool:
+        """Whether a path is of the server or of another component."""
+        real = Path(os.path.realpath(path))
+        if real.is_relative_to(os.path.realpath(component.state_dir)):
+            return False
+        return self.root_of(path) is not None or any(
+            real.is_relative_to(os.path.realpath(mine)) for mine in self._protected)
+
     def _roots(self, place: Path) -> list[Path]:
         found = sorted(self._claimed)
         if self._states is not None:

@@ -92,6 +92,8 @@ class Handover:
     def check(self, hook: str, result: Any) -> Any:
         """Refuse files that a component hands out and may not read itself: the server would read them in its place.
 
+        What somebody else runs reads what it likes, if it is on this machine at all; but nothing of the server's.
+
         Args:
             hook: Which hook.
             result: Its result.
@@ -108,10 +110,15 @@ class Handover:
         path = Path(uri.removeprefix(_SOCKET)) if uri.startswith(_SOCKET) else _local(uri)
         if path is None:
             return uri
+        real = os.path.realpath(path)
+        if self.component.hosting == "address":
+            if self.grounds.shields(self.component, path):
+                raise Permanent(f"{self.component.title} hands out {path}, which is the server's own",
+                                hint="Let it put what it hands out into a folder of its own.")
+            return f"{_SOCKET}{real}" if uri.startswith(_SOCKET) else uri
         if not self.grounds.owns(self.component, path):
             raise Permanent(f"{self.component.title} hands out {path}, which is not its own", hint="A component may "
                             "hand out files below its state folder, and those that it has a permission for.")
-        real = os.path.realpath(path)
         if real == str(path):
             return uri
         return f"{_SOCKET}{real}" if uri.startswith(_SOCKET) else _at(uri, Path(real))

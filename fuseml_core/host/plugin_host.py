@@ -316,7 +316,8 @@ class PluginHost:
         if component.hosting == "in-process":
             return InProcessHosting(component, grounds=self.isolation.grounds)
         if component.hosting == "address":
-            return AddressHosting(component, ca_bundle=self._environ.get("FUSEML_CA_BUNDLE", ""))
+            return AddressHosting(component, ca_bundle=self._environ.get("FUSEML_CA_BUNDLE", ""),
+                                  grounds=self.isolation.grounds)
         return SubprocessHosting(component, runtime_dir=self._runtime_dir, environ=self._environ,
                                  isolation=self.isolation, log=self.log_of(component))
 

@@ -184,3 +184,13 @@ def test_r133_what_is_checked_is_what_is_read_later(host, hostile, tmp_path):
     said = attempt(host.store(location.id).locate, REF, ["file"])
     assert "which is not its own" in str(said) or f"/proc/{pid}" not in said.uri
     assert os.path.exists(f"/proc/{pid}/cwd")
+
+
+def test_r133_what_somebody_else_runs_hands_out_no_file_of_the_server(host, hostile, component, victim, tmp_path):
+    other = hostile("store").state_dir / "private"
+    for number, (at, refused) in enumerate([(other, True), (victim, False)]):
+        made = component("store", "address", plugin="handing_extension:store",
+                         config={"at": str(at), "target": ""}, identifier=f"address-{number}")
+        host.add(made)
+        said = attempt(host.store(made.id).locate, REF, ["file"])
+        assert ("which is the server's own" in str(said)) is refused

@@ -111,6 +111,20 @@ def test_a_request_that_kills_its_service_is_tried_once_more_and_then_told(data)
     assert (status, problem["code"]) == (503, "unavailable")
 
 
+def test_r133_no_link_in_the_place_of_a_socket_leads_to_the_control_process(data):
+    """An agent has told the address of its service, and changes what lies there afterwards."""
+    service = data.service()
+    path = Path(service.endpoint.removeprefix("unix:"))
+    data.route(a=service)
+    assert data.json("POST", "/serve/p/a/x", b"{}")[0] == 200
+    other = data.service()
+    path.with_name("link.sock").symlink_to(other.endpoint.removeprefix("unix:"))
+    other.endpoint = f"unix:{path.with_name('link.sock')}"
+    data.route(a=other)
+    status, problem = data.json("POST", "/serve/p/a/x", b"{}")
+    assert (status, problem["code"]) == (503, "unavailable")
+
+
 def test_a_client_that_leaves_frees_the_service(data):
     service = data.service()
     data.route(a=service)
