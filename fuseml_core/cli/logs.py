@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fuseml_core.domain.errors import NotFound
+from fuseml_core.domain.errors import Failed, NotFound
 
 if TYPE_CHECKING:
     from fuseml_core.cli.client import Client
@@ -59,9 +59,12 @@ def print_growing(client: Client, path: tuple[str, ...], query: Mapping[str, Any
         path: Segments of the log's path.
         query: Further query fields.
         following: Wait for more until the server says that it is complete.
+
+    Raises:
+        Failed: The log repeats itself.
     """
     cursor: Any = None
-    wrote = False
+    wrote, known = False, set[tuple[Any, Any, int]]()
     while True:
         page = client.get(*path, query={**query, "cursor": cursor}, patience=60.0)
         text = page.get("text") or ""
@@ -74,6 +77,11 @@ def print_growing(client: Client, path: tuple[str, ...], query: Mapping[str, Any
             if not wrote:
                 click.echo("Nothing has been written.", err=True)
             return
+        cursor = page["cursor"]
+        piece = (cursor, page.get("instance"), hash(text))
         if not text:
             time.sleep(PAUSE)
-        cursor = page["cursor"]
+        elif piece in known:
+            raise Failed("The log goes back to where it was: its agent repeats it without end.",
+                         hint="What is above is all that it gives; tell the author of the agent.")
+        known.add(piece)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fuseml_core.host.reports import bounded
+from fuseml_core.host.reports import bounded, bounded_chunk
 from fuseml_sdk.types import (
     AgentDescription,
     ArtifactDescriptor,
@@ -139,7 +139,7 @@ class AgentFacade(Facade):
     def logs(self, name: str, cursor: str, limit: int, *, timeout: float | None = None) -> LogChunk:
         """A piece of a workload's output."""
         result: LogChunk = self._call("agent_logs", {"name": name, "cursor": cursor, "limit": limit}, timeout)
-        return result
+        return bounded_chunk(result, cursor, limit)
 
     def cancel(self, name: str, grace: float, *, timeout: float | None = None) -> WorkloadStatus:
         """Stop a workload: ask, then force after `grace` seconds."""

@@ -19,6 +19,8 @@ MAX_WAIT = 30.0
 POLL = 0.1
 #: Lines of a change that one answer has; `more` says that others wait.
 MAX_EVENTS = 500
+#: Seconds after the end of a step in which its log may still grow, whatever its agent says.
+LATE_LOG = 30.0
 _NAME = re.compile(r"^([^/]+)/([1-9]\d*)$")
 
 
@@ -124,7 +126,9 @@ class Runs:
             chunk = self._components.agent(step.agent).logs(step.workload, "" if cursor == "0" else cursor, limit)
         except WorkloadGone:
             return "", "0", ended
-        return chunk.text, chunk.cursor, chunk.complete and ended
+        # An agent may never say that a log is complete: who follows it waits a while for what comes late.
+        late = step.ended_at is not None and not chunk.text and time.time() - step.ended_at > LATE_LOG
+        return chunk.text, chunk.cursor, ended and (chunk.complete or late)
 
     def change(self, change: str, after: int, wait: float) -> dict[str, Any]:
         """What happened in a change after a sequence number, waiting for news if there is none.

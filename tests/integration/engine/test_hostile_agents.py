@@ -14,7 +14,7 @@ from fuseml_core.engine import comparing
 from fuseml_core.engine import reconciler as reconciler_module
 from fuseml_core.engine.hearing import LONGEST_CURSOR, MOST_WAITING
 from fuseml_sdk.errors import Internal
-from fuseml_sdk.types import AgentDescription, WorkloadEvents, WorkloadStatus
+from fuseml_sdk.types import AgentDescription, LogChunk, WorkloadEvents, WorkloadStatus
 
 TREE = {"MLproject": "m1", "train.py": "t1"}
 
@@ -50,6 +50,10 @@ class Scripted:
 
     def __getattr__(self, name):
         return getattr(self.inner, name)
+
+    def events(self, cursor, wait):
+        """Says nothing by itself, so that what a test sees comes from what it lets it answer."""
+        return WorkloadEvents(cursor=cursor)
 
     def describe(self):
         return AgentDescription(name="bad", kinds=["job"], environments=["python"], schemes=["file"],
@@ -251,6 +255,15 @@ def test_a_workload_that_its_agent_does_not_end_is_cancelled_all_the_same_after_
     workshop.turn(2)
     assert workshop.runs.get("p", "words", 1)["state"] == "cancelled"
     assert "it may go on" in step_of(workshop)["message"]
+
+
+def test_a_log_that_is_never_complete_ends_a_while_after_its_step(workshop, bad, monkeypatch):
+    bad.logs = lambda name, cursor, limit: LogChunk(text="", cursor="1", complete=False)
+    bad.inner.states[bad.job] = WorkloadStatus(name=bad.job, state="failed")
+    workshop.turn(3)
+    assert not workshop.runs.logs("p", "words", 1, "train", "0:1", 100)["complete"]
+    monkeypatch.setattr("fuseml_core.service.runs.LATE_LOG", 0.0)
+    assert workshop.runs.logs("p", "words", 1, "train", "0:1", 100)["complete"]
 
 
 # -- outputs -------------------------------------------------------------------------------------------------------
