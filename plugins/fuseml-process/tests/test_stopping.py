@@ -15,6 +15,7 @@ import pytest
 
 from fuseml_process.directories import WorkDirectory, write_json
 from fuseml_process.launching import make_directory, start_supervisor
+from fuseml_sdk.errors import NotReady
 
 STUBBORN = """
 import os, signal, subprocess, sys, time
@@ -142,6 +143,24 @@ def test_a_submission_that_was_cut_off_is_taken_up(bench: Any) -> None:
     third = bench.workload("print('never')")
     make_directory(third, bench.plugin.agent._configuration)
     assert bench.plugin.agent_cancel(third.name, 1).state == "cancelled"
+
+
+def test_jobs_whose_supervisors_died_at_once_do_not_keep_others_out_for_ever(bench: Any) -> None:
+    cut_off, old = [bench.workload("print('once')") for _ in range(8)], time.time() - 60  # as many jobs as may run
+    for workload in cut_off:
+        make_directory(workload, bench.plugin.agent._configuration)
+        os.utime(bench.root / workload.name / "workload.json", (old, old))
+    bench.start()
+    waiting, end = bench.workload("print('at last')"), time.monotonic() + 60
+    while True:  # nobody asks how the others are
+        try:
+            bench.plugin.agent_submit(waiting)
+            break
+        except NotReady:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    assert bench.until(waiting.name).state == "succeeded"
+    assert [bench.until(each.name).state for each in cut_off] == ["succeeded"] * 8
 
 
 SERVER = """

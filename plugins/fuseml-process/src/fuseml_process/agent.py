@@ -36,7 +36,8 @@ class ProcessAgent:
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
-        self._admission = threading.Lock()
+        # Who asks for room may be the one who finds that a supervisor has to be started again.
+        self._admission = threading.RLock()
         self._started: dict[str, float] = {}
         self._final: dict[str, WorkloadStatus] = {}
         self._workloads: dict[str, Workload] = {}
