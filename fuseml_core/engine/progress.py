@@ -45,6 +45,8 @@ PrepareService = Callable[[Transaction, Run, Step, Bound, dict[str, Any]], None]
 RETRY_AFTER = 0.5
 #: After so many refusals an agent is left alone until the next look: 1 000 queued runs must not ask it one by one.
 MAX_REFUSALS = 8
+#: Seconds after which an agent that could not take a workload counts as slow.
+SLOW = 2.0
 #: Longest time that a step is told to wait before it is tried again, in seconds.
 MAX_PAUSE = 300.0
 
@@ -58,6 +60,8 @@ class Progress:
         self._prepare_service = prepare_service
         #: How often each agent had no room since the last look at everything.
         self._refusals: Counter[str] = Counter()
+        #: Until when, by the monotonic clock, an agent is left alone that took long to say that it cannot.
+        self._slow: dict[str, float] = {}
 
     def advance(self, setbacks: Setbacks) -> bool:
         """Do what can be done now, leaving alone runs that rest after an error; returns whether anything changed."""
@@ -94,7 +98,8 @@ class Progress:
     def _is_due(self, step: Step) -> bool:
         # A clock that was set back must not hold a step for longer than it was told to wait.
         waits = 0 < step.not_before - time.time() <= MAX_PAUSE
-        return not waits and self._refusals[step.agent] < MAX_REFUSALS
+        rests = time.monotonic() < self._slow.get(step.agent, 0.0)
+        return not waits and not rests and self._refusals[step.agent] < MAX_REFUSALS
 
     def _admit(self, run: Run, pipeline: Pipeline, steps: dict[str, Step], step: Step) -> bool:
         verdict, reason = decide(run, pipeline.spec, steps, step)
@@ -219,7 +224,7 @@ class Progress:
         return moved
 
     def _start(self, run: Run, pipeline: Pipeline, step: Step) -> bool:
-        spec = pipeline.spec["steps"][step.name]
+        spec, began = pipeline.spec["steps"][step.name], time.monotonic()
         try:
             with self._ledger.read() as tx:
                 bound = bind(tx, pipeline, run, step.name)
@@ -233,6 +238,9 @@ class Progress:
             agent.submit(workload)
         except (NotReady, PluginError) as error:
             if error.retryable:
+                took = time.monotonic() - began
+                if took > SLOW:  # one that hangs has at most a third of the time of the loop
+                    self._slow[step.agent] = time.monotonic() + 2 * took
                 return self._postpone(run, step, str(error))
             return self._finish(run, step, StepState.FAILED, str(error), reason="Refused")
         except FusemlError as error:
