@@ -30,7 +30,8 @@ class _Hostile:
             (folder / "data").write_text(self.config.get("text", "harmless"))
             if how := self.config.get("plant"):
                 _planted(how, folder, self.config["target"])
-        return Location(uri=f"{self.config.get('scheme', 'file')}://{self.config.get('at') or folder}")
+        place = self.config.get("at", str(folder)).replace("{pid}", str(os.getpid()))
+        return Location(uri=f"{self.config.get('scheme', 'file')}://{place}")
 
     @hookimpl
     def fuseml_health(self):
