@@ -126,21 +126,22 @@ class Handover:
     @contextlib.contextmanager
     def _source_of(self, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
         request = arguments.get("request")
-        if not isinstance(request, RegisterRequest) or request.source is None:
+        given = request.source if isinstance(request, RegisterRequest) else None
+        if not isinstance(request, RegisterRequest) or given is None:
             yield arguments
             return
-        path = _local(request.source.uri)
-        if path is not None and self._by_others(path) is not None:
+        path = _local(given.uri)
+        if path is not None and self._by_others(path) and not self.grounds.owns(self.component, path):
             # Digests that a confined agent tells are not believed: others would get its contents under theirs.
             request = request.model_copy(update={"files": None})
-        source = self._foreign(request.source.uri) if request.source else None
-        if source is None or request.source is None:
+        source = self._foreign(given.uri)
+        if source is None:
             yield {**arguments, "request": request}
             return
         incoming = HostFolders(self.component.state_dir).incoming / secrets.token_hex(8)
         self._put({source: source.name}, incoming, _link_or_copy)
         try:
-            location = request.source.model_copy(update={"uri": f"file://{quote(str(incoming / source.name))}"})
+            location = given.model_copy(update={"uri": f"file://{quote(str(incoming / source.name))}"})
             yield {**arguments, "request": request.model_copy(update={"source": location})}
         finally:
             shutil.rmtree(incoming, ignore_errors=True)

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,15 @@ def test_r133_an_agent_gets_no_contents_by_telling_their_digest(host, hostile, f
     nowhere = status.outputs[0].location.model_copy(update={"uri": f"{status.outputs[0].location.uri}-missing"})
     with pytest.raises(errors.NotFound):
         files.register(request(status).model_copy(update={"source": nowhere}))
+
+
+def test_r133_a_store_is_told_the_digests_of_what_its_own_extension_made(host, hostile):
+    agent = hostile("agent", claims=[{"path": "data", "size": 8, "digest": "sha256:" + "1" * 64}])
+    status, = host.agent(agent.id).status(["w"])
+    same = replace(hostile("store"), id="same", state_dir=agent.state_dir)
+    host.add(same)
+    for store, files in ((same, 1), (hostile("store"), 0)):
+        assert host.store(store.id).register(request(status)).metadata == {"files": files}
 
 
 @pytest.mark.parametrize("how", ["value", "endpoint"])

@@ -82,6 +82,12 @@ class Store(_Hostile):
         return StoreDescription(name="hostile", kinds=["dataset"], schemes=["file"], capabilities=[])
 
     @hookimpl
+    def store_register(self, request):
+        told = request.files or []
+        return ArtifactDescriptor(kind=request.kind, project=request.project, name=request.name,
+                                  digest="sha256:" + "0" * 64, location="", metadata={"files": len(told)})
+
+    @hookimpl
     def store_get(self, ref):
         return ArtifactDescriptor(kind="dataset", project="p", name="n", digest="sha256:" + "0" * 64,
                                   location=self.made().uri)
