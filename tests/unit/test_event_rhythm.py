@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from fuseml_core.engine.rhythm import LONGEST, QUICK, Rhythm
+from fuseml_core.engine.rhythm import BURST, LONGEST, QUICK, Rhythm
 from fuseml_sdk.types import AgentDescription
 
 
@@ -48,3 +48,21 @@ def test_who_neither_waits_nor_has_news_does_not_keep_the_server_busy(monkeypatc
     rhythm = Rhythm(Agent(None))
     rhythm.begin()
     assert rhythm.pause(news=False) == QUICK
+
+
+def test_news_that_never_end_come_no_faster_than_a_few_times_a_second_after_a_burst(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("fuseml_core.engine.rhythm.time.monotonic", lambda: now[0])
+    rhythm = Rhythm(Agent(None))
+
+    def pauses(times):
+        for _ in range(times):
+            rhythm.begin()
+            yield rhythm.pause(news=True)
+
+    assert list(pauses(BURST)) == [0.0] * BURST
+    assert list(pauses(3)) == [QUICK] * 3
+    rhythm.begin()
+    now[0] += 1.0
+    assert rhythm.pause(news=True) == 0.0
+    assert list(pauses(1)) == [0.0], "an answer that took its time ends the burst"
