@@ -39,7 +39,29 @@ class Stream(Protocol):
 Connect = Callable[[float | None], Stream]
 
 
-class TcpStream:
+class _SocketStream:
+    """What all kinds have in common."""
+
+    _socket: socket.socket
+
+    def is_quiet(self) -> bool:
+        """See :class:`Stream`."""
+        watched = select.poll()
+        watched.register(self._socket, select.POLLIN)
+        return not watched.poll(0)
+
+    def hang_up(self) -> None:
+        """See :class:`Stream`."""
+        # Shut down and not closed: another thread may be waiting on this descriptor, and must wake up.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """See :class:`Stream`."""
+        self._socket.close()
+
+
+class TcpStream(_SocketStream):
     """Over a TCP connection, with or without TLS.
 
     Args:
@@ -59,7 +81,7 @@ class TcpStream:
         except BaseException:
             connection.close()
             raise
-        self._socket: socket.socket = connection.sock
+        self._socket = connection.sock
 
     def send(self, data: bytes, seconds: float | None) -> None:
         """See :class:`Stream`."""
@@ -71,20 +93,8 @@ class TcpStream:
         self._socket.settimeout(seconds)
         return self._socket.recv(size)
 
-    def is_quiet(self) -> bool:
-        """See :class:`Stream`."""
-        return _is_quiet(self._socket)
 
-    def hang_up(self) -> None:
-        """See :class:`Stream`."""
-        _shut_down(self._socket)
-
-    def close(self) -> None:
-        """See :class:`Stream`."""
-        self._socket.close()
-
-
-class UnixStream:
+class UnixStream(_SocketStream):
     """Over a Unix socket, with the operating system keeping the time.
 
     With a timeout of its own, Python asks the operating system five times for one answer, and hands the interpreter to
@@ -137,33 +147,9 @@ class UnixStream:
                     raise TimeoutError from None
                 self._set_limit(left)
 
-    def is_quiet(self) -> bool:
-        """See :class:`Stream`."""
-        return _is_quiet(self._socket)
-
-    def hang_up(self) -> None:
-        """See :class:`Stream`."""
-        _shut_down(self._socket)
-
-    def close(self) -> None:
-        """See :class:`Stream`."""
-        self._socket.close()
-
     def _set_limit(self, seconds: float) -> None:
         """Have the operating system end a wait after so many seconds; 0 for never, as socket(7) says."""
         self._limit = seconds
         microseconds = max(1000, int(seconds * 1e6)) if seconds else 0
         limit = struct.pack("@ll", *divmod(microseconds, 1_000_000))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-
-
-def _is_quiet(connection: socket.socket) -> bool:
-    watched = select.poll()
-    watched.register(connection, select.POLLIN)
-    return not watched.poll(0)
-
-
-def _shut_down(connection: socket.socket) -> None:
-    # Shut down and not closed: another thread may be waiting on this descriptor, and must wake up.
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
