@@ -60,9 +60,10 @@ def test_methods_call_their_own_hook_with_all_arguments(hook):
     seen = []
     status = WorkloadStatus(name="x", state="running")
     answers = {WorkloadStatus: status, list[WorkloadStatus]: [status],
-               WorkloadEvents: WorkloadEvents(statuses=[status], cursor="")}
+               WorkloadEvents: WorkloadEvents(statuses=[status], cursor=""),
+               LogChunk: LogChunk(text="", cursor="", complete=True)}
     facade = FACADES[operation.family](lambda *sent: seen.append(sent) or answers.get(operation.result))
-    values = {parameter.name: object() for parameter in operation.parameters}
+    values = {parameter.name: 7 if parameter.name == "limit" else object() for parameter in operation.parameters}
     getattr(facade, hook.partition("_")[2])(**values, timeout=1.5)
     assert seen == [(hook, values, 1.5)]
 
