@@ -40,6 +40,7 @@ from fuseml_core.engine.reconciler import Reconciler
 from fuseml_core.engine.serving import Serving
 from fuseml_core.engine.watcher import StoreWatcher
 from fuseml_core.host import PluginHost, discover, first_party
+from fuseml_core.host.folders import HostFolders
 from fuseml_core.host.groups import ControlGroups
 from fuseml_core.host.isolation import Isolation
 from fuseml_core.host.limits import Limits
@@ -251,7 +252,9 @@ def built_in(settings: Settings) -> list[Any]:
     index = IndexSettings(index_url=settings.index_url, proxy=settings.proxy, ca_bundle=settings.ca_bundle,
                           offline=settings.offline, find_links=str(settings.path("wheels")))
     configs: dict[str, dict[str, Any]] = {
-        "files": {"root": str(settings.path("artifacts")), "take_over": [str(settings.path("work"))]},
+        # Where the process agent puts outputs, and where copies of those of other agents appear.
+        "files": {"root": str(settings.path("artifacts")), "take_over": [
+            str(settings.path("work")), str(HostFolders(settings.path("state", "fuseml-files")).incoming)]},
         "git": {"root": str(settings.path("git")), "base_url": base_url(settings)},
         "oci": {"registry": _registry(settings), "cache": str(settings.path("cache", "runnables"))},
         "process": {

@@ -57,7 +57,9 @@ def built_in(host, tmp_path, example_importable):
 
 @pytest.fixture
 def files(built_in, host, tmp_path):
-    return host.store(built_in("store", "fuseml_files.plugin:plugin", root=str(tmp_path / "artifacts")).id)
+    incoming = HostFolders(tmp_path / "built-in" / "store").incoming
+    return host.store(built_in("store", "fuseml_files.plugin:plugin", root=str(tmp_path / "artifacts"),
+                               take_over=[str(incoming)]).id)
 
 
 def given(location):
@@ -220,6 +222,16 @@ def test_r133_an_agent_gets_no_contents_by_telling_their_digest(host, hostile, f
     nowhere = status.outputs[0].location.model_copy(update={"uri": f"{status.outputs[0].location.uri}-missing"})
     with pytest.raises(errors.NotFound):
         files.register(request(status).model_copy(update={"source": nowhere}))
+
+
+def test_r133_outputs_of_a_confined_agent_are_taken_over_by_one_copy(host, hostile, files, tmp_path):
+    made = hostile("agent")
+    status, = host.agent(made.id).status(["w"])
+    kept = Path(files.register(request(status)).location.removeprefix("file://"))
+    assert (kept / "data").read_text() == "harmless"
+    assert (made.state_dir / "handed" / "set" / "data").exists(), "it stays, so that a registration can be repeated"
+    assert (kept / "data").stat().st_nlink == 1
+    assert list(HostFolders(tmp_path / "built-in" / "store").incoming.iterdir()) == []
 
 
 def test_r133_a_store_is_told_the_digests_of_what_its_own_extension_made(host, hostile):
