@@ -28,5 +28,6 @@ async def answer_from_control(scope: Scope, receive: Receive, send: Send, proxy:
     query = bytes(scope["query_string"])
     target = bytes(scope["raw_path"]) + (b"?" + query if query else b"")
     hop = Hop(Endpoint(path=str(socket)), target, "", "control process", once=scope["method"] not in IDEMPOTENT,
-              hint="It is restarted by itself, or else by `fuseml server start`; `fuseml server logs` says why it stopped.")
+              hint="It is restarted by itself, or else by `fuseml server start`; `fuseml server logs` says why it "
+                   "stopped.")
     await proxy.forward(scope, receive, send, lambda: hop)
