@@ -110,7 +110,9 @@ class Ending:
         except (FusemlError, PluginError) as error:
             reasons.update(dict.fromkeys(names, error.message))
             return set(names)
-        return {status.name for status in statuses if status.state not in ENDED}
+        states = {status.name: status.state for status in statuses}
+        reasons.update((name, "its agent does not report it") for name in names if name not in states)
+        return {name for name in names if states.get(name) not in ENDED}
 
 
 def end_all(components: Components, agent: str, names: Iterable[str], grace: float) -> Reaction:

@@ -258,7 +258,8 @@ class Progress:
         """End a workload that the agent was given just before a crash, so that the step seems to wait still."""
         try:
             agent = self._components.agent(step.agent)
-            if agent.status([step.workload])[0].state not in {*FINAL_STATES, "unknown"}:
+            told = {status.name: status.state for status in agent.status([step.workload])}
+            if told.get(step.workload) not in {*FINAL_STATES, "unknown"}:
                 agent.cancel(step.workload, CANCEL_GRACE)
         except (FusemlError, PluginError) as error:
             log.warning("the agent does not say whether it has a workload", workload=step.workload, error=str(error))

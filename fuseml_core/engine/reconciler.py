@@ -105,11 +105,12 @@ class Reconciler:
         self._setbacks.attempt("stopping services", self._serving.stop_all)
         names += jobs if cancel_jobs else []
         told, left = Ending(self._components, CANCEL_GRACE, END_TIMEOUT).end(names)
+        # Before reports are taken in: a step that was interrupted has another workload then.
+        named = [{"name": self._title(each.workload), **asdict(each)} for each in left]
         agents = {workload: agent for agent, workload in names}
         for status in told:
             self._take_safely(agents.get(status.name, ""), status)
         self._compare(LONG_ANSWER_WAIT)
-        named = [{"name": self._title(each.workload), **asdict(each)} for each in left]
         for one in named:
             log.warning("a workload goes on without the server", what=one["name"], agent=one["agent"],
                         reason=one["reason"])

@@ -289,6 +289,25 @@ def test_a_log_that_is_never_complete_ends_a_while_after_its_step(workshop, bad,
     assert workshop.runs.logs("p", "words", 1, "train", "0:1", 100)["complete"]
 
 
+def test_a_queued_step_is_cancelled_whatever_its_agent_says_of_it(workshop, bad):
+    bad.inner.room = 0
+    workshop.push("app", {**TREE, "train.py": "t2"}, "2")
+    workshop.turn(2)
+    assert workshop.runs.get("p", "words", 2)["steps"][0]["state"] == "queued"
+    bad.status, bad.cancel = (lambda names: []), lambda name, grace: WorkloadStatus(name="other", state="running")
+    workshop.runs.cancel("p", "words", 2)
+    workshop.turn(2)
+    assert workshop.runs.get("p", "words", 2)["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("answer", [others, lambda names: []])
+def test_the_server_says_that_a_workload_which_is_not_reported_may_go_on_without_it(workshop, bad, monkeypatch, answer):
+    monkeypatch.setattr(reconciler_module, "END_TIMEOUT", 0.3)
+    bad.status = answer
+    left = workshop.engine.stop_workloads(cancel_jobs=True)
+    assert [(one["name"], one["reason"]) for one in left] == [("words/1 train", "its agent does not report it")]
+
+
 # -- outputs -------------------------------------------------------------------------------------------------------
 
 
