@@ -40,7 +40,7 @@ def crosses(hook: str, arguments: Mapping[str, Any]) -> bool:
     """Whether a call of a hook hands over anything, so that it must be made within :meth:`Handover.given`."""
     if hook == "store_register":
         request = arguments.get("request")
-        return isinstance(request, RegisterRequest) and request.source is not None
+        return not isinstance(request, RegisterRequest) or request.source is not None
     return hook in CROSSING
 
 

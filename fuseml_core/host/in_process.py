@@ -16,7 +16,7 @@ import pluggy
 from fuseml_core.host.backoff import RestartPolicy
 from fuseml_core.host.components import Component, ComponentInfo, State
 from fuseml_core.host.grounds import Grounds
-from fuseml_core.host.handover import CROSSING, Handover, crosses
+from fuseml_core.host.handover import Handover, crosses
 from fuseml_sdk import calls, loading, negotiation, problems
 from fuseml_sdk.contract import Operation, operations
 from fuseml_sdk.errors import Cancelled, NotReady, PluginError
@@ -77,7 +77,7 @@ class InProcessHosting:
 
     def quick(self, hook: str) -> Callable[..., Any] | None:
         """The way to call a hook on the caller's own thread, if it has shown to be quick."""
-        if self._strict or hook in CROSSING or not self._quickness.has(hook):
+        if self._strict or not self._quickness.has(hook):
             return None
         caller = getattr(self._manager.hook, hook) if self._manager is not None else None
         return caller if caller is not None and caller.get_hookimpls() else None

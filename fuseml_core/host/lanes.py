@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from fuseml_core.host.facades import default_timeout
 from fuseml_core.host.gate import Gate
+from fuseml_core.host.handover import CROSSING, crosses
 from fuseml_core.host.metrics import Series
 from fuseml_core.host.tracing import Trace, TracedCall
 from fuseml_sdk import problems
@@ -54,6 +55,7 @@ class Lane:
                  failed: Callable[[Exception], PluginError], retire: Callable[[], None]) -> None:
         self._operation = operation
         self._hook = operation.hook
+        self._may_cross = operation.hook in CROSSING
         self._caller = caller
         whole = all(parameter.required for parameter in operation.parameters)
         self._check = operation.arguments_adapter.validator.validate_python if whole else None
@@ -73,6 +75,8 @@ class Lane:
 
         What is written out here instead of being a function of its own is so because it is measured in nanoseconds.
         """
+        if self._may_cross and crosses(self._hook, arguments):
+            return NOT_HERE
         try:
             self._enter()
         except IndexError:
