@@ -17,6 +17,7 @@ from fuseml_core.host.copies import copy_strange
 from fuseml_core.host.folders import HostFolders
 from fuseml_sdk import errors
 from fuseml_sdk.contents import identify, scan
+from fuseml_sdk.quickness import IN_A_ROW
 from fuseml_sdk.types import ArtifactRef, Location, RegisterRequest, RunnableDescriptor, Workload, WorkloadInput
 
 CANARY = "canary of the victim"
@@ -107,6 +108,18 @@ def test_r133_a_workload_reads_what_was_handed_out_and_no_more(host, hostile, bu
     said = attempt(host.agent(reader.id).submit, given(location))
     assert "leads" in said
     assert [path for path in (HostFolders(reader.state_dir).root).rglob("*") if path.is_file()] == []
+
+
+def test_r133_a_store_of_the_server_that_has_shown_to_be_quick_is_handed_copies_all_the_same(host, hostile, built_in):
+    made = hostile("agent", plant="link")
+    store = host.store(built_in("store", "handing_extension:store", target="").id)
+    plain = RegisterRequest(kind="dataset", project="p", name="n", digest="sha256:" + "0" * 64)
+    for _ in range(3 * IN_A_ROW):
+        store.register(plain)
+    assert "store_register" in host._entries["built-in/store"].lanes
+    status, = host.agent(made.id).status(["w"])
+    with pytest.raises(errors.InvalidInput, match="leads out"):
+        store.register(request(status))
 
 
 @pytest.mark.parametrize(("plant", "said"), [
