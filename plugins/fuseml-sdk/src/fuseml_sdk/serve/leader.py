@@ -49,17 +49,14 @@ class Connection:
 class Turn:
     """What the leader is answering."""
 
-    __slots__ = ("began", "call", "connection", "path")
+    __slots__ = ("began", "call", "connection", "path", "replaced")
 
     def __init__(self, connection: Connection, path: str) -> None:
         self.connection = connection
         self.path = path
         self.began = time.monotonic()
         self.call: Call | None = None
-
-    def started(self, call: Call) -> None:
-        """Note the call, for the case that it takes long."""
-        self.call = call
+        self.replaced = False
 
 
 class Leader:
@@ -139,6 +136,7 @@ class Leader:
             self._missing = True
             self._selector.unregister(turn.connection.socket)
             self._hangups.watch(turn.connection.socket)
+            turn.replaced = True
             if turn.call is not None:
                 self._hangups.began(turn.connection.socket, turn.call)
 
@@ -195,7 +193,7 @@ class Leader:
             self._busy()
         keep = False
         try:
-            keep = self._exchange(connection, request, turn.started)
+            keep = self._exchange(connection, request, lambda call: self._started(turn, call))
         finally:
             with self._lock:
                 leads = self._turn is turn
@@ -208,6 +206,12 @@ class Leader:
             elif not leads:
                 self._work(connection, None)
         return leads
+
+    def _started(self, turn: Turn, call: Call) -> None:
+        """Note the call, for the case that it takes long, or has done so already."""
+        turn.call = call
+        if turn.replaced:
+            self._hangups.began(turn.connection.socket, call)
 
     # -- in the thread of a hook that is not quick -----------------------------------------------------------------
 
