@@ -53,6 +53,11 @@ class WorkDirectory:
         return self.path / "log"
 
     @property
+    def reserve(self) -> Path:
+        """Room on the disk that is kept for the last word about the workload."""
+        return self.path / "reserve"
+
+    @property
     def diagnostics(self) -> Path:
         """What the supervisor itself printed; normally empty."""
         return self.path / "shim.log"

@@ -94,6 +94,7 @@ class Life:
             self._finish("failed", reason=reason, message=f"{type(error).__name__}: {error}")
 
     def _phases(self) -> None:
+        self._status.reserve()
         self._enter("staging inputs", state="preparing")
         for name in ("inputs", "outputs", "info", "scratch", "tmp"):
             (self._directory.path / name).mkdir(exist_ok=True)
@@ -246,18 +247,7 @@ class Life:
             metrics, warnings = read_metrics(self._directory.metrics)
             self._warn(warnings)
         last = {"state": state, "metrics": metrics, "log_tail": self._journal.tail(), "endpoint": None, **fields}
-        try:
-            self._status.update(**last)
-        except OSError:
-            self._make_room()
-            self._status.update(**last)
-
-    def _make_room(self) -> None:
-        """The disk is full and the last word must be said: what nobody will ask for goes."""
-        import shutil
-
-        for name in ("scratch", "tmp", *(["outputs"] if self._status.values["state"] != "succeeded" else [])):
-            shutil.rmtree(self._directory.path / name, ignore_errors=True)
+        self._status.finish(**last)
 
     def _enter(self, phase: str, **changes: Any) -> None:
         self._status.update(phase=phase, **changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from typing import Any
@@ -9,8 +10,15 @@ from typing import Any
 from fuseml_process.directories import FINAL, WorkDirectory, write_json
 
 
+_RESERVE = 64 << 10
+_PATIENCE, _PAUSE = 300.0, 0.5
+
+
 class StatusFile:
     """Replaces `status.json` at each change and wakes the agent.
+
+    A status that cannot be written would let the work count as lost and be done again, so room for the last one is
+    reserved before the work begins.
 
     Args:
         directory: Of the workload.
@@ -32,6 +40,40 @@ class StatusFile:
             self.values["phase"] = ""
         write_json(self._directory.status, self.values, durable=final)
         wake(self._notify, self._directory.path.name)
+
+    def reserve(self) -> None:
+        """Take room for the final status from the disk, in blocks that were really written.
+
+        Raises:
+            OSError: There is not even that much.
+        """
+        with self._directory.reserve.open("wb", buffering=0) as file:
+            file.write(os.urandom(_RESERVE))  # file systems that compress keep no room for zeros
+
+    def finish(self, **changes: Any) -> None:
+        """Publish a final state, from the reserve if the disk is full; waits for room if somebody else took that.
+
+        Raises:
+            OSError: There was no room for five minutes.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self.update(**changes)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                if not self._released():
+                    time.sleep(_PAUSE)
+        self._released()
+
+    def _released(self) -> bool:
+        try:
+            self._directory.reserve.unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
 
 def wake(path: str, name: str) -> None:
