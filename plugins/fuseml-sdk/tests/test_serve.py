@@ -18,7 +18,7 @@ import pytest
 from fuseml_sdk import contract
 
 PLUGIN = '''
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, threading, time
 from fuseml_sdk import calls, hookimpl
 from fuseml_sdk.errors import NotFound, NotReady
 from fuseml_sdk.types import ArtifactDescriptor, Location, StoreDescription
@@ -56,6 +56,8 @@ class Store:
             sys.exit(3)
         if ref.name == "nothing":
             return None
+        if ref.name == "signal":
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         if ref.name.startswith("sleep"):
             time.sleep(float(ref.name[5:]))
         call = calls.current()
@@ -291,6 +293,13 @@ def test_sigterm_finishes_the_call_in_flight(served, client):
     assert answers[0][0] == 200
     assert served.process.wait(20) == 0
     idle.close()
+
+
+def test_sigterm_is_heard_whichever_thread_gets_it(served, client):
+    client.ask("GET", "/healthz")
+    time.sleep(0.5)  # Now the main thread waits without a limit.
+    assert client.get("signal")[0] == 200
+    assert served.process.wait(20) == 0
 
 
 def test_sigterm_waits_no_longer_than_the_drain(tmp_path):

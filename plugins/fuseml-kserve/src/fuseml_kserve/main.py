@@ -43,7 +43,8 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=listener.serve_forever, daemon=True).start()
     failed = threading.Event()
     threading.Thread(target=_load, args=(model, stop, failed), daemon=True).start()
-    stop.wait()
+    while not stop.wait(1.0):
+        pass  # A signal that came to another thread, or just before the wait, is heard now.
     listener.drain(0.0 if failed.is_set() else GRACE)
     return 1 if failed.is_set() else 0
 

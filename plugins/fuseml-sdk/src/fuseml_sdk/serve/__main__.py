@@ -66,6 +66,8 @@ def _serve(address: str, settings: configuration.Configuration, listener: socket
     server = Server(listener, traced(application.respond, os.environ.get(VARIABLE, "")))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
+    # The handler runs in this thread alone, but the signal may come to another, or just before this one waits.
+    signal.set_wakeup_fd(server.wake_descriptor, warn_on_full_buffer=False)
     server.run()
     done = server.drain(settings.drain_seconds)
     if done:

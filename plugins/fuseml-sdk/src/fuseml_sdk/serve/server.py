@@ -39,6 +39,11 @@ class Server:
         self._connections: set[Connection] = set()
         self._leader = Leader(respond, closed=self._forget, busy=self._wake)
 
+    @property
+    def wake_descriptor(self) -> int:
+        """Where a byte wakes the thread in :meth:`run`, so that it hears of a signal (signal.set_wakeup_fd)."""
+        return self._wake_write
+
     def stop(self) -> None:
         """End :meth:`run` soon; safe to call from a signal handler, and more than once."""
         self._stopping = self._leader.stopping = True
