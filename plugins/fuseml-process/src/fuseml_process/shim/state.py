@@ -9,7 +9,6 @@ from typing import Any
 
 from fuseml_process.directories import FINAL, WorkDirectory, write_json
 
-
 _RESERVE = 64 << 10
 _PATIENCE, _PAUSE = 300.0, 0.5
 
