@@ -34,6 +34,7 @@ from fuseml_core.adapters.sql.generations import SqlGenerations
 from fuseml_core.adapters.sql.ledger import SqlLedger
 from fuseml_core.adapters.sql.migration import migrate
 from fuseml_core.bootstrap_care import Parts, make_care, relocations
+from fuseml_core.engine.asking import Asking
 from fuseml_core.engine.completion import Completion
 from fuseml_core.engine.progress import Progress
 from fuseml_core.engine.reconciler import Reconciler
@@ -90,10 +91,12 @@ def bootstrap(settings: Settings) -> UseCases:
     resting, routes = Resting(SqlDisabled(database), safe_mode=settings.no_extensions), Routes()
     plugins = HostedPlugins(host, configured.variables, routes, records.list, resting.of)
     gateway = DataProcess(settings)
-    completion = Completion(ledger, plugins)
-    serving = Serving(ledger, plugins, gateway, completion, url=service_urls(settings), drain=settings.drain_seconds)
-    progress = Progress(ledger, plugins, serving.prepare)
-    reconciler = Reconciler(ledger, plugins, progress, completion, serving)
+    asking = Asking()
+    completion = Completion(ledger, plugins, asking)
+    serving = Serving(ledger, plugins, gateway, completion, asking, url=service_urls(settings),
+                      drain=settings.drain_seconds)
+    progress = Progress(ledger, plugins, asking, serving.prepare)
+    reconciler = Reconciler(ledger, plugins, asking, progress, completion, serving)
     services = Services(ledger, plugins, service_urls(settings))
     services.changed = lambda: _after_change(serving, reconciler)
     projects = Projects(ledger, plugins, services.stop_of_project)

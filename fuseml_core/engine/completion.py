@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -13,6 +14,7 @@ import structlog
 from fuseml_core.domain.errors import FusemlError
 from fuseml_core.domain.fingerprints import workload_name
 from fuseml_core.domain.records import Binding, NewVersion, Pipeline, Run, Step, StepState
+from fuseml_core.engine.asking import Asking, Reaction
 from fuseml_core.engine.binding import Bound, bind
 from fuseml_core.engine.feed import tell
 from fuseml_core.engine.naming import output_name
@@ -41,14 +43,17 @@ _LIVE = (StepState.RUNNING, StepState.COMPLETING)
 class Completion:
     """Turns reports about jobs into states of steps."""
 
-    def __init__(self, ledger: Ledger, components: Components) -> None:
+    def __init__(self, ledger: Ledger, components: Components, asking: Asking) -> None:
         self._ledger = ledger
         self._components = components
+        self._asking = asking
         #: Phases of each workload that were told to who follows its change.
         self._told: Counter[str] = Counter()
 
     def report(self, step: Step, run: Run, pipeline: Pipeline, status: WorkloadStatus) -> None:
         """Take in one report about the current attempt of a job step."""
+        if self._asking.is_open(_registering(step)) and status.state != "cancelled":
+            return  # it has succeeded: whatever its agent says next, or forgets, must not start it again
         if status.state in ("pending", "preparing", "running"):
             self.note_phase(step, run, status)
         elif status.state == "succeeded":
@@ -125,21 +130,34 @@ class Completion:
                 project = tx.projects.get(run.project)
             outputs, warnings = check_outputs(step.name, bound.runnable.descriptor, status.outputs)
             status = status.model_copy(update={"outputs": outputs, "warnings": [*status.warnings, *warnings]})
-            taken = self._take_in(run, pipeline, step, bound, status, project.stores if project else {})
         except BadOutputs as error:
             told = {"state": "failed", "reason": error.reason, "message": error.message}
             self.fail(step, run, pipeline, status.model_copy(update=told))
             return
-        except PluginError as error:
-            if error.retryable:
-                return
-            self.fail(step, run, pipeline, _refused(status, error))
-            return
         except FusemlError as error:
             self.fail(step, run, pipeline, _refused(status, error))
             return
-        with self._ledger.begin() as tx:
-            self._record(tx, step, run, status, taken)
+        stores = project.stores if project else {}
+        # Stores copy and read what may be large.
+        hand_over = partial(self._hand_over, run, pipeline, step, bound, status, stores)
+        self._asking.at_once(_registering(step), hand_over, f"registering for {run.project}")
+
+    def _hand_over(self, run: Run, pipeline: Pipeline, step: Step, bound: Bound, status: WorkloadStatus,
+                   stores: Mapping[str, str]) -> Reaction:
+        try:
+            taken = self._take_in(run, pipeline, step, bound, status, stores)
+        except PluginError as error:
+            if error.retryable:
+                return _nothing  # it is reported again
+            return partial(self.fail, step, run, pipeline, _refused(status, error))
+        except FusemlError as error:
+            return partial(self.fail, step, run, pipeline, _refused(status, error))
+
+        def taken_in() -> None:
+            with self._ledger.begin() as tx:
+                self._record(tx, step, run, status, taken)
+
+        return taken_in
 
     def _take_in(
         self, run: Run, pipeline: Pipeline, step: Step, bound: Bound, status: WorkloadStatus, stores: Mapping[str, str]
@@ -208,6 +226,15 @@ class Completion:
             out.append(Binding(output.name, version_id=registered.version.id))
         tx.steps.set_io(step.id, "out", out)
         tx.steps.remember(step.fingerprint, step.id, now)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _registering(step: Step) -> str:
+    """Names the question that registers the outputs of an attempt."""
+    return f"registering {step.workload}"
 
 
 def _measured(status: WorkloadStatus) -> dict[str, Any]:

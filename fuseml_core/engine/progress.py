@@ -26,7 +26,9 @@ from fuseml_core.domain.records import (
 )
 from fuseml_core.engine import workloads
 from fuseml_core.engine.admission import Verdict, decide
+from fuseml_core.engine.asking import Asking, Reaction
 from fuseml_core.engine.binding import Bound, bind, explain_change, fingerprint
+from fuseml_core.engine.ending import end_all
 from fuseml_core.engine.feed import tell
 from fuseml_core.engine.naming import service_name
 from fuseml_core.engine.registration import come_back
@@ -34,8 +36,8 @@ from fuseml_core.engine.serving import CANCEL_GRACE
 from fuseml_core.engine.setbacks import Setbacks
 from fuseml_core.service.components import Components
 from fuseml_core.service.ports import Ledger, Transaction
-from fuseml_sdk.errors import NotReady, PluginError
-from fuseml_sdk.types import FINAL_STATES
+from fuseml_sdk.errors import PluginError
+from fuseml_sdk.types import FINAL_STATES, Workload
 
 log = structlog.get_logger(__name__)
 
@@ -45,8 +47,6 @@ PrepareService = Callable[[Transaction, Run, Step, Bound, dict[str, Any]], None]
 RETRY_AFTER = 0.5
 #: After so many refusals an agent is left alone until the next look: 1 000 queued runs must not ask it one by one.
 MAX_REFUSALS = 8
-#: Seconds after which an agent that could not take a workload counts as slow.
-SLOW = 2.0
 #: Longest time that a step is told to wait before it is tried again, in seconds.
 MAX_PAUSE = 300.0
 
@@ -54,14 +54,14 @@ MAX_PAUSE = 300.0
 class Progress:
     """Looks at active runs and does whatever they wait for. Every change is fenced, so that doing it twice is safe."""
 
-    def __init__(self, ledger: Ledger, components: Components, prepare_service: PrepareService) -> None:
+    def __init__(self, ledger: Ledger, components: Components, asking: Asking,
+                 prepare_service: PrepareService) -> None:
         self._ledger = ledger
         self._components = components
+        self._asking = asking
         self._prepare_service = prepare_service
         #: How often each agent had no room since the last look at everything.
         self._refusals: Counter[str] = Counter()
-        #: Until when, by the monotonic clock, an agent is left alone that took long to say that it cannot.
-        self._slow: dict[str, float] = {}
 
     def advance(self, setbacks: Setbacks) -> bool:
         """Do what can be done now, leaving alone runs that rest after an error; returns whether anything changed."""
@@ -87,8 +87,8 @@ class Progress:
             if step.state == StepState.WAITING:
                 changed |= self._admit(run, pipeline, by_name, step)
             elif step.state == StepState.QUEUED and run.cancel_requested:
-                self._withdraw(step)
-                changed |= self._finish(run, step, StepState.CANCELLED, "cancelled before it started")
+                withdraw = partial(self._withdraw, run, step)
+                changed |= bool(self._asking.at_once(f"withdrawing {step.workload}", withdraw, _starting(step.agent)))
             elif step.state == StepState.QUEUED and self._is_due(step):
                 changed |= self._start(run, pipeline, step)
         if all(s.state in FINAL_STEP_STATES for s in steps):
@@ -98,8 +98,8 @@ class Progress:
     def _is_due(self, step: Step) -> bool:
         # A clock that was set back must not hold a step for longer than it was told to wait.
         waits = 0 < step.not_before - time.time() <= MAX_PAUSE
-        rests = time.monotonic() < self._slow.get(step.agent, 0.0)
-        return not waits and not rests and self._refusals[step.agent] < MAX_REFUSALS
+        open_ = self._asking.is_open(_starting(step.agent))
+        return not waits and not open_ and self._refusals[step.agent] < MAX_REFUSALS
 
     def _admit(self, run: Run, pipeline: Pipeline, steps: dict[str, Step], step: Step) -> bool:
         verdict, reason = decide(run, pipeline.spec, steps, step)
@@ -118,12 +118,23 @@ class Progress:
         return False
 
     def _bind(self, run: Run, pipeline: Pipeline, step: Step) -> bool:
-        spec = pipeline.spec["steps"][step.name]
+        what = f"binding {step.uid}"
+        if self._asking.is_open(what):
+            return False
         try:
             with self._ledger.read() as tx:
                 bound = bind(tx, pipeline, run, step.name)
                 previous, then = _last_like(tx, tx.steps.previous(pipeline.id, step.name, run.id), bound)
-            key, parts = fingerprint(self._components, bound, spec, run.project)
+        except FusemlError as error:
+            return self._finish(run, step, StepState.FAILED, str(error), reason="Binding")
+        look = partial(self._look_at_bound, run, pipeline, step, bound, previous, then)
+        return bool(self._asking.at_once(what, look, f"binding for {run.project}"))
+
+    def _look_at_bound(self, run: Run, pipeline: Pipeline, step: Step, bound: Bound, previous: Step | None,
+                       then: dict[str, Version]) -> Reaction:
+        """Ask stores and agents what has to be known before a step is queued."""
+        try:
+            key, parts = fingerprint(self._components, bound, pipeline.spec["steps"][step.name], run.project)
             why = (
                 "runs for the first time"
                 if previous is None
@@ -132,10 +143,14 @@ class Progress:
             agent, _ = workloads.choose_agent(self._components, bound.runnable.descriptor)
         except (FusemlError, PluginError) as error:
             if isinstance(error, PluginError) and error.retryable:
-                return self._wait(run, step, f"waiting: {error}")  # a plugin that starts again answers next time
-            return self._finish(run, step, StepState.FAILED, str(error), reason="Binding")
-        with self._ledger.begin() as tx:
-            return self._queue_or_reuse(tx, run, pipeline, step, bound, key, parts, why, agent)
+                return partial(self._wait, run, step, f"waiting: {error}")  # who starts again answers next time
+            return partial(self._finish, run, step, StepState.FAILED, str(error), reason="Binding")
+
+        def known() -> bool:
+            with self._ledger.begin() as tx:
+                return self._queue_or_reuse(tx, run, pipeline, step, bound, key, parts, why, agent)
+
+        return known
 
     def _queue_or_reuse(
         self,
@@ -224,27 +239,51 @@ class Progress:
         return moved
 
     def _start(self, run: Run, pipeline: Pipeline, step: Step) -> bool:
-        spec, began = pipeline.spec["steps"][step.name], time.monotonic()
+        spec = pipeline.spec["steps"][step.name]
         try:
             with self._ledger.read() as tx:
                 bound = bind(tx, pipeline, run, step.name)
             if bound.is_service:
                 with self._ledger.begin() as tx:
                     self._prepare_service(tx, run, step, bound, spec)
-            agent = self._components.agent(step.agent)
-            workload = workloads.build(
-                self._components, run, step, bound, spec, step.workload, list(agent.describe().schemes)
-            )
-            agent.submit(workload)
-        except (NotReady, PluginError) as error:
-            if error.retryable:
-                took = time.monotonic() - began
-                if took > SLOW:  # one that hangs has at most a third of the time of the loop
-                    self._slow[step.agent] = time.monotonic() + 2 * took
-                return self._postpone(run, step, str(error))
-            return self._finish(run, step, StepState.FAILED, str(error), reason="Refused")
         except FusemlError as error:
             return self._finish(run, step, StepState.FAILED, str(error), reason="Refused")
+        # The stores of a project are asked apart from the agent, which has work of other projects too.
+        what, kind = f"preparing {step.workload}", f"preparing for {run.project} at {step.agent}"
+        return bool(self._asking.at_once(what, partial(self._prepare, run, step, bound, spec), kind))
+
+    def _prepare(self, run: Run, step: Step, bound: Bound, spec: dict[str, Any]) -> Reaction:
+        """Describe a step's workload."""
+        try:
+            schemes = list(self._components.agent(step.agent).describe().schemes)
+            workload = workloads.build(self._components, run, step, bound, spec, step.workload, schemes)
+        except (FusemlError, PluginError) as error:
+            return partial(self._refused, run, step, error)
+        return partial(self._give, run, step, workload)
+
+    def _give(self, run: Run, step: Step, workload: Workload) -> bool:
+        with self._ledger.read() as tx:
+            now, current = tx.steps.by_id(step.id), tx.runs.by_id(run.id)
+        if now is None or current is None or current.cancel_requested or (
+                now.state, now.attempt) != (StepState.QUEUED, step.attempt):
+            return False  # cancelled while stores took their time
+        # One question at a time to each agent: they are started in the order of the runs.
+        return bool(self._asking.at_once(_starting(step.agent), partial(self._submit, run, step, workload)))
+
+    def _submit(self, run: Run, step: Step, workload: Workload) -> Reaction:
+        """Give a step's workload to its agent."""
+        try:
+            self._components.agent(step.agent).submit(workload)
+        except (FusemlError, PluginError) as error:
+            return partial(self._refused, run, step, error)
+        return partial(self._started, run, step)
+
+    def _refused(self, run: Run, step: Step, error: FusemlError | PluginError) -> bool:
+        if isinstance(error, PluginError) and error.retryable:
+            return self._postpone(run, step, str(error))
+        return self._finish(run, step, StepState.FAILED, str(error), reason="Refused")
+
+    def _started(self, run: Run, step: Step) -> bool:
         with self._ledger.begin() as tx:
             moved = tx.steps.change(
                 step.id, [StepState.QUEUED], step.attempt, state=StepState.RUNNING, started_at=time.time(), phase=""
@@ -252,9 +291,14 @@ class Progress:
             if moved:
                 attempt = f" (attempt {step.attempt})" if step.attempt > 1 else ""
                 tell(tx, run, step, f"started{attempt}: {step.why}", state="running")
+            now = tx.steps.by_id(step.id)
+        if now is None or now.attempt != step.attempt or now.state in FINAL_STEP_STATES:
+            # The run was cancelled while the agent took its time.
+            self._asking.ask(f"ending {step.workload}",
+                             partial(end_all, self._components, step.agent, [step.workload], CANCEL_GRACE))
         return moved
 
-    def _withdraw(self, step: Step) -> None:
+    def _withdraw(self, run: Run, step: Step) -> Reaction:
         """End a workload that the agent was given just before a crash, so that the step seems to wait still."""
         try:
             agent = self._components.agent(step.agent)
@@ -263,6 +307,7 @@ class Progress:
                 agent.cancel(step.workload, CANCEL_GRACE)
         except (FusemlError, PluginError) as error:
             log.warning("the agent does not say whether it has a workload", workload=step.workload, error=str(error))
+        return partial(self._finish, run, step, StepState.CANCELLED, "cancelled before it started")
 
     def _postpone(self, run: Run, step: Step, reason: str) -> bool:
         self._refusals[step.agent] += 1
@@ -301,6 +346,11 @@ class Progress:
             suffix = f": {error}" if error else ""
             tx.feed.add(run.change, "run", f"{run.name} {state}{suffix}", now=now, run=run.name, state=str(state))
         return True
+
+
+def _starting(agent: str) -> str:
+    """Names the question that gives an agent a workload."""
+    return f"starting at {agent}"
 
 
 def outcome(steps: list[Step], *, cancelled: bool) -> tuple[RunState, str]:

@@ -51,20 +51,20 @@ class Reconciler:
     Nothing is kept in memory that cannot be read again: after a crash the next start goes on where this one was.
     """
 
-    def __init__(self, ledger: Ledger, components: Components, progress: Progress, completion: Completion,
-                 serving: Serving) -> None:
+    def __init__(self, ledger: Ledger, components: Components, asking: Asking, progress: Progress,
+                 completion: Completion, serving: Serving) -> None:
         self._ledger = ledger
         self._components = components
         self._progress = progress
         self._completion = completion
         self._serving = serving
         self._setbacks = Setbacks()
-        self._wake = threading.Event()
+        self._asking = asking
+        self._wake = asking.wake
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._compared_at = 0.0
         self._patience = Patience()
-        self._asking = Asking(self._wake)
         self._hearing = Hearing(components, self._stop, self._wake)
         self._comparison = Comparison(components, self._asking, self._take_safely, self._say, self._title)
         self.heartbeat = time.monotonic()
@@ -212,7 +212,10 @@ class Reconciler:
         self._compared_at = time.monotonic()
         with self._ledger.read() as tx:
             live = [(s.agent, s.workload) for s in tx.steps.in_states(_LIVE_STEPS)]
-            live += [(i.agent, i.workload) for i in tx.services.instances(states=_LIVE_INSTANCES)]
+            # What has not been given to its agent for sure is not missed by it, and must not count as lost.
+            queued = {s.workload for s in tx.steps.in_states((StepState.QUEUED,))}
+            live += [(i.agent, i.workload) for i in tx.services.instances(states=_LIVE_INSTANCES)
+                     if i.workload not in queued and not self._serving.is_being_given(i)]
         by_agent: dict[str, set[str]] = {}
         for agent, workload in live:
             by_agent.setdefault(agent, set()).add(workload)
@@ -232,14 +235,17 @@ class Reconciler:
     def _cancel_requested(self) -> None:
         with self._ledger.read() as tx:
             wanted = [run.id for run in tx.runs.active() if run.cancel_requested]
-            running = [(s.agent, s.workload) for steps in tx.steps.of_runs(wanted).values()
-                       for s in steps if s.state == StepState.RUNNING]
-        for agent, workload in running:
+            running = [(s.agent, s.workload, s.state) for steps in tx.steps.of_runs(wanted).values()
+                       for s in steps if s.state in _LIVE_STEPS]
+        for agent, workload, state in running:
             waited = self._patience.waited(f"cancelled {workload}")
             if waited >= STUBBORN_AFTER:
-                text = f"{title(agent)} has not ended its workload {workload} for {waited:.0f} s; it may go on"
+                text = (f"{title(agent)} has not ended its workload {workload} for {waited:.0f} s; it may go on"
+                        if state == StepState.RUNNING else
+                        f"its outputs were not registered for {waited:.0f} s; a store does not answer")
                 self._take_safely(agent, WorkloadStatus(name=workload, state="cancelled", message=text))
-            elif self._asking.busy < MOST_ASKED and self._patience.due(f"cancelling {workload}"):
+            elif (state == StepState.RUNNING and self._asking.busy < MOST_ASKED
+                  and self._patience.due(f"cancelling {workload}")):
                 self._asking.ask(f"cancelling {workload}", partial(self._question_cancel, agent, workload))
         if running:
             self._asking.settle(ANSWER_WAIT)

@@ -24,6 +24,7 @@ from fuseml_core.domain.records import (
     Version,
 )
 from fuseml_core.engine import workloads
+from fuseml_core.engine.asking import Asking, Reaction
 from fuseml_core.engine.binding import Bound, bind
 from fuseml_core.engine.completion import Completion
 from fuseml_core.engine.feed import tell
@@ -32,7 +33,7 @@ from fuseml_core.engine.setbacks import Setbacks
 from fuseml_core.service.components import Components, Gateway
 from fuseml_core.service.ports import Ledger, Transaction
 from fuseml_sdk.errors import PluginError
-from fuseml_sdk.types import WorkloadStatus
+from fuseml_sdk.types import Workload, WorkloadStatus
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +56,7 @@ class Serving:
         components: Components,
         gateway: Gateway,
         completion: Completion,
+        asking: Asking,
         *,
         url: Callable[[str, str, str], str],
         drain: float,
@@ -63,6 +65,7 @@ class Serving:
         self._components = components
         self._gateway = gateway
         self._completion = completion
+        self._asking = asking
         self._url = url
         self._drain = drain
 
@@ -288,12 +291,16 @@ class Serving:
     def _retire(self, instance: Instance) -> None:
         with self._ledger.begin() as tx:
             tx.services.set_instance(instance.id, state=InstanceState.ENDED)
+        self._asking.at_once(f"ending {instance.workload}", partial(self._end, instance), _ending(instance))
+
+    def _end(self, instance: Instance) -> Reaction:
         try:
             agent = self._components.agent(instance.agent)
             agent.cancel(instance.workload, CANCEL_GRACE)
             agent.collect(instance.workload)
         except (FusemlError, PluginError) as error:
             log.warning("instance could not be ended", workload=instance.workload, error=str(error))
+        return _nothing
 
     def _restart(self, service: Service, last: Instance) -> None:
         now = time.time()
@@ -337,40 +344,69 @@ class Serving:
         self, service: Service, last: Instance, pipeline: Pipeline, run: Run, step: Step, bound: Bound
     ) -> None:
         attempt = max(last.attempt, RESTART_BASE) + 1
-        name = workload_name(step.uid, attempt)
-        try:
-            agent = self._components.agent(last.agent)
-            workload = workloads.build(
-                self._components,
-                run,
-                step,
-                bound,
-                pipeline.spec["steps"][step.name],
-                name,
-                list(agent.describe().schemes),
-            )
-            with self._ledger.begin() as tx:
-                current = tx.services.by_id(service.id)
-                if current is None or current.desired != "running":
-                    return  # stopped or removed meanwhile
-                if tx.services.instance_by_workload(name) is None:
-                    tx.services.add_instance(
-                        {
-                            "service_id": service.id,
-                            "workload": name,
-                            "agent": last.agent,
-                            "created_at": time.time(),
-                            "state": InstanceState.STARTING,
-                            "fingerprint": step.fingerprint,
-                            "step_id": step.id,
-                            "attempt": attempt,
-                        }
-                    )
-                self._say_starting(tx, service)
-            agent.submit(workload)
-        except (FusemlError, PluginError) as error:
-            with self._ledger.begin() as tx:
-                tx.services.set(service.id, message=str(error), updated_at=time.time(), restarts=service.restarts + 1)
+        spec = pipeline.spec["steps"][step.name]
+
+        def build() -> Reaction:
+            try:
+                schemes = list(self._components.agent(last.agent).describe().schemes)
+                name = workload_name(step.uid, attempt)
+                workload = workloads.build(self._components, run, step, bound, spec, name, schemes)
+            except (FusemlError, PluginError) as error:
+                return partial(self._not_started, service, error)
+            return partial(self._begin, service, last, step, workload, attempt)
+
+        self._asking.at_once(f"starting the service {service.id}", build, f"starting at {last.agent}")
+
+    def _begin(self, service: Service, last: Instance, step: Step, workload: Workload, attempt: int) -> None:
+        with self._ledger.begin() as tx:
+            current = tx.services.by_id(service.id)
+            if current is None or current.desired != "running":
+                return  # stopped or removed meanwhile
+            if tx.services.instance_by_workload(workload.name) is None:
+                tx.services.add_instance(
+                    {
+                        "service_id": service.id,
+                        "workload": workload.name,
+                        "agent": last.agent,
+                        "created_at": time.time(),
+                        "state": InstanceState.STARTING,
+                        "fingerprint": step.fingerprint,
+                        "step_id": step.id,
+                        "attempt": attempt,
+                    }
+                )
+            self._say_starting(tx, service)
+
+        def submit() -> Reaction:
+            try:
+                self._components.agent(last.agent).submit(workload)
+            except (FusemlError, PluginError) as error:
+                return partial(self._not_started, service, error)
+            return _nothing
+
+        self._asking.at_once(_submitting(workload.name), submit, f"starting at {last.agent}")
+
+    def is_being_given(self, instance: Instance) -> bool:
+        """Whether the agent of an instance is being given it just now, and may not know it yet."""
+        return self._asking.is_open(_submitting(instance.workload))
+
+    def _not_started(self, service: Service, error: Exception) -> None:
+        with self._ledger.begin() as tx:
+            tx.services.set(service.id, message=str(error), updated_at=time.time(), restarts=service.restarts + 1)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _submitting(workload: str) -> str:
+    """Names the question that gives an agent an instance of a service again."""
+    return f"submitting {workload}"
+
+
+def _ending(instance: Instance) -> str:
+    """The kind of the questions that end instances at one agent."""
+    return f"ending at {instance.agent}"
 
 
 def _outdated(tx: Transaction, run: Run, step: Step, serving: int) -> bool:

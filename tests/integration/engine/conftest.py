@@ -11,6 +11,8 @@ from fuseml_core.adapters.sql.database import open_database
 from fuseml_core.adapters.sql.ledger import SqlLedger
 from fuseml_core.adapters.sql.migration import migrate
 from fuseml_core.domain.errors import Unavailable
+from fuseml_core.engine import asking
+from fuseml_core.engine.asking import Asking
 from fuseml_core.engine.completion import Completion
 from fuseml_core.engine.progress import Progress
 from fuseml_core.engine.reconciler import Reconciler
@@ -264,14 +266,15 @@ class Workshop:
         self.engine = self.make_engine()
 
     def make_engine(self) -> Reconciler:
-        completion = Completion(self.ledger, self.components)
-        self.serving = Serving(self.ledger, self.components, self.gateway, completion, drain=30.0,
+        questions = Asking()
+        completion = Completion(self.ledger, self.components, questions)
+        self.serving = Serving(self.ledger, self.components, self.gateway, completion, questions, drain=30.0,
                                url=lambda p, n, path: f"http://test/{p}/{n}{path}")
         self.services.changed = self.serving.publish
         if hasattr(self, "engine"):
             self.engine.stop()
-        return Reconciler(self.ledger, self.components, Progress(self.ledger, self.components, self.serving.prepare),
-                          completion, self.serving)
+        progress = Progress(self.ledger, self.components, questions, self.serving.prepare)
+        return Reconciler(self.ledger, self.components, questions, progress, completion, self.serving)
 
     def turn(self, times: int = 1) -> None:
         """Let the loop look at everything."""
@@ -285,8 +288,10 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(database):
+def workshop(database, monkeypatch):
     """The engine with a project `p` and templates to train and to serve."""
+    # A slow machine must not make a turn of the loop end before what it began.
+    monkeypatch.setattr(asking, "AT_ONCE", 60.0)
     shop = Workshop(database)
     shop.projects.create("p")
     shop.catalog.add_runnable({"name": "builder", "kind": "builder", "inputs": [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,7 +13,7 @@ from fuseml_core.adapters.sql.migration import migrate
 from fuseml_core.engine import comparing
 from fuseml_core.engine import reconciler as reconciler_module
 from fuseml_core.engine.hearing import LONGEST_CURSOR, MOST_WAITING
-from fuseml_sdk.errors import Internal, Retryable
+from fuseml_sdk.errors import Internal
 from fuseml_sdk.types import AgentDescription, LogChunk, WorkloadEvents, WorkloadStatus
 
 TREE = {"MLproject": "m1", "train.py": "t1"}
@@ -170,28 +169,6 @@ def test_an_agent_that_hangs_holds_up_no_other_run_and_its_step_says_so(workshop
     assert len(asked) == 1, "it is not asked again before it has answered"
     release.set()
     until(lambda: workshop.turn() or step_of(workshop)["phase"] == "training")
-
-
-def test_an_agent_that_hangs_when_it_is_given_work_is_left_alone_for_twice_as_long(workshop, bad, monkeypatch):
-    asked, clock = [], [1000.0]
-    monkeypatch.setattr("fuseml_core.engine.progress.time", SimpleNamespace(time=time.time, monotonic=lambda: clock[0]))
-
-    def submit(workload):
-        asked.append(workload.name)
-        clock[0] += 60.0
-        raise Retryable("no answer in time")
-
-    bad.submit = submit
-    for number in range(2, 6):
-        workshop.push("app", {**TREE, "train.py": f"t{number}"}, str(number))
-    good(workshop)
-    assert len(asked) == 1, "the runs do not wait for it one by one"
-    steps = [run["steps"][0] for number in range(2, 6) for run in [workshop.runs.get("p", "words", number)]]
-    assert {step["state"] for step in steps} == {"queued"}
-    assert "waiting: no answer in time" in {step["phase"] for step in steps}
-    clock[0] += 120.0
-    workshop.turn(1)
-    assert len(asked) == 2
 
 
 def test_an_agent_reports_nothing_about_the_workloads_of_others(workshop, bad):
