@@ -60,12 +60,12 @@ def _places(controller: str, mounts: Sequence[_Mount], own: dict[str, str]) -> l
     for mount in mounts:
         if mount.version == 2:
             mine = _below(mount, own.get("", "/"))
-            try:
-                there = (mine / "cgroup.controllers").read_text("ascii").split()
-            except OSError:
+            if not (mine / "cgroup.controllers").is_file():
                 continue
-            if controller in there:
-                return [Hierarchy(2, folder) for folder in _delegated(mine, mount.point)]
+            # A group in a delegated one has no controllers until the one above hands them on.
+            places = [folder for folder in _delegated(mine, mount.point) if controller in _given(folder)]
+            if places:
+                return [Hierarchy(2, folder) for folder in places]
             return f"the server's control group {mine} was not given the controller {controller!r}"
     return f"no control groups with the controller {controller!r} are mounted"
 
@@ -78,6 +78,14 @@ def _delegated(mine: Path, top: Path) -> list[Path]:
     if os.geteuid() == 0 and top not in places:
         places.append(top)
     return places
+
+
+def _given(folder: Path) -> list[str]:
+    """The controllers that a group of version 2 may hand on."""
+    try:
+        return (folder / "cgroup.controllers").read_text("ascii").split()
+    except OSError:
+        return []
 
 
 def _is_marked(folder: Path) -> bool:

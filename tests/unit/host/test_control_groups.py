@@ -31,7 +31,7 @@ def machine(tmp_path, monkeypatch):
 
 
 def group(path, controllers="cpu memory pids"):
-    path.mkdir(parents=True)
+    path.mkdir(parents=True, exist_ok=True)
     (path / "cgroup.controllers").write_text(controllers)
     return path
 
@@ -47,8 +47,17 @@ def test_r133_version_1_divides_the_servers_own_group(machine, tmp_path):
 
 def test_r133_version_2_divides_the_servers_own_group_or_the_delegated_one_above(machine, tmp_path):
     own = group(tmp_path / "cg/system/fuseml/server")
+    group(own.parent)
     proc = machine([("/", "cg", "cgroup2", "")], "0::/system/fuseml/server\n")
     assert find(BOTH, proc)["memory"] == [Hierarchy(2, own), Hierarchy(2, own.parent)]
+
+
+def test_r133_the_subgroup_that_systemd_makes_has_no_controllers_before_the_delegated_one_hands_them_on(machine, tmp_path):
+    """With Delegate=yes and DelegateSubgroup=server."""
+    own = group(tmp_path / "cg/system/fuseml/server", "")
+    group(own.parent)
+    proc = machine([("/", "cg", "cgroup2", "")], "0::/system/fuseml/server\n")
+    assert find(BOTH, proc) == {controller: [Hierarchy(2, own.parent)] for controller in BOTH}
 
 
 def test_r133_in_a_container_the_mount_shows_a_part_of_the_tree(machine, tmp_path):
