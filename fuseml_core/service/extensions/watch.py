@@ -107,4 +107,4 @@ class GraceWatch:
 
 
 def _first(text: str) -> str:
-    return text.strip().splitlines()[0] if text.strip() else "unknown cause"
+    return text.strip().splitlines()[0].removesuffix("; last output:") if text.strip() else "unknown cause"
