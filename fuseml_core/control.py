@@ -6,6 +6,7 @@ import gc
 from collections.abc import Sequence
 from typing import cast
 
+from fuseml_core.domain.errors import FusemlError
 from fuseml_core.gateway.asgi import ASGIApp
 from fuseml_core.launcher.directories import prepare_directories
 from fuseml_core.launcher.process import configure_logging, read_descriptors, serve, take_place
@@ -24,7 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.disable()
     from fuseml_core.api.app import create_app
 
-    app = cast("ASGIApp", create_app(settings))
+    try:
+        app = cast("ASGIApp", create_app(settings))
+    except FusemlError as error:  # such as a database that cannot be used: for people, who read it in the log
+        raise SystemExit(str(error)) from None
     gc.freeze()
     gc.enable()
 

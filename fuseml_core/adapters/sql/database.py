@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def open_database(url: str) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite":
         Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
+        _keep_private(parsed.database or "")
         engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT / 1000, "check_same_thread": False},
                                hide_parameters=True, json_serializer=to_json)
         event.listen(engine, "before_cursor_execute", _clean, retval=True)
@@ -44,11 +46,27 @@ def open_database(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if parsed.get_backend_name() == "postgresql":
-        engine = create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 10}, hide_parameters=True,
-                               json_serializer=to_json)
+        try:
+            engine = create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 10},
+                                   hide_parameters=True, json_serializer=to_json)
+        except ModuleNotFoundError as error:
+            raise Invalid(f"PostgreSQL needs the Python package {error.name}, which is not installed",
+                          hint="Install FuseML with its extra `postgresql`, in a clone: uv sync --extra postgresql"
+                          ) from None
         event.listen(engine, "before_cursor_execute", _clean, retval=True)
         return engine
     raise Invalid(f"the database {parsed.get_backend_name()!r} is not supported", hint="Use SQLite or PostgreSQL.")
+
+
+def _keep_private(name: str) -> None:
+    """Keep other users out of the file: settings of extensions may be secrets. SQLite's further files get its mode."""
+    if name in ("", ":memory:") or name.startswith("file:"):
+        return
+    with suppress(OSError):  # SQLite says better what is wrong
+        Path(name).touch(mode=0o600)
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(OSError):
+            Path(name + suffix).chmod(0o600)
 
 
 def _clean(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_others: Any) -> tuple[str, Any]:
