@@ -87,6 +87,10 @@ def upgrade(names: tuple[str, ...], everything: bool, dry_run: bool, output: str
     """Upgrade the extensions NAMES to the best versions that everything installed can live with."""
     if bool(names) == everything:
         raise click.UsageError("Name extensions to upgrade, or write --all.")
+    for name in names:
+        if ":" in name:
+            raise click.UsageError(f"`upgrade` takes names, and chooses the versions. For the one of {name}: "
+                                   f"fuseml extension install {name}")
     body = {"names": list(names), "all": everything, "dry_run": dry_run, **choice(**options)}
     carry_out(("extension-generations", "upgrade"), body, output, "upgrade")
 

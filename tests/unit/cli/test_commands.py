@@ -64,6 +64,12 @@ def test_an_input_given_twice_is_wrong_usage(api: Api, run: Run) -> None:
     assert "--input a is given twice." in err
 
 
+def test_an_upgrade_to_a_certain_version_is_told_how(api: Api, run: Run) -> None:
+    code, _, err = run("extension", "upgrade", "lights:0.3.0")
+    assert (code, api.asked) == (2, [])
+    assert "fuseml extension install lights:0.3.0" in err
+
+
 def test_r179_without_a_project_the_default_one_is_made(api: Api, run: Run) -> None:
     api.on("GET /projects/default", (404, {"code": "not-found", "detail": "no"}), {"name": "default"})
     api.on("POST /projects", (201, {"name": "default"}))
