@@ -9,6 +9,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from fuseml_core.domain.errors import FusemlError, Internal, Unavailable
@@ -24,6 +25,11 @@ _FULL = "there is no space left on the disk that holds FUSEML_HOME"
 _FREE = "Free some space there and repeat the command."
 #: How the system, SQLite and PostgreSQL say that a disk is full; git and others pass on the first.
 _NO_SPACE = ("No space left on device", "Disk quota exceeded", "database or disk is full")
+
+_AWAY = "the database does not answer"
+_WAIT = "The server goes on when the database is back. FUSEML_DATABASE_URL says where it is."
+#: States of SQL of a server that ends, starts or takes no more; class 08 is the connection (PostgreSQL, appendix A).
+_ENDING = ("57P01", "57P02", "57P03", "53300")
 
 
 def problem(code: str, status: int, detail: str, hint: str = "", details: dict[str, Any] | None = None) -> JSONResponse:
@@ -47,6 +53,14 @@ def is_disk_full(error: BaseException) -> bool:
     return False
 
 
+def is_database_away(error: BaseException) -> bool:
+    """Whether an error says that PostgreSQL cannot be reached now."""
+    if not isinstance(error, DBAPIError) or not hasattr(error.orig, "sqlstate"):
+        return False  # SQLite's errors have no such state
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or state is None or state.startswith("08") or state in _ENDING
+
+
 def explained(error: Exception, what: str) -> FusemlError:
     """The error that people are told about when long work ended with one; a defect is written to the log.
 
@@ -57,6 +71,9 @@ def explained(error: Exception, what: str) -> FusemlError:
     if is_disk_full(error):
         log.error("the disk is full", what=what)
         return Unavailable(_FULL, hint=_FREE)
+    if is_database_away(error):
+        log.error("the database does not answer", what=what, error=str(error))
+        return Unavailable(_AWAY, hint=_WAIT)
     if isinstance(error, FusemlError):
         return error
     log.error("long work met a defect", what=what, exc_info=error)
@@ -98,6 +115,9 @@ def install(app: FastAPI) -> None:
         if is_disk_full(error):
             log.error("the disk is full", method=request.method, path=request.url.path)
             return _disk_full()
+        if is_database_away(error):
+            log.error("the database does not answer", method=request.method, path=request.url.path, error=str(error))
+            return problem(Unavailable.code, Unavailable.status, _AWAY, _WAIT)
         log.error("a request met a defect", method=request.method, path=request.url.path, exc_info=error)
         return problem(Internal.code, 500, f"{type(error).__name__} in {request.method} {request.url.path}",
                        "This is a defect of FuseML; `fuseml server logs` has the traceback.")

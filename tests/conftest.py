@@ -1,4 +1,4 @@
-"""What several folders of integration tests need."""
+"""What several folders of tests need."""
 
 from __future__ import annotations
 
