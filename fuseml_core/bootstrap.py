@@ -128,7 +128,7 @@ def bootstrap(settings: Settings) -> UseCases:
         manual_runs=ManualRuns(ledger, pipelines, catalog, reconciler.wake), services=services,
         extensions=extensions, care=care, marketplaces=marketplaces,
         trust=_trust_use_case(settings, bundles), plugins=Plugins(HostInspection(
-            host, routes, records.list, resting.of, settings.path("logs", "extensions"))),
+            host, routes, records.list, resting.of, settings.path("logs", "extensions"), configured.values)),
         development=Development(HostedDevelopment(host, settings.path("extensions", "development"))),
         contracts=Contracts(lambda: speakers(host)),
         describe=lambda: describe(settings, started_at), start=life.start, stop=life.stop, activity=reconciler.activity,

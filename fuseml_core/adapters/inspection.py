@@ -9,6 +9,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from fuseml_core.adapters.extensions.components import filled
 from fuseml_core.adapters.plugin_logs import read_log
 from fuseml_core.adapters.routes import Routes, route_name
 from fuseml_core.domain.errors import Conflict, Invalid, NotFound
@@ -34,12 +35,14 @@ class HostInspection:
         installed: The installed extensions.
         resting: Why nothing of an extension is loaded now; None when it may be.
         logs: Folder with one log file for each extension.
+        config: The settings of an extension.
     """
 
     def __init__(self, host: PluginHost, routes: Routes, installed: Callable[[], Sequence[InstalledExtension]],
-                 resting: Callable[[str], Rest | None], logs: Path) -> None:
+                 resting: Callable[[str], Rest | None], logs: Path,
+                 config: Callable[[InstalledExtension], dict[str, Any]]) -> None:
         self._host, self._routes, self._installed = host, routes, installed
-        self._resting, self._logs = resting, logs
+        self._resting, self._logs, self._config = resting, logs, config
         self._asked: dict[str, tuple[Component, dict[str, Any]]] = {}
 
     def plugins(self) -> list[dict[str, Any]]:
@@ -50,7 +53,7 @@ class HostInspection:
         loaded = {(i.component.digest, i.component.family, i.component.name) for i in infos}
         for extension in extensions.values():
             rest = self._resting(extension.name)
-            views += [_asleep(extension, entry, rest) for entry in extension.components
+            views += [_asleep(extension, entry, rest, self._address(extension, entry)) for entry in extension.components
                       if (extension.digest, entry["family"], entry["name"]) not in loaded]
         return sorted(views, key=lambda view: (view["hosting"] != "in-process", view["name"], view["family"]))
 
@@ -165,6 +168,10 @@ class HostInspection:
             self._asked[component.id] = known = component, described.model_dump(mode="json")
         return known[1]
 
+    def _address(self, extension: InstalledExtension, entry: dict[str, Any]) -> str | None:
+        """Where a component that is not loaded would be found, with the settings of now."""
+        return filled(entry["address"], extension, self._config(extension)) if entry.get("address") else None
+
     def _permissions(self, extension: InstalledExtension | None) -> list[dict[str, Any]]:
         """What the extension asks for, its secrets included, and whether this machine holds the plugin to it."""
         manifest = extension.manifest if extension else {}
@@ -190,12 +197,13 @@ class HostInspection:
         return self._ask(info.component) if info is not None and not info.component.digest else None
 
 
-def _asleep(extension: InstalledExtension, entry: dict[str, Any], rest: Rest | None) -> dict[str, Any]:
+def _asleep(extension: InstalledExtension, entry: dict[str, Any], rest: Rest | None,
+            address: str | None) -> dict[str, Any]:
     described = extension.described.get(f"{entry['family']}/{entry['name']}") or {}
     return {
         "name": f"{extension.name}/{entry['name']}", "family": entry["family"], "extension": extension.name,
         "version": extension.version, "digest": extension.digest,
-        "hosting": "address" if entry.get("address") else "subprocess", "address": entry.get("address") or None,
+        "hosting": "address" if address else "subprocess", "address": address,
         "state": rest.state if rest else "stopped",
         "in_force": True, "pid": None, "restarts": 0, "last_crash": "", "calls": 0, "in_flight": 0,
         "kinds": list(described.get("kinds") or described.get("types") or []),

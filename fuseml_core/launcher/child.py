@@ -100,7 +100,7 @@ class Child:
         if code is None:
             return ""
         self._forget()
-        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        return f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
 
     def plan_restart(self, now: float) -> bool:
         """Choose when to start again after a death. Returns False when it died too often: a crash loop."""
@@ -154,3 +154,11 @@ class Child:
                 if self._echo:
                     with contextlib.suppress(OSError):
                         os.write(sys.stdout.fileno(), data)
+
+
+def _signal_name(number: int) -> str:
+    """Such as `SIGKILL`; those of real time have no names of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -11,6 +11,7 @@ import pytest
 from fuseml_core.adapters.inspection import HostInspection
 from fuseml_core.adapters.plugin_logs import read_log
 from fuseml_core.domain.errors import Conflict, Invalid, NotFound
+from fuseml_core.domain.extensions import ExtensionState, InstalledExtension, Rest
 from fuseml_core.service.plugins import Plugins
 from fuseml_sdk.errors import NotReady, PluginError
 from fuseml_sdk.types import FileListing
@@ -36,7 +37,8 @@ def plugins(world, tmp_path, lock):
         manifest.write('[config_schema.properties.token]\ntype = "string"\nwriteOnly = true\ndescription = "Opens it."\n')
     world.push(source)
     world.install("greeter")
-    return Plugins(HostInspection(world.host, world.routes, world.records.list, world.resting.of, world.home / "logs"))
+    return Plugins(HostInspection(world.host, world.routes, world.records.list, world.resting.of, world.home / "logs",
+                                  world.settings.values))
 
 
 def test_r130_a_plugin_is_seen_whole_while_it_runs_and_while_it_does_not(world, plugins):
@@ -127,3 +129,14 @@ def test_a_log_is_read_on_where_it_was_also_after_it_was_moved_aside(tmp_path):
     assert read_log(path, "agent/a", page["cursor"], 1000)["text"] == ""
     with pytest.raises(Invalid, match="not a cursor"):
         read_log(path, "agent/a", "x", 1000)
+
+
+def test_the_address_of_a_plugin_that_is_not_loaded_has_its_settings(world):
+    far = InstalledExtension(
+        name="far", version="1.0.0", digest="sha256:0", reference="", store="", state=ExtensionState.ACTIVE, installed_at=0.0,
+        descriptor={"manifest": {"config_schema": {"properties": {"url": {"type": "string"}}},
+                                 "components": [{"family": "agent", "name": "far", "address": "{url}"}]}})
+    inspection = HostInspection(world.host, world.routes, lambda: [far], lambda _name: Rest("disabled", "by hand", ""),
+                                world.home / "logs", lambda _extension: {"url": "http://127.0.0.1:9"})
+    [found] = [plugin for plugin in inspection.plugins() if plugin["extension"] == "far"]
+    assert (found["hosting"], found["address"], found["state"]) == ("address", "http://127.0.0.1:9", "disabled")

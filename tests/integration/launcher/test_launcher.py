@@ -18,6 +18,8 @@ import pytest
 
 from fuseml_core.domain.errors import Conflict, Failed, Refused, Unavailable
 from fuseml_core.launcher import start, status, stop
+from fuseml_core.launcher.child import Child, Program
+from fuseml_core.launcher.logs import RotatingLog
 from fuseml_core.launcher.requests import ask
 from fuseml_core.launcher.stopping import alive
 from fuseml_core.settings import from_environment
@@ -235,3 +237,13 @@ def test_the_commands_start_describe_and_stop_the_server(settings):
     assert '"state": "ready"' in out
     assert "the data process" in fuseml("server", "logs", "launcher")[1]
     assert fuseml("server", "stop") == (0, "The server is stopped.\n")
+
+
+def test_a_death_by_a_signal_without_a_name_is_told_as_such(tmp_path):
+    """Python knows no names of most signals of real time; asking for one must not end the launcher."""
+    sleeping = Program("control", [sys.executable, "-c", "import time; time.sleep(600)"], tmp_path / "health.sock")
+    child = Child(sleeping, RotatingLog(tmp_path / "control.log"))
+    child.start()
+    os.kill(child.pid, signal.SIGRTMIN + 1)
+    assert wait_until(child.buried) == f"was killed by signal {signal.SIGRTMIN + 1}"
+    child.close()
